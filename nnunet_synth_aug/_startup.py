@@ -1,0 +1,1 @@
+"""Placeholder until the hook is written."""

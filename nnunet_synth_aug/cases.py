@@ -1,0 +1,66 @@
+"""The values that pass between the rooms of this package, with axes and units.
+
+Arrays in memory are (T, X, Y, Z) or (X, Y, Z); files are NIfTI (X, Y, Z[, T]); network tensors are
+(B, C, X, Y, Z). Z is always the through-plane axis. Frames are counted from 0.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from nnunet_synth_aug.labels import LV, MYO, RV
+from nnunet_synth_aug.priors import Priors
+
+Spacing = tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One patient of a cohort, on disk."""
+
+    patient: str  # the unit of every split
+    spacing: Spacing  # mm
+    priors: Priors
+    cine: Path | None  # 4D NIfTI (X, Y, Z, T); None where only ED and ES volumes exist
+    n_frames: int  # of the cine; 2 without one
+    ed: int  # index of the ED frame in the cine
+    es: int
+    images: dict[str, Path] = field(default_factory=dict)  # phase -> 3D image, keys "ED", "ES"
+    masks: dict[str, Path] = field(default_factory=dict)  # phase -> 3D mask in this package's labels
+    cases: dict[str, str] = field(default_factory=dict)  # phase -> nnU-Net case id
+    annotated: frozenset[int] = frozenset({RV, MYO, LV})  # label values that were contoured
+    frame_seconds: float = 0.0  # time between frames; 0 if unknown
+
+
+@dataclass(frozen=True)
+class Sequence:
+    """One labelled 4D sequence in memory."""
+
+    image: np.ndarray  # float32 (T, X, Y, Z)
+    mask: np.ndarray  # uint8 (T, X, Y, Z); frames without a mask are all 0 and not in `labelled`
+    spacing: Spacing  # mm
+    ed: int
+    es: int
+    labelled: tuple[int, ...] = ()  # frames whose mask is known
+
+
+@dataclass(frozen=True)
+class SyntheticSequence:
+    """What the generator makes: every frame labelled, with what was asked and what came out."""
+
+    id: str  # e.g. synth_00007
+    image: np.ndarray  # float32 (T, X, Y, Z), arbitrary positive grey values
+    mask: np.ndarray  # uint8 (T, X, Y, Z)
+    spacing: Spacing  # mm
+    ed: int  # 0 by construction
+    es: int  # frame of the smallest LV
+    frame_seconds: float
+    seed: int
+    requested: Priors
+    measured: Priors  # from the decoded masks
+    #: mean and standard deviation that nnU-Net's z-score would see if the image had a real case's
+    #: whole field of view, in the grey values of `image`; None when the fields of view agree.
+    context: tuple[float, float] | None = None
