@@ -1,0 +1,1 @@
+"""Segmentation metrics, paired statistics per patient and one report; works alone and imports no torch."""

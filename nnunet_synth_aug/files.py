@@ -25,9 +25,9 @@ def atomic_path(path: Path) -> Iterator[Path]:
     The temporary name keeps the ending (writers choose their format by it) and starts with a dot,
     so that folder listings of nnU-Net and of this package never see it.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".partial-{os.getpid()}-{path.name}")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         os.replace(temporary, path)
     except OSError as error:
@@ -45,16 +45,18 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     """
     if path.exists():
         raise UserError(f"{path} exists already; remove it or choose another name")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".partial-{path.name}-", dir=path.parent))
+    temporary = None
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".partial-{path.name}-", dir=path.parent))
         yield temporary
         temporary.chmod(0o755)  # mkdtemp makes 0700
         os.replace(temporary, path)
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror or error}; free some space or choose another folder") from error
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        if temporary is not None:
+            shutil.rmtree(temporary, ignore_errors=True)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -124,7 +126,7 @@ def read_nifti(path: Path, ndim: int | None = None) -> tuple[np.ndarray, tuple[f
     if not path.is_file():
         raise UserError(f"{path} does not exist")
     try:
-        image = nib.load(path)
+        image: Any = nib.load(path)
         array = np.asanyarray(image.dataobj)
     except Exception as error:  # nibabel, zlib, gzip and OSError all mean the same to a user
         raise UserError(f"{path} is not a complete NIfTI file ({type(error).__name__}); copy it again from its source") from error
@@ -139,7 +141,9 @@ def read_nifti(path: Path, ndim: int | None = None) -> tuple[np.ndarray, tuple[f
     return array, (zooms[0], zooms[1], zooms[2]), np.asarray(image.affine)
 
 
-def write_nifti(path: Path, array: np.ndarray, spacing: tuple[float, float, float], frame_seconds: float = 0.0, affine: np.ndarray | None = None) -> None:
+def write_nifti(
+    path: Path, array: np.ndarray, spacing: tuple[float, float, float], frame_seconds: float = 0.0, affine: np.ndarray | None = None
+) -> None:
     """Write (X, Y, Z[, T]) with its spacing in mm and, for 4D, the time between frames in seconds."""
     if affine is None:
         affine = np.diag([*spacing, 1.0])

@@ -36,7 +36,7 @@ VARIABLES: dict[str, Variable] = {
     "rv_edv": Variable("mL", 20, 600, description="right ventricular end-diastolic volume"),
     "rv_ef": Variable("%", 2, 90, description="right ventricular ejection fraction"),
     "lv_mass": Variable("g", 20, 500, description="left ventricular myocardial mass at ED"),
-    "n_slices": Variable("", 3, 24, description="number of short-axis slices"),
+    "n_slices": Variable("", 3, 24, description="number of short-axis slices in the stack"),
     "slice_thickness": Variable("mm", 3, 20, description="distance between slice centres"),
     "vendor": Variable("", choices=("Siemens", "Philips", "GE", "Canon"), description="scanner manufacturer"),
     "field_strength": Variable("T", 0.2, 7, description="field strength"),
@@ -134,7 +134,7 @@ def measure(
         spacing: mm.
         structures: label values that were annotated; the others stay unspecified.
     """
-    values: dict[str, Any] = {"slice_thickness": spacing[2], "n_slices": int(np.any(ed > 0, axis=(0, 1)).sum())}
+    values: dict[str, Any] = {"slice_thickness": spacing[2], "n_slices": ed.shape[2]}
     for label, name in ((LV, "lv"), (RV, "rv")):
         if label not in structures:
             continue

@@ -1,0 +1,193 @@
+"""What is known about the scored cases: ground truth, images, labels, patients, splits of one nnU-Net dataset."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from nnunet_synth_aug.errors import UserError
+from nnunet_synth_aug.files import read_json
+from nnunet_synth_aug.labels import PHASES, STRUCTURES
+
+ENDINGS = (".nii.gz", ".nii")
+_DATASET = re.compile(r"Dataset\d{3}_.+")
+#: How nnU-Net datasets of cardiac MRI name the two or more cases of one patient.
+_PHASE = re.compile(rf"(?P<patient>.+)_(?P<phase>{'|'.join(PHASES)}|frame\d+)", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class CaseInfo:
+    """Who a case belongs to; empty strings where unknown."""
+
+    patient: str
+    phase: str
+    vendor: str = ""
+    diagnosis: str = ""
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Where the ground truth of the scored cases is, and what is known about them."""
+
+    name: str
+    ground_truth: dict[str, Path]  # case -> file
+    images: dict[str, Path]  # case -> first channel; only those found
+    cases: dict[str, CaseInfo]
+    splits: tuple[frozenset[str], ...] = ()  # validation cases by fold; empty where unknown
+    dataset_json: dict[str, Any] | None = None
+
+
+def nifti_cases(folder: Path) -> dict[str, Path]:
+    """Case id -> file of every NIfTI file directly in ``folder``; hidden and partial files are left out."""
+    if not folder.is_dir():
+        return {}
+    return {
+        p.name.removesuffix(e): p
+        for p in sorted(folder.iterdir())
+        for e in ENDINGS
+        if p.name.endswith(e) and p.name[0] != "." and p.is_file()
+    }
+
+
+def shortened(names: Iterable[str], limit: int = 5) -> str:
+    """Names for a sentence: all, or the first few and how many more."""
+    known = sorted(names)
+    return ", ".join(known[:limit]) + (f" and {len(known) - limit} more" if len(known) > limit else "")
+
+
+def dataset_name(path: Path) -> str:
+    """``DatasetNNN_Name`` from the parts of a path, or "" when it has none."""
+    return next((part for part in reversed(path.resolve().parts) if _DATASET.fullmatch(part)), "")
+
+
+def candidate_folders(dataset: Path | None, results: Sequence[Path]) -> list[Path]:
+    """Folders of the dataset in nnUNet_raw and nnUNet_preprocessed: the given one, by environment, beside nnUNet_results."""
+    names = [n for n in dict.fromkeys(dataset_name(p) for p in ([dataset] if dataset else list(results))) if n]
+    roots = [Path(os.environ[v]) for v in ("nnUNet_preprocessed", "nnUNet_raw") if os.environ.get(v)]
+    for path in results:
+        roots += [
+            p.parent.parent / v for p in path.resolve().parents if _DATASET.fullmatch(p.name) for v in ("nnUNet_preprocessed", "nnUNet_raw")
+        ]
+    found = ([dataset] if dataset else []) + [root / name for root in roots for name in names]
+    return [p for p in dict.fromkeys(found) if p.is_dir()]
+
+
+def find_dataset(cases: frozenset[str], results: Sequence[Path], gt: Path | None = None, dataset: Path | None = None) -> Dataset:
+    """Locate everything known about ``cases``.
+
+    Args:
+        cases: case ids that were predicted.
+        results: the folders of the arms; their paths name the dataset.
+        gt: folder of ground truth masks, instead of searching.
+        dataset: the dataset's folder in nnUNet_raw or nnUNet_preprocessed, instead of searching.
+
+    Raises:
+        UserError: no ground truth, or not for every case.
+    """
+    for path, what in ((gt, "ground truth"), (dataset, "dataset")):
+        if path is not None and not path.is_dir():
+            raise UserError(f"the {what} folder {path} does not exist")
+    folders = candidate_folders(dataset, results)
+    places = [gt] if gt is not None else [f / sub for f in folders for sub in ("gt_segmentations", "labelsTr", "labelsTs")]
+    found = {place: {c: p for c, p in nifti_cases(place).items() if c in cases} for place in places}
+    best = max(found, key=lambda place: len(found[place]), default=None)
+    if best is None or not found[best]:
+        where = f"in {gt}" if gt is not None else "in gt_segmentations, labelsTr or labelsTs of the dataset"
+        raise UserError(f"no ground truth for the predictions in {results[0]} was found {where}; give its folder with --gt")
+    if missing := cases - set(found[best]):
+        raise UserError(
+            f"{best} has no ground truth for {shortened(missing)}, which {results[0]} predicts; give the right folder with --gt"
+        )
+    images = {c.removesuffix("_0000"): p for f in folders for sub in ("imagesTr", "imagesTs") for c, p in nifti_cases(f / sub).items()}
+    name = next(filter(None, map(dataset_name, [*([dataset] if dataset else []), *results, *([gt] if gt else [])])), best.parent.name)
+    description = next((f / "dataset.json" for f in folders if (f / "dataset.json").is_file()), None)
+    return Dataset(
+        name=name,
+        ground_truth=found[best],
+        images={c: images[c] for c in cases if c in images},
+        cases=_case_infos(cases, folders),
+        splits=_splits(folders),
+        dataset_json=None if description is None else dict(read_json(description)),
+    )
+
+
+def case_from_name(case: str) -> CaseInfo:
+    """Patient and phase of a case id such as ``patient001_ED``; without such an ending the case is its own patient."""
+    match = _PHASE.fullmatch(case)
+    if match is None:
+        return CaseInfo(case, "")
+    phase = match["phase"]
+    return CaseInfo(match["patient"], phase.upper() if phase.upper() in PHASES else phase.lower())
+
+
+def _case_infos(cases: frozenset[str], folders: Sequence[Path]) -> dict[str, CaseInfo]:
+    infos = {case: case_from_name(case) for case in cases}
+    cohort = next((f / "cohort.json" for f in folders if (f / "cohort.json").is_file()), None)
+    if cohort is None:
+        return infos
+    about = _patients(cohort.with_name("priors.csv"))
+    try:
+        for subject in read_json(cohort)["subjects"]:
+            patient = str(subject["patient"])
+            for phase, case in subject["cases"].items():
+                if case in cases:
+                    infos[case] = CaseInfo(patient, str(phase), **about.get(patient, {}))
+    except (KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{cohort} is not a cohort file ({type(error).__name__}: {error}); import the dataset again") from error
+    return infos
+
+
+def _patients(path: Path) -> dict[str, dict[str, str]]:
+    if not path.is_file():
+        return {}
+    try:
+        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+        return {row["patient"]: {k: row[k] for k in ("vendor", "diagnosis") if k in row} for row in table.to_dict("records")}
+    except (KeyError, ValueError) as error:
+        raise UserError(
+            f"{path} is not a readable table with a column 'patient' ({error}); repair it or import the dataset again"
+        ) from error
+
+
+def _splits(folders: Sequence[Path]) -> tuple[frozenset[str], ...]:
+    path = next((f / "splits_final.json" for f in folders if (f / "splits_final.json").is_file()), None)
+    if path is None:
+        return ()
+    try:
+        return tuple(frozenset(fold["val"]) for fold in read_json(path))
+    except (KeyError, TypeError) as error:
+        raise UserError(f"{path} is not nnU-Net's list of splits ({type(error).__name__}); remake it") from error
+
+
+def structure_labels(
+    dataset_json: Mapping[str, Any] | None, wanted: Mapping[str, int] | None = None
+) -> tuple[dict[str, tuple[int, ...]], int | None]:
+    """Structures to score as name -> label values, and the value to ignore.
+
+    ``dataset_json`` is nnU-Net's; names that differ from RV, MYO, LV only in case are written like these. ``wanted``
+    replaces its structures. Without either, the values of this package (ACDC's) are used.
+
+    Raises:
+        UserError: a label of ``dataset_json`` is not a number.
+    """
+    ignore: int | None = None
+    found: dict[str, tuple[int, ...]] = {}
+    for name, value in dict((dataset_json or {}).get("labels", {})).items():
+        values = tuple(value) if isinstance(value, (list, tuple)) else (value,)
+        if not all(isinstance(v, int) for v in values):
+            raise UserError(f"dataset.json gives the label {name!r} the value {value!r}; it must be a number or a list of numbers")
+        if name == "ignore":
+            ignore = int(values[0])
+        elif name != "background" and values != (0,):
+            found[name.upper() if name.upper() in STRUCTURES else name] = values
+    if wanted is not None:
+        found = {name: (value,) for name, value in wanted.items()}
+    found = found or {name: (value,) for name, value in STRUCTURES.items()}
+    known = [n for n in STRUCTURES if n in found]
+    return {n: found[n] for n in [*known, *(n for n in found if n not in known)]}, ignore

@@ -1,0 +1,169 @@
+"""Contours of ground truth and both arms on the image, for the best, the median and the worst patients."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from evaluation.collect import read_mask
+from evaluation.metrics import Labels
+from evaluation.pairing import AUGMENTED, BASELINE, MEAN
+from evaluation.style import RC, STRUCTURE_COLOURS
+from nnunet_synth_aug.errors import UserError
+from nnunet_synth_aug.files import read_nifti
+from nnunet_synth_aug.labels import PHASES
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+#: Voxels around the structures that are shown.
+MARGIN = 18
+
+
+@dataclass(frozen=True)
+class Selected:
+    """One patient to show, and why."""
+
+    title: str
+    patient: str
+
+
+@dataclass(frozen=True)
+class Shown:
+    """Files of one case; ``image`` is None where the image was not found."""
+
+    phase: str
+    image: Path | None
+    reference: Path
+    baseline: Path
+    augmented: Path
+
+
+def select_patients(values: pd.DataFrame) -> list[Selected]:
+    """Best, median and worst patient by mean Dice: by the difference between arms, and by the augmented arm alone.
+
+    A patient chosen twice is shown once, with both reasons.
+    """
+    dice = values[(values["structure"] == MEAN) & (values["metric"] == "Dice")]
+    gain = (dice[AUGMENTED] - dice[BASELINE]).set_axis(dice["patient"]).sort_values(kind="stable")
+    alone = dice[AUGMENTED].set_axis(dice["patient"]).sort_values(kind="stable")
+    reasons: dict[str, list[str]] = {}
+    for series, text in ((gain, "{} difference of mean Dice ({:+.3f})"), (alone, "{} augmented mean Dice ({:.3f})")):
+        if len(series):
+            for which, position in (("largest", len(series) - 1), ("median", (len(series) - 1) // 2), ("smallest", 0)):
+                reasons.setdefault(str(series.index[position]), []).append(text.format(which, series.iloc[position]))
+    return [Selected(f"{patient}: {'; '.join(texts)}", patient) for patient, texts in reasons.items()]
+
+
+def shown_slices(reference: np.ndarray, augmented: np.ndarray) -> tuple[int, int]:
+    """The middle slice of the ground truth, and the slice with most voxels wrong in the augmented arm (X, Y, Z).
+
+    When the middle slice is the worst, the second is the next worst.
+    """
+    filled = np.flatnonzero(np.any(reference > 0, axis=(0, 1)))
+    middle = int(filled[len(filled) // 2]) if filled.size else reference.shape[2] // 2
+    wrong = np.count_nonzero(reference != augmented, axis=(0, 1))
+    order = [int(z) for z in np.argsort(-wrong, kind="stable") if z != middle]
+    return middle, order[0] if order else middle
+
+
+def overlay(cases: list[Shown], labels: Labels, names: tuple[str, str]) -> Figure:
+    """One row per phase; middle slice and worst slice, each as ground truth, baseline and augmented.
+
+    In the panels of the arms the ground truth is the thin white contour.
+
+    Args:
+        cases: of one patient, one per phase.
+        labels: structure -> label values; all of them are drawn.
+    """
+    import matplotlib
+    from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
+
+    with matplotlib.rc_context(RC):
+        figure = Figure(figsize=(11.4, 1.98 * len(cases) + 0.75), layout="constrained", dpi=110)
+        grid = figure.subplots(len(cases), 6, squeeze=False)
+        for row, case in zip(grid, cases, strict=True):
+            reference, spacing = read_mask(case.reference)
+            masks = {"ground truth": reference, names[0]: read_mask(case.baseline)[0], names[1]: read_mask(case.augmented)[0]}
+            image = _image(case.image, reference.shape)
+            window = _window(list(masks.values()))
+            for block, z in enumerate(shown_slices(reference, masks[names[1]])):
+                for column, (name, mask) in enumerate(masks.items()):
+                    axes = row[3 * block + column]
+                    _panel(axes, image[..., z], reference[..., z], mask[..., z], window, labels, spacing, column > 0)
+                    if row is grid[0]:
+                        axes.set_title(
+                            name if column else f"{('middle', 'worst')[block]} slice: {name}", fontsize=9, fontweight="normal", loc="left"
+                        )
+                    if column == 0:
+                        axes.set_ylabel(f"{case.phase or 'case'}, slice {z + 1}/{reference.shape[2]}", fontsize=8)
+        keys = [Line2D([], [], color=c, lw=2) for _, c in zip(labels, STRUCTURE_COLOURS, strict=False)]
+        keys.append(Line2D([], [], color="white", lw=1.2, path_effects=_outline()))
+        figure.legend(keys, [*labels, "ground truth"], loc="outside lower center", ncol=len(keys), frameon=False, fontsize=8.5)
+    return figure
+
+
+def _outline() -> list[object]:
+    from matplotlib import patheffects
+
+    return [patheffects.withStroke(linewidth=2.2, foreground="#555555")]
+
+
+def _image(path: Path | None, shape: tuple[int, ...]) -> np.ndarray:
+    """The image scaled to 0..1 between its 1st and 99.5th percentile; black where there is none."""
+    if path is None:
+        return np.zeros(shape, np.float32)
+    image, _, _ = read_nifti(path, ndim=3)
+    if image.shape != shape:
+        raise UserError(f"{path} has the shape {image.shape} but its ground truth has {shape}; remake the dataset")
+    low, high = np.percentile(image, [1, 99.5])
+    scaled: np.ndarray = np.clip((image.astype(np.float32) - low) / max(high - low, 1e-6), 0, 1)
+    return scaled
+
+
+def _window(masks: list[np.ndarray]) -> tuple[slice, slice]:
+    """A square in plane around every structure of every mask; the whole image when all are empty."""
+    found = np.argwhere(np.any([np.any(m > 0, axis=2) for m in masks], axis=0))
+    if not len(found):
+        return slice(None), slice(None)
+    low, high = found.min(axis=0), found.max(axis=0)
+    half = int((high - low).max()) // 2 + MARGIN
+    centre = (low + high) // 2
+    return slice(max(int(centre[0]) - half, 0), int(centre[0]) + half), slice(max(int(centre[1]) - half, 0), int(centre[1]) + half)
+
+
+def _panel(
+    axes: Axes,
+    image: np.ndarray,
+    reference: np.ndarray,
+    mask: np.ndarray,
+    window: tuple[slice, slice],
+    labels: Mapping[str, tuple[int, ...]],
+    spacing: tuple[float, float, float],
+    compare: bool,
+) -> None:
+    # Arrays are (X, Y); pictures have rows first.
+    axes.imshow(image[window].T, cmap="gray", vmin=0, vmax=1, aspect=spacing[1] / spacing[0], interpolation="bilinear")
+    for values, colour in zip(labels.values(), STRUCTURE_COLOURS, strict=False):
+        inside = np.isin(mask[window], values).T
+        if inside.any():
+            axes.contour(inside.astype(float), levels=[0.5], colors=[colour], linewidths=1.5)
+        truth = np.isin(reference[window], values).T
+        if compare and truth.any():
+            axes.contour(truth.astype(float), levels=[0.5], colors=["white"], linewidths=0.7)
+    axes.set_xticks([])
+    axes.set_yticks([])
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+
+
+def phases_first(phase: str) -> tuple[int, str]:
+    """Sort key: ED before ES before anything else."""
+    return (PHASES.index(phase) if phase in PHASES else len(PHASES), phase)

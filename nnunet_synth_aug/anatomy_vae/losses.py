@@ -1,0 +1,67 @@
+"""Losses of the VAE. Every one ignores what is not valid: padded slices and the outside of a crop."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+
+from nnunet_synth_aug.labels import N_CLASSES
+
+
+def masked_mean(value: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """Mean of ``value`` where ``weight`` (broadcastable) is 1."""
+    weight = weight.expand_as(value)
+    return (value * weight).sum() / weight.sum().clamp_min(1)
+
+
+def kl_divergence(mean: torch.Tensor, log_variance: torch.Tensor) -> torch.Tensor:
+    """KL(N(mean, exp(log_variance)) || N(0, 1)) per element (Kingma and Welling, arXiv 1312.6114, appendix B)."""
+    return 0.5 * (mean**2 + log_variance.exp() - 1 - log_variance)
+
+
+def edge_l1(image: torch.Tensor, target: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
+    """L1 of in-plane finite differences at two scales: what keeps the endocardial border sharp offline, without a
+    pretrained perceptual network."""
+    total = image.new_zeros(())
+    for scale in range(2):
+        if scale:
+            image, target, valid = (F.avg_pool3d(v, (2, 2, 1)) for v in (image, target, valid))
+        for axis in (2, 3):
+            both = valid.narrow(axis, 1, valid.shape[axis] - 1) * valid.narrow(axis, 0, valid.shape[axis] - 1)
+            total = total + masked_mean((image.diff(dim=axis) - target.diff(dim=axis)).abs(), both)
+    return total / 2
+
+
+def dice_ce(logits: torch.Tensor, mask: torch.Tensor, valid: torch.Tensor, annotated: torch.Tensor) -> torch.Tensor:
+    """Soft Dice plus cross-entropy over labelled volumes.
+
+    Args:
+        logits: (B, classes, X, Y, Z).
+        mask: (B, X, Y, Z) integer labels.
+        valid: (B, 1, X, Y, Z).
+        annotated: (B, classes) 1 where the class was contoured. Structures that were not contoured are
+            merged with the background before the comparison, so that they are neither learnt as
+            background nor punished.
+    """
+    keep = annotated[:, :, None, None, None]
+    log_p = F.log_softmax(logits.float(), dim=1)
+    # log of the merged background = logsumexp over background and every unannotated class
+    foreground = (torch.arange(N_CLASSES, device=logits.device) > 0)[None, :, None, None, None]
+    merged = torch.logsumexp(log_p.masked_fill((keep > 0) & foreground, -1e4), dim=1)
+    one_hot = F.one_hot(mask.long(), N_CLASSES).movedim(-1, 1).to(log_p)
+    log_p = torch.cat([merged[:, None], log_p[:, 1:]], dim=1)
+    one_hot = torch.cat([one_hot[:, :1] + (one_hot[:, 1:] * (1 - keep[:, 1:])).sum(1, keepdim=True), one_hot[:, 1:] * keep[:, 1:]], dim=1)
+    cross_entropy = masked_mean(-(one_hot * log_p).sum(1, keepdim=True), valid)
+    p, y = log_p[:, 1:].exp(), one_hot[:, 1:]
+    weight = valid * keep[:, 1:]
+    overlap, total = (p * y * weight).sum((0, 2, 3, 4)), ((p + y) * weight).sum((0, 2, 3, 4))
+    present = annotated[:, 1:].amax(0)
+    dice = ((2 * overlap + 1) / (total + 1) * present).sum() / present.sum().clamp_min(1)
+    return cross_entropy + 1 - dice
+
+
+def consistency(logits: torch.Tensor, teacher: torch.Tensor, valid: torch.Tensor, confidence: float = 0.9) -> torch.Tensor:
+    """Cross-entropy with the teacher's mask where it is confident (mean teacher, Tarvainen and Valpola, arXiv 1703.01780)."""
+    certainty, label = teacher.float().softmax(1).max(1, keepdim=True)
+    value = F.cross_entropy(logits.float(), label[:, 0], reduction="none")[:, None]
+    return masked_mean(value, valid * (certainty > confidence))

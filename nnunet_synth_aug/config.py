@@ -1,0 +1,134 @@
+"""Every setting of the generator, with its default, and the presets that set them."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Any
+
+from nnunet_synth_aug.errors import UserError
+
+
+@dataclass(frozen=True)
+class GridConfig:
+    """The common grid on which the networks see every heart. Slices keep their native thickness."""
+
+    size: tuple[int, int, int] = (96, 96, 8)  # voxels (X, Y, Z); X and Y divisible by 16
+    max_fov: float = 192.0  # mm in plane; a larger image is cropped around the heart
+    intensity_percentiles: tuple[float, float] = (0.5, 99.5)  # of the whole sequence -> [-1, 1]
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """One training stage."""
+
+    steps: int = 400
+    batch_size: int = 4
+    learning_rate: float = 1e-3  # peak; linear warm-up, then cosine to 2 %
+    warmup: float = 0.05  # share of the steps
+    weight_decay: float = 0.01
+    ema_decay: float = 0.99  # of the weights that are used afterwards
+    clip_norm: float = 1.0
+    checkpoint_seconds: float = 60.0  # a kill loses at most this much
+
+
+@dataclass(frozen=True)
+class VAEConfig:
+    """Semi-supervised VAE. One decoder trunk carries an image head and a mask head."""
+
+    channels: tuple[int, ...] = (16, 32, 48, 64)  # per level; each step halves X and Y, never Z
+    flat_levels: int = 2  # finest levels with (3, 3, 1) kernels; the others see neighbouring slices
+    latent_channels: int = 8
+    kl_weight: float = 1e-5  # per latent dimension
+    mask_weight: float = 0.5  # of DiceCE on labelled frames
+    edge_weight: float = 1.0  # of the gradient L1 over two scales
+    consistency_weight: float = 0.1  # of the EMA teacher's mask on unlabelled frames
+    consistency_start: float = 0.4  # share of the steps before the teacher is trusted
+    latent_noise: float = 0.05  # relative noise on the latent while training: the LDM's samples are not exact either
+    labelled_share: float = 0.5  # of each batch
+    train: TrainConfig = field(default_factory=TrainConfig)
+
+
+@dataclass(frozen=True)
+class LDMConfig:
+    """A latent rectified flow (static or motion)."""
+
+    channels: tuple[int, ...] = (48, 96)  # per level
+    embedding: int = 128
+    attention: bool = True  # at the coarsest level
+    dropout: float = 0.05
+    prior_dropout: float = 0.15  # per sample and variable: learns every subset of priors
+    null_share: float = 0.1  # samples with no prior at all (classifier-free guidance)
+    sampler_steps: int = 12
+    guidance: float = 2.0
+    guidance_interval: tuple[float, float] = (0.2, 0.9)  # of flow time t, 1 = noise
+    train: TrainConfig = field(default_factory=lambda: TrainConfig(batch_size=16, ema_decay=0.995))
+
+
+@dataclass(frozen=True)
+class LatentConfig:
+    """How cines become latents for the two LDMs."""
+
+    variants: int = 6  # augmented copies of every patient (the first is unaugmented)
+    rotation: float = 20.0  # degrees, uniform +-
+    scale: float = 0.12  # relative, uniform +-; EDV and mass follow by measurement, not by formula
+    shift: float = 6.0  # mm, uniform +-
+    max_frames: int = 16  # frames encoded per cine; the periodic fit needs no more
+    harmonics: int = 4  # K of the periodic residual basis
+
+
+@dataclass(frozen=True)
+class GeneratorConfig:
+    """The cascade: VAE, static LDM, motion LDM."""
+
+    preset: str = "tiny"
+    seed: int = 0
+    grid: GridConfig = field(default_factory=GridConfig)
+    vae: VAEConfig = field(default_factory=VAEConfig)
+    latents: LatentConfig = field(default_factory=LatentConfig)
+    static: LDMConfig = field(default_factory=LDMConfig)
+    motion: LDMConfig = field(default_factory=LDMConfig)
+
+    def to_json(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+    @staticmethod
+    def from_json(values: dict[str, Any]) -> GeneratorConfig:
+        return _build(GeneratorConfig, values)
+
+
+def _build(kind: type, values: dict[str, Any]) -> Any:
+    """Nested dataclass from JSON; lists become the tuples they were."""
+    known = {f.name: f for f in dataclasses.fields(kind)}
+    if unknown := set(values) - set(known):
+        raise UserError(f"the generator's config has unknown settings {sorted(unknown)}; it was made by another version of this package")
+    defaults = kind()
+    out: dict[str, Any] = {}
+    for name, value in values.items():
+        default = getattr(defaults, name)
+        if dataclasses.is_dataclass(default):
+            out[name] = _build(type(default), value)
+        else:
+            out[name] = tuple(value) if isinstance(value, list) else value
+    return kind(**out)
+
+
+PRESETS: dict[str, GeneratorConfig] = {
+    # CPU minutes: the demo. Measured in docs/walkthrough.md.
+    "tiny": GeneratorConfig(),
+    # CPU hours: the same nets, wider and trained longer.
+    "small": GeneratorConfig(
+        preset="small",
+        grid=GridConfig(size=(96, 96, 12)),
+        vae=VAEConfig(channels=(24, 48, 64, 96), train=TrainConfig(steps=4000, ema_decay=0.998, learning_rate=6e-4)),
+        latents=LatentConfig(variants=16, max_frames=32),
+        static=LDMConfig(channels=(64, 128), train=TrainConfig(steps=4000, batch_size=16, ema_decay=0.999, learning_rate=5e-4)),
+        motion=LDMConfig(channels=(64, 128), train=TrainConfig(steps=4000, batch_size=16, ema_decay=0.999, learning_rate=5e-4)),
+    ),
+}
+
+
+def preset(name: str) -> GeneratorConfig:
+    if name not in PRESETS:
+        raise UserError(f"there is no preset {name!r}; choose one of {', '.join(PRESETS)}")
+    return PRESETS[name]

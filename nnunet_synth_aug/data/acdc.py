@@ -1,0 +1,216 @@
+"""Reading the ACDC challenge data (Bernard et al., IEEE TMI 2018), as downloaded or as common copies have it.
+
+One folder per patient, either directly in the given folder or in its ``training/`` and ``testing/`` folders::
+
+    patient001/Info.cfg                        ED, ES (frames from 1), Group, Height (cm), Weight (kg), NbFrame
+    patient001/patient001_4d.nii.gz            the cine (X, Y, Z, T); copies without it have only the two frames
+    patient001/patient001_frame01.nii.gz       the ED (and ES) frame; needed only where there is no cine
+    patient001/patient001_frame01_gt.nii.gz    its mask: 1 RV, 2 MYO, 3 LV
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+
+from nnunet_synth_aug.cases import Spacing
+from nnunet_synth_aug.data.source import SourceSubject
+from nnunet_synth_aug.errors import UserError
+from nnunet_synth_aug.files import read_nifti
+from nnunet_synth_aug.labels import DIAGNOSES, LABEL_MAPS, PHASES
+from nnunet_synth_aug.priors import Priors
+
+#: Where the patients of the official download lie, relative to the folder a user may point at.
+_SUBFOLDERS = (".", "training", "testing", "database/training", "database/testing")
+
+#: The longest believable time between two frames of a cine, in seconds; many headers hold a meaningless 1.
+_MAX_FRAME_SECONDS = 0.2
+
+
+def list_acdc(folder: Path) -> list[str]:
+    """Names of the patients under ``folder``, sorted; reads no image.
+
+    Raises:
+        UserError: the folder is missing, holds no patient, or holds one twice.
+    """
+    return list(_patient_folders(folder))
+
+
+def read_acdc(folder: Path, patients: Sequence[str] | None = None) -> Iterator[SourceSubject]:
+    """Read ACDC patients one after the other.
+
+    Args:
+        folder: the folder of the patient folders, or the one above ``training/`` and ``testing/``.
+        patients: names such as ``patient001``; None for all.
+
+    Returns:
+        an iterator of subjects: image (T, X, Y, Z) in the file's number type, masks (X, Y, Z) in this package's labels,
+        spacing in mm, frames from 0. Without a cine, ``T`` is 2: ED, then ES.
+
+    Raises:
+        UserError: naming the folder at once, or the file when the iterator reaches it.
+    """
+    folders = _patient_folders(folder)
+    if missing := sorted(set(patients or ()) - set(folders)):
+        raise UserError(f"{folder} has no patient {', '.join(missing)}; choose from the {len(folders)} folders {next(iter(folders))} ...")
+    return (_read_patient(folders[name]) for name in folders if patients is None or name in patients)
+
+
+def read_mask(path: Path, labels: Mapping[int, int], image_shape: tuple[int, ...], spacing: Spacing) -> np.ndarray:
+    """Read the mask of one frame and translate its labels.
+
+    Args:
+        path: 3D NIfTI.
+        labels: value in the file -> value in this package; 0 stays background.
+        image_shape: (X, Y, Z) of the frame it belongs to.
+        spacing: of that frame, in mm.
+
+    Returns:
+        uint8 (X, Y, Z).
+
+    Raises:
+        UserError: unreadable, a value that ``labels`` lacks, or another shape or spacing than the image.
+    """
+    array, mask_spacing, _ = read_nifti(path, ndim=3)
+    if array.shape != image_shape:
+        raise UserError(f"{path} has the shape {array.shape} but its image has {image_shape}; export both from the same frame")
+    if not np.allclose(mask_spacing, spacing, rtol=1e-3):
+        raise UserError(f"{path} has the spacing {mask_spacing} mm but its image has {spacing} mm; correct the header that is wrong")
+    if foreign := sorted({float(value) for value in np.unique(array)} - {0.0, *map(float, labels)}):
+        values, known = ", ".join(f"{value:g}" for value in foreign), ", ".join(map(str, sorted(labels)))
+        raise UserError(
+            f"{path} holds the label {values} where only 0, {known} are known; correct it or import it as the data set it is from"
+        )
+    mask = np.zeros(array.shape, np.uint8)
+    for value, label in labels.items():
+        mask[array == value] = label
+    return mask
+
+
+def _patient_folders(folder: Path) -> dict[str, Path]:
+    """Patient name -> its folder, sorted by name."""
+    if not folder.is_dir():
+        raise UserError(f"{folder} does not exist or is not a folder; give the folder that holds ACDC's patient folders")
+    found: dict[str, Path] = {}
+    for sub in _SUBFOLDERS:
+        for path in (folder / sub).glob("patient*"):
+            if not path.is_dir() or not re.fullmatch(r"patient\d+", path.name):
+                continue
+            if path.name in found:
+                raise UserError(f"{path.name} is both in {found[path.name].parent} and in {path.parent}; remove one of the two")
+            found[path.name] = path
+    if not found:
+        raise UserError(f"{folder} holds no ACDC patient (no folder patientNNN in it, in training/ or in testing/); give ACDC's own folder")
+    return dict(sorted(found.items()))
+
+
+def _read_patient(folder: Path) -> SourceSubject:
+    name = folder.name
+    info = _read_info(folder / "Info.cfg")
+    ed, es = info.frame("ED"), info.frame("ES")
+    if ed == es:
+        raise UserError(f"{info.path} gives frame {ed} as both ED and ES; correct it")
+
+    cine = _find(folder, f"{name}_4d")
+    if cine is not None:
+        image, spacing, affine, frame_seconds = _read_cine(cine)
+        for phase, frame in zip(PHASES, (ed, es), strict=True):
+            if frame > image.shape[0]:
+                raise UserError(
+                    f"{info.path} gives frame {frame} as {phase} but {cine.name} has {image.shape[0]} frames; correct one of them"
+                )
+    else:
+        image, spacing, affine = _read_frames(folder, (ed, es))
+        frame_seconds = 0.0
+
+    masks = {
+        phase: read_mask(_need(folder, f"{name}_frame{frame:02d}_gt", f"{phase} mask"), LABEL_MAPS["acdc"], image.shape[1:], spacing)
+        for phase, frame in zip(PHASES, (ed, es), strict=True)
+    }
+    return SourceSubject(
+        patient=name,
+        image=image,
+        is_cine=cine is not None,
+        spacing=spacing,
+        ed=ed - 1 if cine is not None else 0,
+        es=es - 1 if cine is not None else 1,
+        masks=masks,
+        priors=info.priors(),
+        frame_seconds=frame_seconds,
+        affine=affine,
+    )
+
+
+def _read_cine(path: Path) -> tuple[np.ndarray, Spacing, np.ndarray, float]:
+    """Image (T, X, Y, Z), spacing in mm, affine, seconds between frames (0 if unknown)."""
+    array, spacing, affine = read_nifti(path)
+    if array.ndim == 3 or (array.ndim == 4 and array.shape[3] == 1):
+        raise UserError(f"{path} has one frame; a cine needs several: copy it again, or remove it to import the ED and ES frames alone")
+    if array.ndim != 4:
+        raise UserError(f"{path} has {array.ndim} axes where a cine needs 4 (shape {array.shape}); copy it again")
+    step = float(nib.load(path).header.get_zooms()[3])  # type: ignore[attr-defined]
+    return np.moveaxis(array, -1, 0), spacing, affine, step if 0 < step < _MAX_FRAME_SECONDS else 0.0
+
+
+def _read_frames(folder: Path, frames: tuple[int, int]) -> tuple[np.ndarray, Spacing, np.ndarray]:
+    """The ED and ES images of a patient without a cine: (2, X, Y, Z), spacing in mm, affine."""
+    paths = [_need(folder, f"{folder.name}_frame{frame:02d}", "image (there is no 4D file either)") for frame in frames]
+    (first, spacing, affine), (second, second_spacing, _) = (read_nifti(path, ndim=3) for path in paths)
+    if first.shape != second.shape or not np.allclose(spacing, second_spacing, rtol=1e-3):
+        raise UserError(
+            f"{paths[1]} differs from {paths[0].name} in shape or spacing ({second.shape}, {first.shape}); export both from the same cine"
+        )
+    return np.stack([first, second]), spacing, affine
+
+
+def _find(folder: Path, stem: str) -> Path | None:
+    """The NIfTI file of that stem, compressed or not."""
+    return next((path for ending in (".nii.gz", ".nii") if (path := folder / f"{stem}{ending}").is_file()), None)
+
+
+def _need(folder: Path, stem: str, what: str) -> Path:
+    if (path := _find(folder, stem)) is None:
+        raise UserError(f"{folder / stem}.nii.gz, the {what} that Info.cfg names, does not exist; copy it again or correct Info.cfg")
+    return path
+
+
+class _Info:
+    """The ``key: value`` lines of an Info.cfg."""
+
+    def __init__(self, path: Path, values: dict[str, str]) -> None:
+        self.path, self._values = path, values
+
+    def text(self, key: str) -> str:
+        if not self._values.get(key):
+            raise UserError(f"{self.path} has no {key}; add the line '{key}: ...' from the original data set")
+        return self._values[key]
+
+    def frame(self, key: str) -> int:
+        """A frame counted from 1."""
+        text = self.text(key)
+        if not text.isdecimal() or int(text) < 1:
+            raise UserError(f"{self.path} gives {key} as {text!r}; it must be a frame number from 1")
+        return int(text)
+
+    def priors(self) -> Priors:
+        """Diagnosis, height and weight; every ACDC scanner is from Siemens. Volumes are not in the file."""
+        group = self.text("Group")
+        if group not in DIAGNOSES:
+            raise UserError(f"{self.path} gives the unknown Group {group!r}; choose one of {', '.join(DIAGNOSES)}")
+        values = {"diagnosis": group, "height": self._values.get("Height"), "weight": self._values.get("Weight"), "vendor": "Siemens"}
+        return Priors.from_mapping(values, str(self.path))
+
+
+def _read_info(path: Path) -> _Info:
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError as error:
+        raise UserError(f"{path} does not exist; copy it from the original data set, it names the ED and ES frames") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is not readable text ({error}); copy it again") from error
+    pairs = (line.split(":", 1) for line in lines if ":" in line)
+    return _Info(path, {key.strip(): value.strip() for key, value in pairs})

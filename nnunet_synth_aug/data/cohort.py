@@ -1,0 +1,225 @@
+"""A cohort on disk: ``cohort.json`` and ``priors.csv`` beside nnU-Net's raw dataset, and the sequences they describe.
+
+``cohort.json`` holds geometry and relative paths, ``priors.csv`` one row per patient with the columns ``patient`` and every
+name in :data:`nnunet_synth_aug.priors.VARIABLES` (units there; empty means unknown). Users may edit the table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from collections.abc import Sequence as Seq
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from nnunet_synth_aug.cases import Sequence, Subject
+from nnunet_synth_aug.errors import UserError
+from nnunet_synth_aug.files import atomic_path, hash_json, read_json, read_nifti, write_json
+from nnunet_synth_aug.labels import N_CLASSES, PHASES, STRUCTURES
+from nnunet_synth_aug.paths import dataset_name, raw_folder
+from nnunet_synth_aug.priors import VARIABLES, Priors
+
+COHORT = "cohort.json"
+PRIORS = "priors.csv"
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """The subjects of one nnU-Net dataset."""
+
+    name: str  # e.g. Dataset027_ACDC
+    subjects: tuple[Subject, ...]
+    folder: Path  # nnUNet_raw/<name>
+
+    @staticmethod
+    def load(dataset: str | int) -> Cohort:
+        """Load by id or name.
+
+        Raises:
+            UserError: no such dataset, no or a damaged ``cohort.json``, a missing image, an impossible value in ``priors.csv``.
+        """
+        name = dataset_name(dataset)
+        return Cohort(name, read_cohort(raw_folder(name)), raw_folder(name))
+
+    def subject(self, patient: str) -> Subject:
+        """The subject of that name."""
+        for subject in self.subjects:
+            if subject.patient == patient:
+                return subject
+        raise UserError(f"{self.folder / COHORT} has no patient {patient!r}; choose one of its {len(self.subjects)} patients")
+
+    def patient_of(self, case_id: str) -> str:
+        """The patient an nnU-Net case belongs to."""
+        for subject in self.subjects:
+            if case_id in subject.cases.values():
+                return subject.patient
+        raise UserError(f"{self.folder / COHORT} has no case {case_id!r}; use the case ids of {self.folder / 'labelsTr'}")
+
+    def select(self, patients: Iterable[str]) -> Cohort:
+        """The cohort of these patients alone, in their order in the cohort."""
+        wanted = {self.subject(patient).patient for patient in patients}
+        return replace(self, subjects=tuple(subject for subject in self.subjects if subject.patient in wanted))
+
+    def hash(self) -> str:
+        """Digest of what the subjects are: records, priors and file sizes; the same wherever the folder lies."""
+        sizes = {str(path.relative_to(self.folder)): path.stat().st_size for subject in self.subjects for path in _paths(subject)}
+        records = [{**_record(subject, self.folder), "priors": subject.priors.specified()} for subject in self.subjects]
+        return hash_json({"subjects": records, "sizes": sizes})
+
+
+def load_sequence(subject: Subject) -> Sequence:
+    """Read the images and masks of one subject.
+
+    Returns:
+        image float32 (T, X, Y, Z), mask uint8 (T, X, Y, Z) filled at the frames in ``labelled``. Without a cine, T is 2: ED, ES.
+        Structures outside ``subject.annotated`` are 0 in the mask though they are in the image.
+
+    Raises:
+        UserError: a file is missing, damaged, or of another shape than ``cohort.json`` says.
+    """
+    if subject.cine is not None:
+        array, _, _ = read_nifti(subject.cine, ndim=4)
+        image = np.ascontiguousarray(np.moveaxis(array, -1, 0), dtype=np.float32)
+        if image.shape[0] != subject.n_frames:
+            raise UserError(f"{subject.cine} has {image.shape[0]} frames where {COHORT} says {subject.n_frames}; import the dataset again")
+    else:
+        volumes = [read_nifti(subject.images[phase], ndim=3)[0] for phase in PHASES]
+        if volumes[0].shape != volumes[1].shape:
+            raise UserError(
+                f"{subject.images['ES']} has the shape {volumes[1].shape} but ED has {volumes[0].shape}; import the dataset again"
+            )
+        image = np.stack(volumes).astype(np.float32)
+
+    mask = np.zeros(image.shape, np.uint8)
+    labelled = []
+    for phase, frame in zip(PHASES, (subject.ed, subject.es), strict=True):
+        if (path := subject.masks.get(phase)) is None:
+            continue
+        array, _, _ = read_nifti(path, ndim=3)
+        if array.shape != image.shape[1:]:
+            raise UserError(f"{path} has the shape {array.shape} but its image has {image.shape[1:]}; import the dataset again")
+        if not np.isin(array, range(N_CLASSES)).all():
+            raise UserError(f"{path} holds labels other than 0 to {N_CLASSES - 1}; import the dataset again")
+        mask[frame] = array
+        labelled.append(frame)
+    return Sequence(image=image, mask=mask, spacing=subject.spacing, ed=subject.ed, es=subject.es, labelled=tuple(labelled))
+
+
+def write_cohort(folder: Path, subjects: Seq[Subject], source: dict[str, Any] | None = None, notes: Seq[str] = ()) -> None:
+    """Write ``cohort.json`` and ``priors.csv`` of a dataset whose files lie under ``folder``.
+
+    Args:
+        folder: the nnU-Net raw dataset.
+        subjects: every path in them must be inside ``folder``; it is stored relative to it.
+        source: where the data come from; any JSON value.
+        notes: sentences a user should be able to look up later (what was left out, and why).
+    """
+    rows = [{"patient": subject.patient, **{name: subject.priors.specified().get(name) for name in VARIABLES}} for subject in subjects]
+    # dtype object: a column of integers with a gap would otherwise turn into floats.
+    table = pd.DataFrame(rows, columns=["patient", *VARIABLES], dtype=object)
+    with atomic_path(folder / PRIORS) as temporary:
+        table.to_csv(temporary, index=False)
+    records = [_record(subject, folder) for subject in subjects]
+    write_json(folder / COHORT, {"format": 1, "source": source or {}, "notes": list(notes), "subjects": records})
+
+
+def read_cohort(folder: Path) -> tuple[Subject, ...]:
+    """The subjects of a dataset folder; see :meth:`Cohort.load`."""
+    path = folder / COHORT
+    if not path.is_file():
+        raise UserError(
+            f"{path} does not exist, so this dataset was not made by 'synthaug import'; import it (see 'synthaug import --help')"
+        )
+    document = read_json(path)
+    try:
+        if document["format"] != 1:
+            raise UserError(f"{path} has the format {document['format']}, which this version does not know; upgrade nnunet-synth-aug")
+        subjects = [_subject(record, folder) for record in document["subjects"]]
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UserError(f"{path} is damaged ({type(error).__name__}: {error}); import the dataset again") from error
+    if not subjects:
+        raise UserError(f"{path} lists no subject; import the dataset again")
+    for subject in subjects:
+        if missing := [file for file in _paths(subject) if not file.is_file()]:
+            raise UserError(
+                f"{missing[0]}, which {path.name} lists for {subject.patient}, does not exist; restore it or import the dataset again"
+            )
+    priors = _read_priors(folder / PRIORS, [subject.patient for subject in subjects])
+    return tuple(replace(subject, priors=priors[subject.patient]) for subject in subjects)
+
+
+def _read_priors(path: Path, patients: list[str]) -> dict[str, Priors]:
+    try:
+        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig", skipinitialspace=True)
+    except FileNotFoundError as error:
+        raise UserError(f"{path} does not exist; restore it or import the dataset again") from error
+    except (OSError, ValueError) as error:  # pandas' parser errors and UnicodeDecodeError are ValueErrors
+        raise UserError(f"{path} is not a comma-separated table ({error}); save it as CSV with commas, UTF-8") from error
+    if foreign := [column for column in table.columns if column not in ("patient", *VARIABLES)]:
+        raise UserError(f"{path} has the unknown column {foreign[0]!r}; allowed are patient, {', '.join(VARIABLES)}")
+    if "patient" not in table.columns:
+        raise UserError(f"{path} has no column 'patient'; add it with the patient names of {COHORT}")
+    found: dict[str, Priors] = {}
+    for number, row in enumerate(table.to_dict("records"), start=2):  # line 1 is the header
+        values = {str(name): str(value).strip() for name, value in row.items()}
+        patient = values.pop("patient")
+        if patient in found or patient not in patients:
+            raise UserError(
+                f"{path}, row {number}: patient {patient!r} is {'there twice' if patient in found else f'not in {COHORT}'}; remove the row"
+            )
+        found[patient] = Priors.from_mapping(values, f"{path}, row {number} ({patient})")
+    if missing := [patient for patient in patients if patient not in found]:
+        raise UserError(f"{path} has no row for {missing[0]}; add it (values may stay empty)")
+    return found
+
+
+def _paths(subject: Subject) -> list[Path]:
+    return [*([subject.cine] if subject.cine else []), *subject.images.values(), *subject.masks.values()]
+
+
+def _record(subject: Subject, folder: Path) -> dict[str, Any]:
+    """A subject as JSON, without its priors."""
+
+    def relative(path: Path) -> str:
+        return path.relative_to(folder).as_posix()
+
+    return {
+        "patient": subject.patient,
+        "spacing_mm": list(subject.spacing),
+        "n_frames": subject.n_frames,
+        "ed": subject.ed,
+        "es": subject.es,
+        "frame_seconds": subject.frame_seconds,
+        "annotated": [name for name, label in STRUCTURES.items() if label in subject.annotated],
+        "cine": None if subject.cine is None else relative(subject.cine),
+        "images": {phase: relative(path) for phase, path in subject.images.items()},
+        "masks": {phase: relative(path) for phase, path in subject.masks.items()},
+        "cases": subject.cases,
+    }
+
+
+def _subject(record: dict[str, Any], folder: Path) -> Subject:
+    """The subject of a record; its priors are in the table. KeyError, TypeError or ValueError if the record is damaged."""
+    x, y, z = record["spacing_mm"]
+    subject = Subject(
+        patient=record["patient"],
+        spacing=(float(x), float(y), float(z)),
+        priors=Priors(),
+        cine=None if record["cine"] is None else folder / record["cine"],
+        n_frames=int(record["n_frames"]),
+        ed=int(record["ed"]),
+        es=int(record["es"]),
+        images={phase: folder / path for phase, path in record["images"].items()},
+        masks={phase: folder / path for phase, path in record["masks"].items()},
+        cases=dict(record["cases"]),
+        annotated=frozenset(STRUCTURES[name] for name in record["annotated"]),
+        frame_seconds=float(record["frame_seconds"]),
+    )
+    if not (0 <= subject.ed < subject.n_frames and 0 <= subject.es < subject.n_frames):
+        raise ValueError(f"the frames of {subject.patient} are beyond its {subject.n_frames}")
+    if subject.cine is None and not set(PHASES) <= subject.images.keys():
+        raise ValueError(f"{subject.patient} has neither a cine nor both {' and '.join(PHASES)} images")
+    return subject

@@ -1,0 +1,145 @@
+"""One phantom patient, and cohorts of them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from nnunet_synth_aug.data.phantom.design import draw_heart, draw_slices, draw_stack, reach
+from nnunet_synth_aug.data.phantom.details import draw_details
+from nnunet_synth_aug.data.phantom.fit import fit_heart
+from nnunet_synth_aug.data.phantom.heart import Heart, volumes
+from nnunet_synth_aug.data.phantom.motion import Cycle, draw_cycle
+from nnunet_synth_aug.data.phantom.physiology import PROTOCOLS, draw_priors, slot
+from nnunet_synth_aug.data.phantom.render import Appearance, render
+from nnunet_synth_aug.data.phantom.signal import Scan
+from nnunet_synth_aug.data.phantom.stack import Stack, label_frame
+from nnunet_synth_aug.data.phantom.thorax import draw_thorax
+from nnunet_synth_aug.data.source import SourceSubject
+from nnunet_synth_aug.errors import UserError
+from nnunet_synth_aug.labels import LV
+from nnunet_synth_aug.priors import Priors, measure
+
+
+@dataclass(frozen=True)
+class PhantomTruth:
+    """What is known exactly of one phantom; curves (T,) are integrals of the analytic anatomy, not voxel counts."""
+
+    phases: np.ndarray  # of every frame in [0, 1)
+    lv_volume: np.ndarray  # mL
+    myocardial_volume: np.ndarray  # mL, constant up to 1 %
+    rv_volume: np.ndarray  # mL
+    requested: Priors  # drawn or asked; what the fit aimed at
+    heart: Heart
+    cycle: Cycle
+    stack: Stack
+
+    def mask_at(self, phase: float) -> np.ndarray:
+        """Exact mask (X, Y, Z) at any phase of the cycle; phase 1 is phase 0 again."""
+        activation = float(self.cycle.activation(np.array(phase)))
+        return label_frame(self.stack, self.stack.planes(), self.heart, activation)
+
+
+@dataclass(frozen=True)
+class PhantomSubject:
+    """A phantom patient with the mask of every frame."""
+
+    source: SourceSubject
+    mask: np.ndarray  # uint8 (T, X, Y, Z)
+    truth: PhantomTruth
+
+
+def phantom_subject(
+    index: int, seed: int = 0, *, diagnosis: str | None = None, vendor: str | None = None, priors: Priors | None = None
+) -> PhantomSubject:
+    """Make one patient; the result depends on the arguments alone.
+
+    Args:
+        index: case number from 0; decides diagnosis and vendor where they are not given.
+        seed: of the cohort.
+        diagnosis: one of `labels.DIAGNOSES`.
+        vendor: one of `labels.VENDORS`.
+        priors: any subset of priors to use instead of drawn ones; the measured ones then match them within 2 %
+            (volumes, EDV, ESV, mass) or exactly (slices, slice thickness).
+
+    Returns:
+        image int16, masks uint8; ED is frame 0. `source.priors` holds what the voxels of the ED and ES masks measure.
+
+    Raises:
+        UserError: an impossible prior, or a combination that no heart of this anatomy has.
+    """
+    asked = (priors or Priors()).validated("phantom priors")
+    asked = _agreed(_agreed(asked, "diagnosis", diagnosis), "vendor", vendor)
+    if index < 0:
+        raise UserError(f"phantom case {index} does not exist; count from 0")
+    default_diagnosis, default_vendor = slot(index)
+    streams = [np.random.default_rng(s) for s in np.random.SeedSequence((seed, index)).spawn(7)]
+    requested = draw_priors(streams[0], asked.diagnosis or default_diagnosis, asked.vendor or default_vendor, asked)
+    slices = draw_slices(streams[1], requested)
+    requested = dataclasses.replace(requested, n_slices=slices.n, slice_thickness=float(slices.distance))
+    first = draw_heart(streams[2], requested, slices)
+    stack = draw_stack(streams[3], requested, slices, first)
+    heart = fit_heart(first, stack, requested)
+
+    assert requested.vendor is not None and requested.diagnosis is not None
+    assert requested.height is not None and requested.weight is not None
+    protocol = PROTOCOLS[requested.vendor]
+    cycle = draw_cycle(streams[4], protocol.frames, requested.diagnosis)
+    activations = cycle.activation(cycle.phases)
+    thorax = draw_thorax(streams[5], requested.weight / (requested.height / 100) ** 2, reach(heart), slices.n * slices.distance)
+    details = draw_details(streams[5], heart.septum, heart.radius)
+    look = _draw_appearance(streams[6], requested)
+    image, mask = render(streams[6], heart, details, thorax, stack, look, activations)
+
+    counts = np.count_nonzero(mask == LV, axis=(1, 2, 3))
+    es = int(np.argmin(counts))
+    curves = np.array([volumes(heart, float(a)) for a in activations])
+    measured = measure(mask[0], mask[es], stack.spacing)
+    source = SourceSubject(
+        patient=f"phantom{seed}_{index:04d}",
+        image=image,
+        is_cine=True,
+        spacing=stack.spacing,
+        ed=0,
+        es=es,
+        masks={"ED": mask[0], "ES": mask[es]},
+        priors=requested.updated(measured),
+        frame_seconds=cycle.frame_seconds,
+    )
+    truth = PhantomTruth(cycle.phases, curves[:, 0], curves[:, 1], curves[:, 2], requested, heart, cycle, stack)
+    return PhantomSubject(source, mask, truth)
+
+
+def phantom_cohort(n: int, seed: int = 0) -> Iterator[SourceSubject]:
+    """``n`` patients, balanced over diagnoses and vendors; patient i is the same whatever ``n`` is."""
+    for index in range(n):
+        yield phantom_subject(index, seed).source
+
+
+def _agreed(asked: Priors, name: str, value: str | None) -> Priors:
+    """``asked`` with the category ``name`` set to ``value``, which must not contradict it."""
+    given = getattr(asked, name)
+    if value is None or value == given:
+        return asked
+    if given is not None:
+        raise UserError(f"phantom priors ask for the {name} {given} and the option for {value}; give one of them")
+    return dataclasses.replace(asked, **{name: value}).validated("phantom priors")
+
+
+def _draw_appearance(rng: np.random.Generator, priors: Priors) -> Appearance:
+    assert priors.vendor is not None and priors.field_strength is not None
+    protocol = PROTOCOLS[priors.vendor]
+    nearest = min(protocol.flip, key=lambda strength: abs(strength - (priors.field_strength or 1.5)))
+    flip = float(rng.uniform(*protocol.flip[nearest]))
+    return Appearance(
+        scan=Scan(protocol.tr, protocol.te, flip, priors.field_strength),
+        blood_value=float(rng.uniform(*protocol.blood_value)),
+        snr=float(rng.uniform(22, 45) * (1.25 if nearest > 2 else 1.0)),
+        bias=float(protocol.bias * rng.uniform(0.7, 1.3)),
+        resolution=protocol.resolution,
+        shim=float(rng.uniform(6, 14) * nearest / 1.5),
+        fat=float(rng.uniform(1.5, 5.0)),
+    )

@@ -1,0 +1,188 @@
+"""From synthetic sequences to preprocessed cases that nnU-Net's loader reads like its own."""
+
+from __future__ import annotations
+
+import pickle
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nnunet_synth_aug.cases import SyntheticSequence
+from nnunet_synth_aug.console import progress
+from nnunet_synth_aug.errors import UserError
+from nnunet_synth_aug.files import hash_json, read_json, sha256, write_json
+from nnunet_synth_aug.nnunet.manifest import FORMAT, check_leak, manifest_path
+from nnunet_synth_aug.nnunet.patients import case_patients, fold_cases
+from nnunet_synth_aug.nnunet.preprocess import CASE_FILES, preprocess_frame, save_case
+from nnunet_synth_aug.nnunet.target import Target, label_lookup, load_target
+from nnunet_synth_aug.paths import bank_folder
+from nnunet_synth_aug.synthesis.sequences import read_index, read_sequence
+
+_STAMP = "synth_aug_source"  # key in a case's properties: digest of what it was made from
+
+
+def build_bank_cases(
+    sequences: Path, dataset: str | int, fold: int | str, configuration: str, plans: str = "nnUNetPlans", frames: int = 4
+) -> Path:
+    """Preprocess frames of synthetic sequences exactly like nnU-Net's own cases.
+
+    A case is complete once its ``.pkl`` exists; a killed run goes on where it stopped, and ends with what an
+    undisturbed one makes. A case whose sequence, plans or generator changed is made again.
+
+    Args:
+        sequences: a folder of sequences, see ``synthesis.sequences``.
+        dataset: id or name.
+        fold: index in the splits, or "all".
+        configuration: e.g. ``2d`` or ``3d_fullres``.
+        plans: name of the plans.
+        frames: cases per sequence: ED, ES and frames spread over the cycle.
+
+    Returns:
+        path of the manifest, ``<bank>/manifest_<data identifier>.json``.
+
+    Raises:
+        UserError: missing plans, splits or sequences; unsupported configuration; or the generator saw a
+            validation patient of the fold.
+    """
+    if frames < 2:
+        raise UserError(f"--frames is {frames}; a sequence gives at least its ED and ES frames, so use 2 or more")
+    target = load_target(dataset, configuration, plans)
+    cases = target.cases()
+    train, val = fold_cases(target.dataset, fold, cases)
+    ids, provenance = read_index(sequences)
+    if not ids:
+        raise UserError(f"{sequences} lists no sequences; run 'synthaug sample -d {target.dataset} -f {fold}' first")
+    if str(fold) != "all":
+        check_leak(provenance, target, fold, train, val)
+    lookup = label_lookup(target)
+
+    folder = bank_folder(target.dataset, fold) / target.data_identifier
+    manifest = manifest_path(target.dataset, fold, target.data_identifier)
+    # Neither the ids nor the frame count: a bank that grows keeps its cases.
+    recipe = hash_json({"format": FORMAT, "plans": target.preprocessing_hash(), "labels": lookup, "generator": provenance})
+    listed: list[dict[str, Any]] = []
+    with progress(f"bank {target.data_identifier}", len(ids)) as bar, _workshop(folder) as workshop:
+        for done, sequence_id in enumerate(ids):
+            bar.advance(done, sequence_id)
+            meta = read_json(sequences / f"{sequence_id}.json")
+            chosen = choose_frames(meta["n_frames"], meta["ed"], meta["es"], frames)
+            stamp = _stamp(sequences, sequence_id, recipe)
+            wanted = {f"{sequence_id}_t{frame:02d}": frame for frame in chosen}
+            open_cases = {case: frame for case, frame in wanted.items() if _stamp_of(folder / f"{case}.pkl") != stamp}
+            if open_cases:
+                manifest.unlink(missing_ok=True)  # it promises a complete bank
+                sequence = read_sequence(sequences, sequence_id)
+                for case, frame in open_cases.items():
+                    _make_case(sequence, frame, lookup, target, workshop, folder, case, stamp)
+            listed += [_entry(case, meta, frame) for case, frame in wanted.items()]
+        _remove_strangers(folder, {entry["id"] for entry in listed})
+        bar.advance(len(ids))
+    write_json(
+        manifest,
+        {
+            "format": FORMAT,
+            "dataset": target.dataset,
+            "fold": fold,
+            "configuration": configuration,
+            "plans": plans,
+            "plans_hash": target.preprocessing_hash(),
+            "data_identifier": target.data_identifier,
+            "labels": target.dataset_json["labels"],
+            "generator": provenance,
+            "frames_per_sequence": frames,
+            "cases": listed,
+            "case_patients": case_patients(target.dataset, cases),
+        },
+    )
+    return manifest
+
+
+def choose_frames(n_frames: int, ed: int, es: int, count: int) -> list[int]:
+    """ED, ES, and then always the frame farthest in the cycle from those chosen (the earliest of equals).
+
+    Returns:
+        ``min(count, n_frames)`` frames in time order.
+    """
+    chosen = [ed] if es == ed else [ed, es]
+    while len(chosen) < min(count, n_frames):
+        rest = [f for f in range(n_frames) if f not in chosen]
+        # The cycle closes, so frame 0 and the last frame are neighbours.
+        chosen.append(max(rest, key=lambda f: (min(min(abs(f - c), n_frames - abs(f - c)) for c in chosen), -f)))
+    return sorted(chosen)
+
+
+def _make_case(
+    sequence: SyntheticSequence, frame: int, lookup: np.ndarray, target: Target, workshop: Path, folder: Path, case: str, stamp: str
+) -> None:
+    try:
+        data, seg, properties = preprocess_frame(
+            sequence.image[frame], lookup[sequence.mask[frame]], sequence.spacing, target, sequence.context
+        )
+    except IndexError as error:
+        raise UserError(f"{sequence.id}: its mask holds a label above {len(lookup) - 1}; delete the sequence and sample again") from error
+    properties[_STAMP] = stamp
+    try:
+        save_case(workshop, case, data, seg, properties, target)
+        # What is replaced loses its proof of completeness first.
+        (folder / f"{case}.pkl").unlink(missing_ok=True)
+        for ending in CASE_FILES:
+            (workshop / f"{case}{ending}").replace(folder / f"{case}{ending}")
+    except (OSError, RuntimeError) as error:  # blosc2 reports a full disk as RuntimeError
+        raise UserError(f"cannot write {folder / case}: {error}; free some space and run the command again to go on") from error
+
+
+def _entry(case: str, meta: dict[str, Any], frame: int) -> dict[str, Any]:
+    return {
+        "id": case,
+        "sequence": meta["id"],
+        "frame": frame,
+        "seed": meta["seed"],
+        "requested": meta["requested"],
+        "measured": meta["measured"],
+    }
+
+
+def _stamp(sequences: Path, sequence_id: str, recipe: str) -> str:
+    files = [sequences / f"{sequence_id}{ending}" for ending in (".json", "_image.nii.gz", "_mask.nii.gz")]
+    for path in files:
+        if not path.is_file():
+            raise UserError(f"{path} does not exist, though the index lists it; run 'synthaug sample' again to make it")
+    return hash_json([recipe, *(sha256(path) for path in files)])
+
+
+def _stamp_of(properties: Path) -> str | None:
+    """The stamp of a complete case; None if the case is not there or unreadable."""
+    if not all(properties.with_name(properties.stem + ending).is_file() for ending in CASE_FILES):
+        return None
+    try:
+        with properties.open("rb") as stream:
+            return pickle.load(stream).get(_STAMP)  # nnU-Net's own format, written by this module
+    except (OSError, EOFError, pickle.UnpicklingError, AttributeError):
+        return None
+
+
+@contextmanager
+def _workshop(folder: Path) -> Iterator[Path]:
+    """A folder on the same disk for half-written cases; remains of a killed run are cleared."""
+    workshop = folder.with_name(f".partial-{folder.name}")
+    shutil.rmtree(workshop, ignore_errors=True)
+    try:
+        workshop.mkdir(parents=True)
+        folder.mkdir(exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot write {folder}: {error.strerror or error}; choose another nnUNet_preprocessed") from error
+    try:
+        yield workshop
+    finally:
+        shutil.rmtree(workshop, ignore_errors=True)
+
+
+def _remove_strangers(folder: Path, ids: set[str]) -> None:
+    """Delete cases of sequences that are no longer listed."""
+    for path in folder.iterdir():
+        if path.name.removesuffix(".pkl").removesuffix(".b2nd").removesuffix("_seg") not in ids:
+            path.unlink()

@@ -1,0 +1,169 @@
+"""Checks of an installation and of one training about to start. Each says what is wrong and what to do."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from nnunet_synth_aug._startup import SHIM, SWITCH, VARIABLE, trainers_folder
+from nnunet_synth_aug.errors import UserError
+from nnunet_synth_aug.paths import nnunet_folder
+
+_TRAINER = "nnUNetTrainerSynthAug_mix50"
+_FOLDERS = ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")
+#: nnU-Net's checkpoints of one fold (three of up to 250 MB each) with room for predictions.
+_NEEDED_GB = 2.0
+
+
+@dataclass(frozen=True)
+class Check:
+    """One finding; ``remedy`` is empty when all is well."""
+
+    name: str
+    ok: bool
+    message: str
+    remedy: str = ""
+
+
+def run_checks(
+    dataset: str | int | None = None, fold: int | str | None = None, configuration: str = "2d", plans: str = "nnUNetPlans"
+) -> list[Check]:
+    """Check the installation, and with ``dataset`` (and ``fold``) what a training of it needs.
+
+    Never raises for a broken installation: whatever is wrong is in the list.
+    """
+    checks = [_nnunet_version(), _torch_pair(), *(_folder(name) for name in _FOLDERS), _trainer()]
+    if dataset is None:
+        return checks
+    checks.append(_guarded("plans", lambda: _plans(dataset, configuration, plans)))
+    if fold is not None:
+        checks.append(_guarded("fold", lambda: _fold(dataset, fold, configuration, plans)))
+        checks.append(_guarded("bank", lambda: _bank(dataset, fold, configuration, plans)))
+    checks.append(_guarded("disk", _disk))
+    return checks
+
+
+def _guarded(name: str, check: Callable[[], str]) -> Check:
+    """A UserError's sentence ends, after its last semicolon, with what to do."""
+    try:
+        return Check(name, True, check())
+    except UserError as error:
+        message, _, remedy = str(error).rpartition("; ")
+        return Check(name, False, message or str(error), remedy if message else "")
+    except Exception as error:  # a broken installation fails in any way; the check must still be printed
+        return Check(name, False, f"{type(error).__name__}: {error}", "mend the checks above first")
+
+
+def _nnunet_version() -> Check:
+    try:
+        version = importlib.metadata.version("nnunetv2")
+    except importlib.metadata.PackageNotFoundError:
+        return Check("nnU-Net", False, "nnunetv2 is not installed", "pip install 'nnunetv2>=2.8,<3'")
+    ok = (2, 8) <= tuple(int(part) for part in version.split(".")[:2] if part.isdigit()) < (3,)
+    return Check("nnU-Net", ok, f"nnunetv2 {version}", "" if ok else "pip install 'nnunetv2>=2.8,<3'")
+
+
+def _torch_pair() -> Check:
+    # In a subprocess: a mismatched pair fails on import, and only the first time.
+    code = "import torch, torchvision; print(torch.__version__, torchvision.__version__)"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    if result.returncode == 0:
+        torch, torchvision = result.stdout.split()
+        return Check("torch", True, f"torch {torch}, torchvision {torchvision}")
+    last = (result.stderr.strip().splitlines() or ["no message"])[-1]
+    if "torchvision" in last and "nms" in last:
+        last = f"torch and torchvision come from different builds ({last}), and with that nnU-Net finds no trainer but its default"
+    return Check("torch", False, last, "install both from one index: pip install --force-reinstall torch torchvision")
+
+
+def _folder(name: str) -> Check:
+    try:
+        folder = nnunet_folder(name)
+    except UserError as error:
+        return Check(name, False, f"{name} is not set", str(error).rpartition("; ")[2])
+    if not folder.is_dir():
+        return Check(name, False, f"{folder} does not exist", f"mkdir -p {folder}")
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        return Check(name, False, f"{folder} is not writable ({error.strerror})", "choose a folder of yours or change its permissions")
+    return Check(name, True, str(folder))
+
+
+def _trainer() -> Check:
+    """Run nnU-Net's own lookup as its commands do: in a fresh interpreter."""
+    folder = trainers_folder()
+    environment = dict(os.environ)
+    if environment.get(SWITCH) != "0":
+        # This process has run the start-up hook already; the fresh one must find the folder by itself.
+        kept = [path for path in environment.pop(VARIABLE, "").split(os.pathsep) if path and path != folder]
+        if kept:
+            environment[VARIABLE] = os.pathsep.join(kept)
+    code = (
+        "from nnunetv2.run.run_training import recursive_find_trainer_class_by_name as find\n"
+        f"found = find({_TRAINER!r})\nprint(found.__module__ + '.' + found.__qualname__)"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False)
+    lines = (result.stdout if result.returncode == 0 else result.stderr).strip().splitlines() or ["no message"]
+    if result.returncode == 0:
+        return Check("trainer", True, f"nnU-Net resolves {_TRAINER} to {lines[-1]}")
+    if not (Path(folder) / SHIM).is_file():
+        return Check("trainer", False, f"{folder} lacks {SHIM}", "install nnunet-synth-aug again")
+    if "torchvision" in lines[-1]:
+        return Check("trainer", False, lines[-1], "install torch and torchvision from one index")
+    return Check("trainer", False, f"nnU-Net does not find {_TRAINER}: {lines[-1]}", f"export {VARIABLE}={folder}")
+
+
+def _plans(dataset: str | int, configuration: str, plans: str) -> str:
+    from nnunet_synth_aug.nnunet.target import load_target
+
+    target = load_target(dataset, configuration, plans)
+    return f"{target.dataset}: {plans} {configuration}, {len(target.cases())} preprocessed cases"
+
+
+def _fold(dataset: str | int, fold: int | str, configuration: str, plans: str) -> str:
+    from nnunet_synth_aug.nnunet.patients import case_patients, fold_cases
+    from nnunet_synth_aug.nnunet.target import load_target
+
+    target = load_target(dataset, configuration, plans)
+    cases = target.cases()
+    train, val = fold_cases(target.dataset, fold, cases)
+    if absent := sorted({*train, *val} - set(cases)):
+        raise UserError(
+            f"splits_final.json names {len(absent)} cases that are not preprocessed, such as {absent[0]}; "
+            f"run 'nnUNetv2_preprocess -d {int(target.dataset[7:10])} -plans_name {plans} -c {configuration}'"
+        )
+    if str(fold) == "all":
+        return f"all {len(cases)} cases; the validation of fold all is not one"
+    patients = case_patients(target.dataset, cases)
+    both = sorted({patients[c] for c in train} & {patients[c] for c in val})
+    if both:
+        raise UserError(
+            f"fold {fold} trains and validates on the same patients ({', '.join(both[:5])}); "
+            "write patient-grouped splits with 'synthaug import'"
+        )
+    return f"fold {fold}: {len(train)} training and {len(val)} validation cases, no patient in both"
+
+
+def _bank(dataset: str | int, fold: int | str, configuration: str, plans: str) -> str:
+    from nnunet_synth_aug.nnunet.manifest import bank_status
+    from nnunet_synth_aug.nnunet.target import load_target
+
+    manifest = bank_status(load_target(dataset, configuration, plans), fold)
+    return f"{len(manifest.ids)} synthetic cases, complete; the generator saw no validation patient of fold {fold}"
+
+
+def _disk() -> str:
+    folder = nnunet_folder("nnUNet_results")
+    free = shutil.disk_usage(folder if folder.is_dir() else Path.cwd()).free / 1e9
+    if free < _NEEDED_GB:
+        raise UserError(f"{folder} has {free:.1f} GB left; free at least {_NEEDED_GB:g} GB")
+    return f"{free:.0f} GB free for results"

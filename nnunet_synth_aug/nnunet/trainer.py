@@ -1,0 +1,257 @@
+"""nnU-Net trainers that mix synthetic cases into the training batches.
+
+``nnUNetTrainerSynthAug_mixNN[_Eepochs]`` exists for every NN from 00 to 100: the classes are made on demand by this
+module's ``__getattr__``, so that they have their own results folders and can be pickled.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from nnunetv2.training.dataloading.data_loader import nnUNetDataLoader
+from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2
+from nnunetv2.training.nnUNetTrainer import nnUNetTrainer as host  # noqa: N813
+from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+
+from nnunet_synth_aug import __version__
+from nnunet_synth_aug.errors import UserError
+from nnunet_synth_aug.nnunet.dataset import MixedDataset
+from nnunet_synth_aug.nnunet.exposure import FILE, Exposure
+from nnunet_synth_aug.nnunet.loader import MixedDataLoader
+from nnunet_synth_aug.nnunet.manifest import Manifest, open_bank
+from nnunet_synth_aug.nnunet.mixture import BASE_NAME, parse_trainer_name
+from nnunet_synth_aug.nnunet.settings import PLANS_KEY, refuse_changes, resolve_settings
+from nnunet_synth_aug.nnunet.target import Target, refuse_unsupported
+
+_CUDA = torch.device("cuda")
+
+
+@contextlib.contextmanager
+def _clean_exit(trainer: str) -> Iterator[None]:
+    """nnU-Net's commands print tracebacks; what the user can mend ends with one sentence and exit code 1."""
+    try:
+        yield
+    except UserError as error:
+        raise SystemExit(f"\nError ({trainer}): {error}") from None
+
+
+class nnUNetTrainerSynthAug(nnUNetTrainer):
+    """Trains with a set share of synthetic samples; validation is nnU-Net's own.
+
+    The share comes from the class (``_mixNN``), else from the plans' ``synth_aug.ratio``, else it is 0.5. With share 0
+    the training is that of ``nnUNetTrainer``. The bank of synthetic cases is checked before the first step.
+    """
+
+    synth_ratio: float | None = None
+    synth_epochs: int | None = None
+
+    def __init__(self, plans: dict, configuration: str, fold: int, dataset_json: dict, device: torch.device = _CUDA):
+        # nnU-Net reads the parameter names of this signature: they must be exactly its own.
+        with _clean_exit(type(self).__name__):
+            settings = resolve_settings(plans, self.synth_ratio, self.synth_epochs)
+        super().__init__(plans, configuration, fold, dataset_json, device)
+        if settings.epochs is not None:
+            self.num_epochs: int = settings.epochs
+        if settings.iterations_per_epoch is not None:
+            self.num_iterations_per_epoch: int = settings.iterations_per_epoch
+        if settings.val_iterations_per_epoch is not None:
+            self.num_val_iterations_per_epoch: int = settings.val_iterations_per_epoch
+        self.ratio = settings.ratio
+        self._manifest: Manifest | None = None
+        self._exposure: Exposure | None = None
+        # The plans go into plans.json and every checkpoint, and these settings with them.
+        self.plans_manager.plans[PLANS_KEY] = {
+            "ratio": self.ratio,
+            "epochs": self.num_epochs,
+            "iterations_per_epoch": self.num_iterations_per_epoch,
+            "val_iterations_per_epoch": self.num_val_iterations_per_epoch,
+            "manifest_hash": None,
+            "generator_hash": None,
+        }
+
+    # ------------------------------------------------------------------ before the first step
+
+    def on_train_start(self) -> None:
+        with _clean_exit(type(self).__name__):
+            self._open_bank()
+            recorded = self.plans_manager.plans[PLANS_KEY]
+            stored = self.my_init_kwargs["plans"]
+            if stored is not self.plans_manager.plans:  # nnU-Net has loaded a checkpoint to continue from
+                refuse_changes(stored.get(PLANS_KEY, {}), recorded)
+            self._exposure = self._open_exposure()
+        super().on_train_start()
+
+    def _open_bank(self) -> None:
+        if self._manifest is not None or self.ratio == 0:
+            return
+        target = Target(
+            self.plans_manager.dataset_name,
+            self.plans_manager.plans_name,
+            self.configuration_name,
+            self.plans_manager,
+            self.configuration_manager,
+            self.dataset_json,
+        )
+        refuse_unsupported(target)
+        train_cases, val_cases = self.do_split()
+        self._manifest = open_bank(target, self.fold, train_cases, val_cases)
+        recorded = self.plans_manager.plans[PLANS_KEY]
+        recorded["manifest_hash"], recorded["generator_hash"] = self._manifest.hash, self._manifest.generator_hash
+        self.print_to_log_file(
+            f"{self.ratio:.0%} of the training samples are synthetic, from {len(self._manifest.ids)} cases in {self._manifest.folder}"
+        )
+        if self.fold == "all":
+            self.print_to_log_file("fold all: the network and the generator have seen every patient, so its 'validation' is not one")
+
+    def _open_exposure(self) -> Exposure:
+        manifest = self._manifest
+        header = {
+            "format": 1,
+            "version": __version__,
+            "trainer": type(self).__name__,
+            "ratio": self.ratio,
+            "manifest_hash": manifest.hash if manifest else None,
+            "manifest": manifest.provenance if manifest else None,
+        }
+        exposure = Exposure(Path(self.output_folder) / FILE, header, manifest.ids if manifest else ())
+        if not exposure.resume(self.current_epoch):
+            self.print_to_log_file(f"{FILE} does not cover all epochs before {self.current_epoch}; its totals leave the others out")
+        return exposure
+
+    # ------------------------------------------------------------------ data
+
+    def get_tr_and_val_datasets(self) -> tuple[Any, Any]:
+        real, val = super().get_tr_and_val_datasets()
+        if self.ratio == 0:
+            return real, val
+        with _clean_exit(type(self).__name__):
+            self._open_bank()
+            assert self._manifest is not None
+            bank = nnUNetDatasetBlosc2(str(self._manifest.folder), self._manifest.ids)
+            return MixedDataset(real, bank, self.ratio), val
+
+    def get_dataloaders(self) -> tuple[Any, Any]:
+        if self.ratio == 0:
+            return super().get_dataloaders()
+
+        def make_loader(data: Any, *args: Any, **kwargs: Any) -> nnUNetDataLoader:
+            return (MixedDataLoader if isinstance(data, MixedDataset) else nnUNetDataLoader)(data, *args, **kwargs)
+
+        # nnU-Net names its loader class inside a long method that changes between releases; replacing the name for
+        # the time of the call keeps all the rest its own, and the check below notices if it stops working.
+        host.nnUNetDataLoader = make_loader
+        try:
+            train, val = super().get_dataloaders()
+        finally:
+            host.nnUNetDataLoader = nnUNetDataLoader
+        kinds = [isinstance(getattr(loader, "generator", None) or loader.data_loader, MixedDataLoader) for loader in (train, val)]
+        if kinds != [True, False]:
+            raise SystemExit(
+                f"\nError ({type(self).__name__}): this release of nnU-Net builds its loaders in an unknown way; install nnunetv2>=2.8,<3"
+            )
+        return train, val
+
+    # ------------------------------------------------------------------ counting what was trained on
+
+    def on_train_epoch_start(self) -> None:
+        super().on_train_epoch_start()
+        if self._exposure is not None:
+            self._exposure.start_epoch()
+
+    def train_step(self, batch: dict) -> dict:
+        result = super().train_step(batch)
+        if self._exposure is not None:
+            self._exposure.add(batch["keys"])
+        return result
+
+    def on_train_epoch_end(self, train_outputs: list[dict]) -> None:
+        super().on_train_epoch_end(train_outputs)
+        if self._exposure is not None and self.is_ddp:
+            ranks: list[Any] = [None] * dist.get_world_size()
+            dist.all_gather_object(ranks, self._exposure.epoch_counts)
+            self._exposure.gather(ranks)
+
+    def on_epoch_end(self) -> None:
+        if self._exposure is not None:
+            line = self._exposure.end_epoch(self.current_epoch)
+            if self.ratio > 0:
+                self.print_to_log_file(line)
+            self._write_exposure()  # before the checkpoint: never fewer epochs than it has
+        super().on_epoch_end()
+
+    def on_train_end(self) -> None:
+        super().on_train_end()
+        self._write_exposure()
+
+    def _write_exposure(self) -> None:
+        if self._exposure is not None and self.local_rank == 0:
+            with _clean_exit(type(self).__name__):
+                self._exposure.write()
+
+
+def trainer_class(name: str) -> type[nnUNetTrainerSynthAug]:
+    """The trainer of that name, made at the first call.
+
+    Raises:
+        UserError: the name is not one of this package's.
+    """
+    if name == BASE_NAME:
+        return nnUNetTrainerSynthAug
+    variant = parse_trainer_name(name)
+    if name not in globals():
+        content = {
+            "__module__": __name__,
+            "__qualname__": name,
+            "__doc__": f"{variant.ratio:.0%} synthetic samples" + (f", {variant.epochs} epochs." if variant.epochs else "."),
+            "synth_ratio": variant.ratio,
+            "synth_epochs": variant.epochs,
+        }
+        # Kept under its name in this module: that is what pickle looks for.
+        globals()[name] = type(name, (nnUNetTrainerSynthAug,), content)
+    made: type[nnUNetTrainerSynthAug] = globals()[name]
+    return made
+
+
+def __getattr__(name: str) -> Any:
+    try:
+        return trainer_class(name)
+    except UserError as error:
+        raise AttributeError(str(error)) from None
+
+
+# The common ratios, spelt out so that a search for their names finds them.
+
+
+class nnUNetTrainerSynthAug_mix00(nnUNetTrainerSynthAug):
+    """The real-only baseline: trains like nnUNetTrainer, with the epochs that the plans' synth_aug key sets."""
+
+    synth_ratio = 0.0
+
+
+class nnUNetTrainerSynthAug_mix10(nnUNetTrainerSynthAug):
+    """10% synthetic samples."""
+
+    synth_ratio = 0.1
+
+
+class nnUNetTrainerSynthAug_mix25(nnUNetTrainerSynthAug):
+    """25% synthetic samples."""
+
+    synth_ratio = 0.25
+
+
+class nnUNetTrainerSynthAug_mix50(nnUNetTrainerSynthAug):
+    """50% synthetic samples."""
+
+    synth_ratio = 0.5
+
+
+class nnUNetTrainerSynthAug_mix75(nnUNetTrainerSynthAug):
+    """75% synthetic samples."""
+
+    synth_ratio = 0.75

@@ -1,0 +1,1 @@
+"""From a trained generator to checked 4D sequences on disk."""

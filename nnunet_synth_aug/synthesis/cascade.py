@@ -1,0 +1,109 @@
+"""The cascade: priors and a seed -> one labelled 4D sequence."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from nnunet_synth_aug.cases import SyntheticSequence
+from nnunet_synth_aug.generator import Generator, Template
+from nnunet_synth_aug.labels import LV
+from nnunet_synth_aug.ldm import sample_latent
+from nnunet_synth_aug.motion_ldm.basis import motion, phases
+from nnunet_synth_aug.priors import Priors, measure
+
+#: Frames where neither the request nor the training cines say.
+DEFAULT_FRAMES = 20
+DEFAULT_CYCLE_SECONDS = 0.9
+
+
+@dataclass(frozen=True)
+class Request:
+    """One heart to make. Whatever is not specified is left to the generator, except the stack's geometry."""
+
+    id: str
+    seed: int
+    priors: Priors
+    n_frames: int | None = None
+
+
+def _template(generator: Generator, priors: Priors, rng: np.random.Generator) -> Template:
+    """A training patient that lends stack geometry and grey values: of the asked vendor, if there is one."""
+    pool = [t for t in generator.templates if priors.vendor in (None, t.priors.vendor)] or list(generator.templates)
+    return pool[rng.integers(len(pool))]
+
+
+def _slices(generator: Generator, n: int) -> torch.Tensor:
+    """Validity (1, 1, x, y, Z) of a stack of n slices: centred, as in training."""
+    size, factor = generator.grid.size, generator.vae.factor
+    before = (size[2] - n) // 2
+    valid = torch.zeros(1, 1, size[0] // factor, size[1] // factor, size[2])
+    valid[..., before : before + n] = 1
+    return valid
+
+
+def _noise(rng: np.random.Generator, shape: tuple[int, ...], device: torch.device) -> torch.Tensor:
+    return torch.from_numpy(rng.standard_normal(shape, dtype=np.float32)).to(device)
+
+
+@torch.no_grad()
+def sample_sequence(generator: Generator, request: Request) -> SyntheticSequence:
+    """Sample one sequence; the same request gives the same sequence, whatever else is sampled."""
+    rng = np.random.default_rng(request.seed)
+    template = _template(generator, request.priors, rng)
+    n = min(request.priors.n_slices or int(template.priors.n_slices or generator.grid.size[2]), generator.grid.size[2])
+    thickness = request.priors.slice_thickness or float(template.priors.slice_thickness or 10.0)
+    asked = replace(request.priors, n_slices=n, slice_thickness=thickness)
+    conditions = generator.scaler.encode([asked]).to(generator.device)
+    valid = _slices(generator, n).to(generator.device)
+    channels, spatial = generator.vae.latent_channels, tuple(valid.shape[2:])
+
+    noise = _noise(rng, (1, channels, *spatial), generator.device)
+    ed = sample_latent(generator.static, noise, valid, valid, conditions, generator.config.static)
+    noise = _noise(rng, (1, 2 * generator.config.latents.harmonics * channels, *spatial), generator.device)
+    context = torch.cat([ed, valid], dim=1)
+    scaled = sample_latent(generator.motion, noise, context, valid, conditions, generator.config.motion)
+
+    coefficients = generator.scale.restore_motion(scaled)
+    n_frames = request.n_frames or template.n_frames or DEFAULT_FRAMES
+    latents = generator.scale.restore(ed) + motion(coefficients, phases(n_frames).to(generator.device))[0]
+    image, mask = decode(generator, latents * valid[0])
+    before = (generator.grid.size[2] - n) // 2
+    image, mask = image[..., before : before + n], mask[..., before : before + n]
+    low, high = template.grey
+    grey = np.clip((image + 1) / 2 * (high - low) + low, 0, None)
+    spacing = (generator.grid.pixel, generator.grid.pixel, thickness)
+    lv = np.count_nonzero(mask == LV, axis=(1, 2, 3))
+    es = int(lv.argmin()) if lv.min() < lv[0] else n_frames // 3
+    seconds = template.frame_seconds or DEFAULT_CYCLE_SECONDS / n_frames
+    return SyntheticSequence(
+        id=request.id,
+        image=grey.astype(np.float32),
+        mask=mask,
+        spacing=spacing,
+        ed=0,
+        es=es,
+        frame_seconds=seconds,
+        seed=request.seed,
+        requested=request.priors,
+        measured=measure(mask[0], mask[es], spacing),
+        context=None if template.context is None else _to_grey(template.context, low, high),
+    )
+
+
+def _to_grey(context: tuple[float, float], low: float, high: float) -> tuple[float, float]:
+    """Mean and SD from [-1, 1] units to grey values."""
+    return ((context[0] + 1) / 2 * (high - low) + low, context[1] / 2 * (high - low))
+
+
+@torch.no_grad()
+def decode(generator: Generator, latents: torch.Tensor, batch: int = 8) -> tuple[np.ndarray, np.ndarray]:
+    """Latents (T, C, x, y, Z) -> image float32 (T, X, Y, Z) in [-1, 1] and mask uint8 (T, X, Y, Z)."""
+    images, masks = [], []
+    for part in latents.split(batch):
+        image, logits = generator.vae.decode(part)
+        images.append(image[:, 0].clamp(-1, 1).float().cpu().numpy())
+        masks.append(logits.argmax(1).to(torch.uint8).cpu().numpy())
+    return np.concatenate(images), np.concatenate(masks)

@@ -1,0 +1,72 @@
+"""Anatomical acceptance of a synthetic sequence. Every rejection has a name and is counted.
+
+Rejecting is a selection: the counts travel with the sequences so that a reader can judge it.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import ndimage
+
+from nnunet_synth_aug.labels import LV, MYO, RV, STRUCTURES
+from nnunet_synth_aug.priors import Priors
+
+#: Share of a structure that must hang together, of the LV border that must touch myocardium, and so on.
+MIN_CONNECTED = 0.9
+MIN_ENCLOSED = 0.75
+MIN_VOXELS = 20
+MAX_MASS_SPREAD = 0.35  # coefficient of variation of the myocardial volume over the cycle
+
+
+def defects(mask: np.ndarray) -> list[str]:
+    """Names of what is anatomically wrong with a mask (T, X, Y, Z) whose frame 0 is ED; empty if nothing.
+
+    missing_<structure>    fewer than 20 voxels at ED
+    fragmented_<structure> its largest component at ED holds less than 90 % of it
+    lv_not_enclosed        less than 75 % of the LV's in-plane border at ED touches myocardium
+    rv_detached            the RV at ED touches no myocardium
+    no_contraction         the LV is never at least 2 % smaller than at ED
+    mass_not_conserved     the myocardial volume varies by more than 35 % (SD over mean)
+    """
+    ed = mask[0]
+    found = []
+    for name, label in STRUCTURES.items():
+        structure = ed == label
+        total = np.count_nonzero(structure)
+        if total < MIN_VOXELS:
+            found.append(f"missing_{name}")
+        elif np.bincount(ndimage.label(structure)[0].ravel())[1:].max() < MIN_CONNECTED * total:
+            found.append(f"fragmented_{name}")
+    if any(d.startswith("missing") for d in found):
+        return found
+    plane = np.zeros((3, 3, 3), bool)
+    plane[:, :, 1] = ndimage.generate_binary_structure(2, 1)
+    rim = ndimage.binary_dilation(ed == LV, plane) & (ed != LV)
+    if np.count_nonzero(rim & (ed == MYO)) < MIN_ENCLOSED * np.count_nonzero(rim):
+        found.append("lv_not_enclosed")
+    if not np.any(ndimage.binary_dilation(ed == RV, plane, iterations=2) & (ed == MYO)):
+        found.append("rv_detached")
+    lv = np.count_nonzero(mask == LV, axis=(1, 2, 3))
+    if lv.min() > 0.98 * lv[0]:
+        found.append("no_contraction")
+    myo = np.count_nonzero(mask == MYO, axis=(1, 2, 3))
+    if myo.std() > MAX_MASS_SPREAD * myo.mean():
+        found.append("mass_not_conserved")
+    return found
+
+
+#: Relative (volumes, mass) or absolute (EF, percentage points) tolerance of a request.
+TOLERANCE = {"lv_edv": 0.35, "rv_edv": 0.5, "lv_mass": 0.5, "lv_ef": 15.0, "rv_ef": 25.0}
+
+
+def missed(requested: Priors, measured: Priors) -> list[str]:
+    """Requested variables that the measured ones miss by more than :data:`TOLERANCE`, as ``missed_<variable>``."""
+    out = []
+    for name, tolerance in TOLERANCE.items():
+        want, got = getattr(requested, name), getattr(measured, name)
+        if want is None:
+            continue
+        limit = tolerance if name.endswith("_ef") else tolerance * want
+        if got is None or abs(got - want) > limit:
+            out.append(f"missed_{name}")
+    return out

@@ -1,0 +1,56 @@
+"""Which hearts to ask for when the user wants many: priors near those of the training patients."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from nnunet_synth_aug.generator import Generator
+from nnunet_synth_aug.priors import Priors
+from nnunet_synth_aug.synthesis.cascade import Request
+
+#: Multiplicative (volumes, mass) and additive (EF, percentage points) spread around a training patient.
+VOLUME_SPREAD, EF_SPREAD = 0.12, 5.0
+
+
+def draw_priors(generator: Generator, rng: np.random.Generator, given: Priors = Priors()) -> Priors:  # noqa: B008 (frozen)
+    """Priors of a random training patient, jittered, with everything that ``given`` sets put in.
+
+    A patient's variables are kept together because they depend on each other; if ``given`` sets a diagnosis
+    the patient is one of that group. Patient data that identify (age, height, weight) are not passed on.
+    """
+    pool = [t.priors for t in generator.templates if given.diagnosis in (None, t.priors.diagnosis)] or [
+        t.priors for t in generator.templates
+    ]
+    base = pool[rng.integers(len(pool))]
+    values = {}
+    size = float(np.exp(rng.normal(0, VOLUME_SPREAD)))
+    for name in ("lv_edv", "rv_edv", "lv_mass"):
+        if (value := getattr(base, name)) is not None:
+            values[name] = round(float(value) * size * float(np.exp(rng.normal(0, VOLUME_SPREAD / 2))), 1)
+    for name in ("lv_ef", "rv_ef"):
+        if (value := getattr(base, name)) is not None:
+            values[name] = round(float(np.clip(float(value) + rng.normal(0, EF_SPREAD), 5, 85)), 1)
+    drawn = replace(base, age=None, height=None, weight=None, sex=None, **values)
+    return drawn.updated(given)
+
+
+def requests(generator: Generator, n: int, seed: int, given: Priors, n_frames: int | None, free: bool, first: int = 0) -> list[Request]:
+    """``n`` requests with ids synth_00000...; request i is the same for any n.
+
+    Args:
+        generator: whose training patients the priors follow.
+        n: how many.
+        seed: of the whole set.
+        given: priors that every heart must have.
+        n_frames: per cycle; None follows the training cines.
+        free: leave what ``given`` does not set unspecified, instead of drawing it.
+        first: number of the first id.
+    """
+    out = []
+    for index in range(first, first + n):
+        rng = np.random.default_rng([seed, index])
+        priors = given if free else draw_priors(generator, rng, given)
+        out.append(Request(f"synth_{index:05d}", int(rng.integers(2**31)), priors, n_frames))
+    return out

@@ -1,0 +1,121 @@
+"""The one training loop of the three stages.
+
+The randomness of step i comes from (seed, i) alone, and a checkpoint holds weights, EMA and optimiser: a
+training that was killed and resumed takes the same steps as one that was not.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from nnunet_synth_aug.checkpoint import load_checkpoint, load_optimiser, optimiser_tensors, save_checkpoint
+from nnunet_synth_aug.config import TrainConfig
+from nnunet_synth_aug.console import progress
+from nnunet_synth_aug.errors import UserError
+from nnunet_synth_aug.files import hash_json
+
+
+@dataclass(frozen=True)
+class Step:
+    """What a loss may depend on besides the network."""
+
+    index: int
+    share: float  # index / steps
+    rng: np.random.Generator  # of this step
+    teacher: nn.Module  # the EMA of the network
+
+
+#: Draws its own batch and returns the loss and the parts worth showing.
+Loss = Callable[[nn.Module, Step], tuple[torch.Tensor, dict[str, float]]]
+
+
+def learning_rate(config: TrainConfig, step: int) -> float:
+    """Linear warm-up, then cosine to 2 % of the peak."""
+    warm = max(1, round(config.warmup * config.steps))
+    if step < warm:
+        return config.learning_rate * (step + 1) / warm
+    share = (step - warm) / max(1, config.steps - warm)
+    return config.learning_rate * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * share)))
+
+
+def train(
+    network: nn.Module,
+    loss: Loss,
+    config: TrainConfig,
+    folder: Path,
+    title: str,
+    seed: int,
+    identity: dict,
+    device: torch.device,
+) -> nn.Module:
+    """Train ``network`` and return its EMA, resuming from ``folder`` if a checkpoint is there.
+
+    Args:
+        network: trained in place.
+        loss: (network, step) -> loss, parts.
+        config: steps, learning rate, EMA.
+        folder: for ``<title>.training.safetensors`` (removed by the caller when the stage is saved) and
+            ``<title>.losses.jsonl``.
+        title: of the stage, for files and the progress bar.
+        seed: of the whole training.
+        identity: what the training depends on (config, data); a checkpoint of another identity is refused.
+        device: where to train.
+    """
+    checkpoint = folder / f"{title}.training.safetensors"
+    network.to(device).train()
+    average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay))
+    optimiser = torch.optim.AdamW(network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, betas=(0.9, 0.99))
+    fingerprint = hash_json({"train": asdict(config), "seed": seed, **identity})
+    first = 0
+    if checkpoint.is_file():
+        tensors, header = load_checkpoint(checkpoint, device)
+        if header["fingerprint"] != fingerprint:
+            raise UserError(f"{checkpoint} belongs to a training with other settings or patients; delete {folder} or use the same settings")
+        network.load_state_dict({k[4:]: v for k, v in tensors.items() if k.startswith("net.")})
+        average.load_state_dict({k[4:]: v for k, v in tensors.items() if k.startswith("ema.")})
+        load_optimiser(optimiser, tensors)
+        first = header["step"]
+
+    def save(step: int) -> None:
+        tensors = {f"net.{k}": v for k, v in network.state_dict().items()}
+        tensors |= {f"ema.{k}": v for k, v in average.state_dict().items()}
+        save_checkpoint(checkpoint, tensors | optimiser_tensors(optimiser), {"step": step, "fingerprint": fingerprint})
+
+    folder.mkdir(parents=True, exist_ok=True)
+    saved = time.monotonic()
+    with progress(title, config.steps, first) as bar, (folder / f"{title}.losses.jsonl").open("a") as log:
+        for index in range(first, config.steps):
+            rng = np.random.default_rng([seed, index])
+            torch.manual_seed(int(rng.integers(2**62)))
+            for group in optimiser.param_groups:
+                group["lr"] = learning_rate(config, index)
+            with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+                value, parts = loss(network, Step(index, index / config.steps, rng, average.module))
+            if not torch.isfinite(value):
+                raise UserError(f"{title}: the loss became {value.item()} at step {index}; lower the learning rate and delete {checkpoint}")
+            optimiser.zero_grad(set_to_none=True)
+            value.backward()
+            nn.utils.clip_grad_norm_(network.parameters(), config.clip_norm)
+            optimiser.step()
+            # Early averages would remember the initial weights: ramp the EMA in.
+            average.multi_avg_fn = get_ema_multi_avg_fn(min(config.ema_decay, (1 + index) / (10 + index)))
+            average.update_parameters(network)
+            if index % 10 == 0 or index + 1 == config.steps:
+                shown = {"loss": value.item(), **parts}
+                log.write(json.dumps({"step": index, **{k: round(v, 5) for k, v in shown.items()}}) + "\n")
+                log.flush()
+                bar.advance(index + 1, " ".join(f"{k} {v:.3f}" for k, v in shown.items()))
+            if time.monotonic() - saved > config.checkpoint_seconds and index + 1 < config.steps:
+                save(index + 1)
+                saved = time.monotonic()
+    return average.module.eval()
