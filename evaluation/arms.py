@@ -7,9 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from evaluation.dataset import ENDINGS, Dataset, dataset_name, nifti_cases, shortened
+from evaluation.dataset import ENDINGS, Dataset, dataset_name, nifti_cases, read_object, shortened
 from nnunet_synth_aug.errors import UserError
-from nnunet_synth_aug.files import read_json
 
 RECORD = "synth_aug.json"
 _MODEL = re.compile(r"(?P<trainer>.+?)__(?P<plans>.+?)__(?P<configuration>.+)")
@@ -81,7 +80,7 @@ def read_arm(folder: Path, name: str) -> Arm:
         raise UserError(
             f"{folder} of {name} holds no predictions (*{' or *'.join(ENDINGS)} in {where}); finish the training, or give a folder of masks"
         )
-    records = {f.resolve().name.removeprefix("fold_"): dict(read_json(f / RECORD)) for f in fold_folders if (f / RECORD).is_file()}
+    records = {f.resolve().name.removeprefix("fold_"): read_object(f / RECORD) for f in fold_folders if (f / RECORD).is_file()}
     model = next((m for p in (folder.resolve(), *folder.resolve().parents[:2]) if (m := _MODEL.fullmatch(p.name))), None)
     trainer = model["trainer"] if model else ""
     seeds = {str(r["seed"]) for r in records.values() if r.get("seed") is not None}
@@ -111,15 +110,14 @@ def _origins(folder: Path) -> list[Path]:
 def _beside(folder: Path, name: str) -> dict[str, Any] | None:
     """A JSON file that nnU-Net puts in the folder of a model or of its predictions."""
     path = next((p / name for p in (folder.resolve(), *folder.resolve().parents[:2]) if (p / name).is_file()), None)
-    return None if path is None else dict(read_json(path))
+    return None if path is None else read_object(path)
 
 
 def _ratio(records: dict[str, dict[str, Any]], trainer: str, plans: dict[str, Any] | None, folder: Path) -> float:
     ratios = {float(r["ratio"]) for r in records.values() if r.get("ratio") is not None}
     if len(ratios) > 1:
-        raise UserError(
-            f"the folds of {folder} were trained with different mix ratios ({', '.join(f'{r:g}' for r in sorted(ratios))}); compare them apart"
-        )
+        found = ", ".join(f"{r:g}" for r in sorted(ratios))
+        raise UserError(f"the folds of {folder} were trained with different mix ratios ({found}); compare them one by one")
     if ratios:
         return ratios.pop()
     if match := re.search(r"_mix(\d+)", trainer):
@@ -135,12 +133,14 @@ def check_pairing(baseline: Arm, augmented: Arm) -> None:
     for one, other in ((baseline, augmented), (augmented, baseline)):
         if missing := one.cases - other.cases:
             raise UserError(
-                f"{other.folder} ({other.name}) lacks {len(missing)} of the cases that {one.name} predicts: {shortened(missing)}; predict them too, or compare single folds"
+                f"{other.folder} ({other.name}) lacks {len(missing)} of the cases that {one.name} predicts: {shortened(missing)}; "
+                "predict them too, or compare single folds"
             )
     pairs = [{(p.case, p.fold) for p in arm.predictions if p.fold} for arm in (baseline, augmented)]
     if all(pairs) and (different := {case for case, _ in pairs[0] ^ pairs[1]}):
         raise UserError(
-            f"{baseline.name} and {augmented.name} predict {shortened(different)} in different folds; train both with the same splits_final.json"
+            f"{baseline.name} and {augmented.name} predict {shortened(different)} in different folds; "
+            "train both with the same splits_final.json"
         )
 
 
@@ -151,7 +151,8 @@ def check_complete(arm: Arm, dataset: Dataset) -> None:
             missing = dataset.splits[int(fold)] - {p.case for p in arm.predictions if p.fold == fold}
             if missing:
                 raise UserError(
-                    f"fold {fold} of {arm.folder} ({arm.name}) lacks {shortened(missing)} of its split; finish it with nnUNetv2_train ... --val"
+                    f"fold {fold} of {arm.folder} ({arm.name}) lacks {shortened(missing)} of its split; "
+                    "finish it with nnUNetv2_train ... --val"
                 )
 
 

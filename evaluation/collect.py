@@ -49,7 +49,8 @@ def read_pair(prediction: Path, reference: np.ndarray, reference_path: Path, spa
     mask, own = read_mask(prediction)
     if mask.shape != reference.shape:
         raise UserError(
-            f"{prediction} has the shape {mask.shape} but its ground truth {reference_path} has {reference.shape}; predict on the native grid"
+            f"{prediction} has the shape {mask.shape} but its ground truth {reference_path} has {reference.shape}; "
+            "predict on the native grid"
         )
     if not np.allclose(own, spacing, rtol=SPACING_TOLERANCE):
         raise UserError(

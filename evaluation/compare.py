@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import shutil
 import tempfile
@@ -18,7 +17,8 @@ from evaluation.collect import annotated_structures, collect
 from evaluation.dataset import find_dataset, structure_labels
 from evaluation.metrics import ENGINES
 from evaluation.pairing import SIDES, pair_cases, patient_values, without_failures
-from evaluation.report import Results, render
+from evaluation.report import render
+from evaluation.results import Results
 from evaluation.statistics import ALPHA, LEVEL, RESAMPLES, SEED
 from evaluation.summary import by_group, by_phase, headline, paired_summary, patient_groups, sensitivity
 from evaluation.table import METRICS, PRIMARY
@@ -88,11 +88,9 @@ def evaluate(arms: tuple[Arm, Arm], gt: Path | None, dataset: Path | None, engin
     description = next((arm.dataset_json for arm in arms if arm.dataset_json), found.dataset_json)
     defined, ignore = structure_labels(description)
     labels = structure_labels(None, wanted)[0] if wanted else defined
-    known = frozenset(
-        {0, *(v for values in (*defined.values(), *labels.values()) for v in values), *([ignore] if ignore is not None else [])}
-    )
+    known = {0, *(v for values in (*defined.values(), *labels.values()) for v in values)} | ({ignore} if ignore is not None else set())
     names = (arms[0].name, arms[1].name)
-    table = collect(arms, found, labels, known, ignore, engine)
+    table = collect(arms, found, labels, frozenset(known), ignore, engine)
     structures, absent = annotated_structures(table)
     if not structures:
         raise UserError(f"no ground truth of {found.name} holds any of {', '.join(labels)}; check the labels")
@@ -136,7 +134,7 @@ def _write(out: Path, results: Results) -> None:
         write_text(staging / REPORT, page)
         out.mkdir(exist_ok=True)
         for name in (TABLE, SUMMARY, NUMBERS, REPORT):
-            os.replace(staging / name, out / name)
+            (staging / name).replace(out / name)
     except OSError as error:
         raise UserError(f"cannot write the report to {out}: {error.strerror or error}; free some space or choose another folder") from error
     finally:

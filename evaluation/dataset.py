@@ -55,6 +55,14 @@ def nifti_cases(folder: Path) -> dict[str, Path]:
     }
 
 
+def read_object(path: Path) -> dict[str, Any]:
+    """A JSON file that must hold an object."""
+    value = read_json(path)
+    if not isinstance(value, dict):
+        raise UserError(f"{path} holds a {type(value).__name__} where a JSON object is needed; restore or remake it")
+    return value
+
+
 def shortened(names: Iterable[str], limit: int = 5) -> str:
     """Names for a sentence: all, or the first few and how many more."""
     known = sorted(names)
@@ -113,7 +121,7 @@ def find_dataset(cases: frozenset[str], results: Sequence[Path], gt: Path | None
         images={c: images[c] for c in cases if c in images},
         cases=_case_infos(cases, folders),
         splits=_splits(folders),
-        dataset_json=None if description is None else dict(read_json(description)),
+        dataset_json=None if description is None else read_object(description),
     )
 
 

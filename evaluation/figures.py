@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from evaluation.pairing import AUGMENTED, BASELINE
-from evaluation.style import AUGMENTED_COLOUR, BASELINE_COLOUR, GAIN, GREY, INK, LOSS, PALE, RC, RULE, unit_label
+from evaluation.style import AUGMENTED_COLOUR, BASELINE_COLOUR, GAIN, GREY, INK, LOSS, PALE, RULE, sober, unit_label
 from evaluation.summary import TIE
 from evaluation.table import METRICS
 
@@ -23,14 +23,13 @@ def paired_plot(values: pd.DataFrame, structure: str, metric: str, names: tuple[
         values: from :func:`evaluation.pairing.patient_values`.
         names: of the arms.
     """
-    import matplotlib
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
     chosen = values[(values["structure"] == structure) & (values["metric"] == metric)]
     before, after = chosen[BASELINE].to_numpy(float), chosen[AUGMENTED].to_numpy(float)
     gain = (after - before) * METRICS[metric].sign
-    with matplotlib.rc_context(RC):
+    with sober():
         figure = Figure(figsize=(3.1, 3.1), layout="constrained")
         axes = figure.subplots()
         for a, b, g in zip(before, after, gain, strict=True):
@@ -51,11 +50,10 @@ def paired_plot(values: pd.DataFrame, structure: str, metric: str, names: tuple[
 
 def forest_plot(summary: pd.DataFrame, metric: str) -> Figure:
     """Mean paired difference with its interval per structure; the side that favours augmentation is named."""
-    import matplotlib
     from matplotlib.figure import Figure
 
     rows = summary[summary["metric"] == metric].reset_index(drop=True)
-    with matplotlib.rc_context(RC):
+    with sober():
         figure = Figure(figsize=(4.6, 0.85 + 0.36 * len(rows)), layout="constrained")
         axes = figure.subplots()
         axes.axvline(0, color=GREY, lw=1)
@@ -95,12 +93,11 @@ def bland_altman(values: pd.DataFrame, quantity: str, names: tuple[str, str]) ->
     Args:
         values: from :func:`evaluation.volumes.clinical_values`.
     """
-    import matplotlib
     from matplotlib.figure import Figure
 
     chosen = values[values["quantity"] == quantity]
     unit = str(chosen["unit"].iloc[0])
-    with matplotlib.rc_context(RC):
+    with sober():
         figure = Figure(figsize=(3.1, 2.9), layout="constrained")
         axes = figure.subplots()
         axes.axhline(0, color=GREY, lw=0.8)

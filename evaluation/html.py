@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import base64
 import io
+import re
 from collections.abc import Iterable, Sequence
 from html import escape
 from typing import TYPE_CHECKING
+
+from evaluation.style import sober
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -29,10 +32,9 @@ table { border-collapse: collapse; font-size: .85rem; font-variant-numeric: tabu
 th, td { padding: .3rem .7rem .3rem 0; text-align: right; white-space: nowrap; border-bottom: 1px solid #ececec; vertical-align: top; }
 th { font-weight: 600; border-bottom: 1px solid var(--ink); vertical-align: bottom; }
 th.span { text-align: center; border-bottom: 1px solid var(--line); }
+th.none { border-bottom: none; }
 th.text, td.text { text-align: left; }
-td.wrap { white-space: normal; min-width: 14rem; max-width: 34rem; overflow-wrap: anywhere; }
-tr.strong td { font-weight: 600; }
-tr.rule td { border-top: 1px solid #8a8a8a; }
+tr.rule td { border-top: 2px solid #c4c4c4; }
 .figures { display: flex; flex-wrap: wrap; gap: 1rem; margin: .75rem 0; }
 .figures img { flex: 0 1 auto; max-width: 100%; height: auto; }
 figure { margin: 1.25rem 0; }
@@ -41,7 +43,6 @@ figcaption { font-size: .875rem; color: var(--soft); }
 dl { font-size: .9rem; margin: .5rem 0; max-width: 52rem; }
 dt { font-weight: 600; margin-top: .6rem; }
 dd { margin: 0; }
-code { font: .85em ui-monospace, "SF Mono", Menlo, Consolas, monospace; overflow-wrap: anywhere; }
 @media (max-width: 36rem) { body { padding: 1rem .9rem 3rem; } h1 { font-size: 1.3rem; } }
 @media print {
   @page { margin: 14mm; }
@@ -59,7 +60,8 @@ code { font: .85em ui-monospace, "SF Mono", Menlo, Consolas, monospace; overflow
 def page(title: str, body: str) -> str:
     """A complete document; ``body`` is HTML."""
     return (
-        f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{escape(title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n{body}\n</body>\n</html>\n"
     )
 
@@ -74,6 +76,27 @@ def paragraph(text: str, kind: str = "") -> str:
     return f"<p{f' class={chr(34)}{kind}{chr(34)}' if kind else ''}>{escape(text)}</p>"
 
 
+def sentence(text: str) -> str:
+    """A paragraph in which an interval ``[low, high]`` is never broken across lines."""
+    unbroken = re.sub(r"\[[^]]*\]", lambda found: found[0].replace(" ", "&nbsp;"), escape(text))
+    return f"<p>{unbroken}</p>"
+
+
+def block(sentences: Sequence[str], kind: str) -> str:
+    """Sentences that belong together, set off from the text; "" without any."""
+    return f'<div class="{kind}">{"".join(sentence(s) for s in sentences)}</div>' if sentences else ""
+
+
+def gallery(images: Sequence[str]) -> str:
+    """Images in a row that wraps."""
+    return f'<div class="figures">{"".join(images)}</div>' if images else ""
+
+
+def figure(image: str, caption: str) -> str:
+    """A wide image, scrolling sideways on narrow screens, under its caption."""
+    return f'<figure><figcaption>{escape(caption)}</figcaption><div class="scroll">{image}</div></figure>'
+
+
 def heading(text: str) -> str:
     return f"<h3>{escape(text)}</h3>"
 
@@ -83,33 +106,26 @@ def table(
     rows: Iterable[Sequence[str]],
     *,
     text: int = 1,
-    wrap: Sequence[int] = (),
     groups: Sequence[tuple[str, int]] = (),
-    strong: Sequence[int] = (),
     rules: Sequence[int] = (),
 ) -> str:
     """An HTML table in a box that scrolls sideways on narrow screens.
 
     Args:
         text: this many first columns are left-aligned.
-        wrap: columns (by index) of long text, left-aligned and wrapped.
         groups: headings over the columns as (text, number of columns).
-        strong: rows (by index) in bold.
-        rules: rows with a line above.
+        rules: rows (by index) with a line above.
     """
     head = ""
     if groups:
-        cells = "".join(
-            f'<th class="span" colspan="{n}">{escape(t)}</th>' if t else f'<th class="text" colspan="{n}"></th>' for t, n in groups
-        )
-        head = f"<tr>{cells}</tr>"
-    kinds = ["text wrap" if i in wrap else "text" if i < text else "" for i in range(len(columns))]
+        spans = (f'<th class="{"span" if t else "none"}" colspan="{n}">{escape(t)}</th>' for t, n in groups)
+        head = f"<tr>{''.join(spans)}</tr>"
+    kinds = ["text" if i < text else "" for i in range(len(columns))]
     head += "<tr>" + "".join(f'<th class="{k}">{escape(c)}</th>' for c, k in zip(columns, kinds, strict=True)) + "</tr>"
     lines = []
     for i, row in enumerate(rows):
-        classes = " ".join(name for name, chosen in (("strong", strong), ("rule", rules)) if i in chosen)
         cells = "".join(f'<td class="{k}">{escape(c)}</td>' for c, k in zip(row, kinds, strict=True))
-        lines.append(f'<tr class="{classes}">{cells}</tr>')
+        lines.append(f'<tr class="rule">{cells}</tr>' if i in rules else f"<tr>{cells}</tr>")
     return f'<div class="scroll"><table><thead>{head}</thead><tbody>{"".join(lines)}</tbody></table></div>' if lines else ""
 
 
@@ -129,11 +145,7 @@ def png(figure: Figure, alt: str) -> str:
 
 
 def _encoded(figure: Figure, kind: str) -> str:
-    import matplotlib
-
-    from evaluation.style import RC
-
     stream = io.BytesIO()
-    with matplotlib.rc_context(RC):
+    with sober():
         figure.savefig(stream, format=kind, metadata={"Date": None} if kind == "svg" else None)
     return base64.b64encode(stream.getvalue()).decode("ascii")

@@ -13,7 +13,7 @@ import pandas as pd
 from evaluation.collect import read_mask
 from evaluation.metrics import Labels
 from evaluation.pairing import AUGMENTED, BASELINE, MEAN
-from evaluation.style import RC, STRUCTURE_COLOURS
+from evaluation.style import STRUCTURE_COLOURS, sober
 from nnunet_synth_aug.errors import UserError
 from nnunet_synth_aug.files import read_nifti
 from nnunet_synth_aug.labels import PHASES
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-#: Voxels around the structures that are shown.
-MARGIN = 18
+#: Shown around the structures.
+MARGIN_MM = 22.0
 
 
 @dataclass(frozen=True)
@@ -61,47 +61,44 @@ def select_patients(values: pd.DataFrame) -> list[Selected]:
     return [Selected(f"{patient}: {'; '.join(texts)}", patient) for patient, texts in reasons.items()]
 
 
-def shown_slices(reference: np.ndarray, augmented: np.ndarray) -> tuple[int, int]:
+def shown_slices(reference: np.ndarray, augmented: np.ndarray) -> dict[str, int]:
     """The middle slice of the ground truth, and the slice with most voxels wrong in the augmented arm (X, Y, Z).
 
-    When the middle slice is the worst, the second is the next worst.
+    When the middle slice is the worst, the next worst is shown too.
     """
     filled = np.flatnonzero(np.any(reference > 0, axis=(0, 1)))
     middle = int(filled[len(filled) // 2]) if filled.size else reference.shape[2] // 2
     wrong = np.count_nonzero(reference != augmented, axis=(0, 1))
     order = [int(z) for z in np.argsort(-wrong, kind="stable") if z != middle]
-    return middle, order[0] if order else middle
+    return {"middle": middle, "worst": order[0] if order else middle}
 
 
 def overlay(cases: list[Shown], labels: Labels, names: tuple[str, str]) -> Figure:
     """One row per phase; middle slice and worst slice, each as ground truth, baseline and augmented.
 
-    In the panels of the arms the ground truth is the thin white contour.
+    In the panels of the arms the ground truth is the white contour, visible where the arm departs from it.
 
     Args:
         cases: of one patient, one per phase.
         labels: structure -> label values; all of them are drawn.
     """
-    import matplotlib
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
-    with matplotlib.rc_context(RC):
-        figure = Figure(figsize=(11.4, 1.98 * len(cases) + 0.75), layout="constrained", dpi=110)
+    with sober():
+        figure = Figure(figsize=(11.4, 2.0 * len(cases) + 0.45), layout="constrained", dpi=110)
         grid = figure.subplots(len(cases), 6, squeeze=False)
-        for row, case in zip(grid, cases, strict=True):
+        for i, (row, case) in enumerate(zip(grid, cases, strict=True)):
             reference, spacing = read_mask(case.reference)
             masks = {"ground truth": reference, names[0]: read_mask(case.baseline)[0], names[1]: read_mask(case.augmented)[0]}
             image = _image(case.image, reference.shape)
-            window = _window(list(masks.values()))
-            for block, z in enumerate(shown_slices(reference, masks[names[1]])):
+            window = _window(reference, spacing)
+            for block, (which, z) in enumerate(shown_slices(reference, masks[names[1]]).items()):
                 for column, (name, mask) in enumerate(masks.items()):
                     axes = row[3 * block + column]
                     _panel(axes, image[..., z], reference[..., z], mask[..., z], window, labels, spacing, column > 0)
-                    if row is grid[0]:
-                        axes.set_title(
-                            name if column else f"{('middle', 'worst')[block]} slice: {name}", fontsize=9, fontweight="normal", loc="left"
-                        )
+                    if i == 0:
+                        axes.set_title(name if column else f"{which} slice: {name}", fontsize=9, fontweight="normal")
                     if column == 0:
                         axes.set_ylabel(f"{case.phase or 'case'}, slice {z + 1}/{reference.shape[2]}", fontsize=8)
         keys = [Line2D([], [], color=c, lw=2) for _, c in zip(labels, STRUCTURE_COLOURS, strict=False)]
@@ -128,15 +125,17 @@ def _image(path: Path | None, shape: tuple[int, ...]) -> np.ndarray:
     return scaled
 
 
-def _window(masks: list[np.ndarray]) -> tuple[slice, slice]:
-    """A square in plane around every structure of every mask; the whole image when all are empty."""
-    found = np.argwhere(np.any([np.any(m > 0, axis=2) for m in masks], axis=0))
+def _window(reference: np.ndarray, spacing: tuple[float, float, float]) -> tuple[slice, slice]:
+    """A square in mm around the ground truth (stray voxels of a prediction would shrink the heart); everything when it is empty."""
+    found = np.argwhere(np.any(reference > 0, axis=2))
     if not len(found):
         return slice(None), slice(None)
     low, high = found.min(axis=0), found.max(axis=0)
-    half = int((high - low).max()) // 2 + MARGIN
-    centre = (low + high) // 2
-    return slice(max(int(centre[0]) - half, 0), int(centre[0]) + half), slice(max(int(centre[1]) - half, 0), int(centre[1]) + half)
+    half_mm = max((h - k) * s for h, k, s in zip(high, low, spacing, strict=False)) / 2 + MARGIN_MM
+    centre = (low + high) / 2
+    starts = [max(round(c - half_mm / s), 0) for c, s in zip(centre, spacing, strict=False)]
+    stops = [round(c + half_mm / s) + 1 for c, s in zip(centre, spacing, strict=False)]
+    return slice(starts[0], stops[0]), slice(starts[1], stops[1])
 
 
 def _panel(
@@ -152,12 +151,11 @@ def _panel(
     # Arrays are (X, Y); pictures have rows first.
     axes.imshow(image[window].T, cmap="gray", vmin=0, vmax=1, aspect=spacing[1] / spacing[0], interpolation="bilinear")
     for values, colour in zip(labels.values(), STRUCTURE_COLOURS, strict=False):
-        inside = np.isin(mask[window], values).T
-        if inside.any():
-            axes.contour(inside.astype(float), levels=[0.5], colors=[colour], linewidths=1.5)
-        truth = np.isin(reference[window], values).T
-        if compare and truth.any():
-            axes.contour(truth.astype(float), levels=[0.5], colors=["white"], linewidths=0.7)
+        # The truth lies below: white shows only where the arm departs from it.
+        for shown, line, width in ((reference, "white", 1.0), (mask, colour, 1.3))[0 if compare else 1 :]:
+            inside = np.isin(shown[window], values).T
+            if inside.any():
+                axes.contour(inside.astype(float), levels=[0.5], colors=[line], linewidths=width)
     axes.set_xticks([])
     axes.set_yticks([])
     for spine in axes.spines.values():

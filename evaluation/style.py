@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 INK, GREY, PALE, RULE = "#222222", "#767676", "#b8b8b8", "#dddddd"
@@ -10,7 +12,8 @@ BASELINE_COLOUR, AUGMENTED_COLOUR = "#767676", "#0072B2"
 GAIN, LOSS = "#0072B2", "#D55E00"
 STRUCTURE_COLOURS = ("#56B4E9", "#E69F00", "#CC79A7", "#009E73", "#F0E442")
 
-RC: dict[str, Any] = {
+# `Any`: matplotlib types the keys as a literal of all its settings.
+RC: Any = {
     "font.size": 9,
     "axes.titlesize": 10,
     "axes.titleweight": "bold",
@@ -32,3 +35,12 @@ RC: dict[str, Any] = {
 
 def unit_label(metric: str, unit: str) -> str:
     return f"{metric} [{unit}]" if unit else metric
+
+
+@contextmanager
+def sober() -> Iterator[None]:
+    """Draw and save in this look, and leave the caller's matplotlib settings as they were."""
+    import matplotlib  # here so that the command line starts without it
+
+    with matplotlib.rc_context(RC):
+        yield

@@ -8,11 +8,12 @@ from typing import Any
 import pandas as pd
 
 from evaluation.pairing import MEAN
-from evaluation.statistics import ALPHA, LEVEL, RESAMPLES, patients_needed, smallest_holm_p
+from evaluation.statistics import ALPHA, EXACT_UP_TO, LEVEL, RESAMPLES, patients_needed, smallest_holm_p
 from evaluation.summary import BETTER, MIXED, NO_EVIDENCE, WORSE
 from evaluation.table import METRICS, PRIMARY
+from nnunet_synth_aug.labels import MYOCARDIAL_DENSITY
 
-DASH = "–"
+DASH = "\N{EN DASH}"
 MINUS = "\N{MINUS SIGN}"
 
 
@@ -65,7 +66,7 @@ def conclusion(summary: pd.DataFrame, names: tuple[str, str], notes: list[str]) 
     total = len(possible)
     for verdict, text in ((BETTER, "was better than"), (WORSE, "was worse than"), (MIXED, "cannot be ranked against")):
         if found := grouped[verdict]:
-            sentences.append(f"{names[1]} {text} {names[0]} in {len(found)} of {total} primary comparisons: {'; '.join(found)}.")
+            sentences.append(f"{_capital(names[1])} {text} {names[0]} in {len(found)} of {total} primary comparisons: {'; '.join(found)}.")
     rest = [r for r in possible if r["verdict"] == NO_EVIDENCE]
     if rest:
         which = "; ".join(finding(r) for r in rest)
@@ -81,6 +82,10 @@ def conclusion(summary: pd.DataFrame, names: tuple[str, str], notes: list[str]) 
     return sentences + cautions(possible)
 
 
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
 def cautions(tested: list[dict[Any, Any]]) -> list[str]:
     """What the number of patients does not allow to conclude."""
     n, family = min(r["n"] for r in tested), len(tested)
@@ -88,8 +93,8 @@ def cautions(tested: list[dict[Any, Any]]) -> list[str]:
     sentences = []
     if smallest >= ALPHA:
         sentences.append(
-            f"With {n} patient{'s' if n > 1 else ''} no single comparison can be significant after correction, whatever its size: the smallest "
-            f"possible Holm p is {p_value(smallest)}; at least {patients_needed(family)} patients are needed."
+            f"With {n} patient{'s' if n > 1 else ''} no single comparison can be significant after correction, whatever its size: "
+            f"the smallest possible Holm p is {p_value(smallest)}; at least {patients_needed(family)} patients are needed."
         )
     if any(r["verdict"] == NO_EVIDENCE for r in tested):
         sentences.append(
@@ -99,23 +104,25 @@ def cautions(tested: list[dict[Any, Any]]) -> list[str]:
 
 
 METHODS = (
-    "The unit of analysis is the patient. Values of ED and ES are averaged first, then folds and seeds that scored the same patient, so that "
-    "every patient enters each test once; both arms rest on the same cases. "
+    "The unit of analysis is the patient. Values of ED and ES are averaged first, then folds and seeds that scored the same patient, "
+    "so that every patient enters each test once; both arms rest on the same cases. "
     f"The paired difference (augmented minus baseline) is given as its mean with a {LEVEL:.0%} BCa bootstrap interval over patients "
-    f"({RESAMPLES} resamples, fixed seed). The primary family, fixed in advance, is structure × {{{', '.join(PRIMARY)}}}, tested with the two-sided "
-    "Wilcoxon signed-rank test (zeros after Pratt; exact over all sign flips for up to 300 patients) and corrected after Holm. "
-    f"A difference is stated when the corrected p is below {ALPHA:g} and the mean difference and the rank-biserial correlation agree in direction. "
-    "All other tables are descriptive: their intervals are not corrected for multiplicity."
+    f"({RESAMPLES} resamples, fixed seed). The primary family, fixed in advance, is {' and '.join(PRIMARY)} of every structure, tested "
+    f"with the two-sided Wilcoxon signed-rank test (zeros after Pratt; exact over all sign flips for up to {EXACT_UP_TO} patients) and "
+    f"corrected after Holm. A difference is stated when the corrected p is below {ALPHA:g} and the mean difference and the "
+    "rank-biserial correlation agree in direction. All other tables are descriptive: their intervals are not corrected for multiplicity."
 )
 
 POLICIES: dict[str, str] = {
-    "Surface": "Voxels of the mask with a face neighbour outside it (6-neighbourhood in 3D; the image border counts as outside), at their centres; "
-    "distances in mm in 3D on the native grid. HD, HD95 and ASSD so defined equal medpy.metric.binary.hd, hd95 and assd.",
-    "Both masks empty": "Excluded from every metric and counted. If only one arm is empty there (the other predicts a structure that the ground truth lacks), "
-    "the arm that is right gets the perfect score, so that the error of the other is not hidden.",
-    "One mask empty": "A failure: Dice and IoU 0; HD, HD95 and ASSD the diagonal of the image box, which no distance can exceed. Listed by case; "
-    "the sensitivity table leaves these pairs out of both arms.",
-    "Volume": "Number of voxels times voxel volume. EF from ED and ES of the same patient; LV mass = myocardial volume at ED × 1.05 g/mL.",
-    "Rank-biserial": "(sum of ranks in favour of augmentation − sum of ranks against) / sum of both, −1 to 1; positive favours augmentation.",
+    "Surface": "Voxels of the mask with a face neighbour outside it (6-neighbourhood in 3D; the image border counts as outside), at "
+    "their centres; distances in mm in 3D on the native grid. HD, HD95 and ASSD so defined equal medpy.metric.binary.hd, hd95 and assd.",
+    "Both masks empty": "Excluded from every metric and counted. If only one arm is empty there (the other predicts a structure that the "
+    "ground truth lacks), the arm that is right gets the perfect score, so that the error of the other is not hidden.",
+    "One mask empty": "A failure: Dice and IoU 0; HD, HD95 and ASSD the diagonal of the image box, which no distance can exceed. Listed "
+    "by case; the sensitivity table leaves these pairs out of both arms.",
+    "Volume": "Number of voxels times voxel volume. EF from ED and ES of the same patient; LV mass is the myocardial volume at ED times "
+    f"{MYOCARDIAL_DENSITY:g} g/mL.",
+    "Rank-biserial": "Sum of ranks in favour of augmentation minus sum of ranks against, over the sum of both: from \N{MINUS SIGN}1 to 1, "
+    "positive favours augmentation.",
     "Better / tied / worse": "Patients for whom the augmented arm is better, equal or worse.",
 }

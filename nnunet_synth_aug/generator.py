@@ -22,6 +22,7 @@ from nnunet_synth_aug.conditions import PriorScaler
 from nnunet_synth_aug.config import GeneratorConfig
 from nnunet_synth_aug.console import console
 from nnunet_synth_aug.data.cohort import Cohort
+from nnunet_synth_aug.data.gating import closure_ratio
 from nnunet_synth_aug.data.grid import Grid
 from nnunet_synth_aug.data.splits import fold_patients
 from nnunet_synth_aug.data.training_set import TrainingSet, load_training_set
@@ -47,6 +48,7 @@ class Template:
     context: tuple[float, float] | None
     n_frames: int
     frame_seconds: float
+    closure: float | None  # last-to-first step over mean step of the real cine; None without one
 
 
 @dataclass(frozen=True)
@@ -143,6 +145,7 @@ def _template(data: TrainingSet, index: int) -> dict[str, Any]:
         "context": case.gridded.context,
         "n_frames": case.subject.n_frames if case.cycle is not None else 0,
         "frame_seconds": case.subject.frame_seconds,
+        "closure": closure_ratio(case.gridded.image.float().numpy()) if case.cycle is not None else None,
     }
 
 
@@ -188,6 +191,7 @@ def load_generator(folder: Path, device: torch.device) -> Generator:
                 None if t["context"] is None else (t["context"][0], t["context"][1]),
                 t["n_frames"],
                 t["frame_seconds"],
+                t["closure"],
             )
             for t in meta["templates"]
         ),

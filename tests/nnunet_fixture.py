@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -129,7 +128,11 @@ _built: list[Project] = []  # one project for all test files
 def built_project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     if _built:
         return _built[0]
-    from nnunetv2.experiment_planning.plan_and_preprocess_api import extract_fingerprint_dataset, plan_experiment_dataset, preprocess_dataset
+    from nnunetv2.experiment_planning.plan_and_preprocess_api import (
+        extract_fingerprint_dataset,
+        plan_experiment_dataset,
+        preprocess_dataset,
+    )
 
     project = Project(tmp_path_factory.mktemp("nnunet"))
     for name in _VARIABLES:
@@ -162,8 +165,8 @@ def _set_environment(patch: pytest.MonkeyPatch, project: Project) -> None:
 
 
 @pytest.fixture
-def project(built_project: Project, monkeypatch: pytest.MonkeyPatch) -> Iterator[Project]:
+def project(built_project: Project, monkeypatch: pytest.MonkeyPatch) -> Project:
     """The shared project with the environment set; a test that changes files must restore them or work on a copy."""
     _set_environment(monkeypatch, built_project)
     monkeypatch.setenv("nnUNet_n_proc_DA", "0")  # loaders in this process; planning would not survive it
-    yield built_project
+    return built_project

@@ -22,7 +22,7 @@ class SourceSubject:
     ed: int  # frame of `image`, from 0
     es: int
     masks: dict[str, np.ndarray]  # "ED", "ES" -> uint8 (X, Y, Z), this package's labels; either may be missing
-    priors: Priors = Priors()  # what the source's own table says; volumes are measured later where missing
+    priors: Priors = field(default_factory=Priors)  # what the source's own table says; volumes are measured later where missing
     annotated: frozenset[int] = frozenset({RV, MYO, LV})
     frame_seconds: float = 0.0
     affine: np.ndarray | None = field(default=None, compare=False)

@@ -14,7 +14,7 @@ from nnunet_synth_aug.synthesis.cascade import Request
 VOLUME_SPREAD, EF_SPREAD = 0.12, 5.0
 
 
-def draw_priors(generator: Generator, rng: np.random.Generator, given: Priors = Priors()) -> Priors:  # noqa: B008 (frozen)
+def draw_priors(generator: Generator, rng: np.random.Generator, given: Priors = Priors()) -> Priors:
     """Priors of a random training patient, jittered, with everything that ``given`` sets put in.
 
     A patient's variables are kept together because they depend on each other; if ``given`` sets a diagnosis

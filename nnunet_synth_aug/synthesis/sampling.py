@@ -11,11 +11,13 @@ import pandas as pd
 
 from nnunet_synth_aug.cases import SyntheticSequence
 from nnunet_synth_aug.console import progress
+from nnunet_synth_aug.data.gating import closure_ratio
 from nnunet_synth_aug.errors import UserError
 from nnunet_synth_aug.files import atomic_path, hash_json, read_json, write_json
 from nnunet_synth_aug.generator import Generator
 from nnunet_synth_aug.priors import VARIABLES
 from nnunet_synth_aug.synthesis.cascade import Request, sample_sequence
+from nnunet_synth_aug.synthesis.pictures import cycle_pictures, write_gif
 from nnunet_synth_aug.synthesis.quality import defects, missed
 from nnunet_synth_aug.synthesis.sequences import read_index, read_sequence, sequence_exists, write_index, write_sequence
 
@@ -121,6 +123,61 @@ def write_table(folder: Path) -> Path:
     return path
 
 
-def sequence_of(folder: Path, index: int = 0) -> SyntheticSequence:
-    """The index-th sequence of a folder."""
-    return read_sequence(folder, read_index(folder)[0][index])
+def write_gifs(folder: Path, ids: list[str]) -> None:
+    """One beating heart per sequence, plain above and outlined below."""
+    with progress("drawing", len(ids)) as bar:
+        for done, sequence_id in enumerate(ids, 1):
+            sequence = read_sequence(folder, sequence_id)
+            pictures = cycle_pictures(sequence.image, sequence.mask)
+            write_gif(folder / f"{sequence_id}.gif", pictures, max(sequence.frame_seconds * len(pictures), 0.6))
+            bar.advance(done, sequence_id)
+
+
+def describe(folder: Path, generator: Generator) -> list[str]:
+    """Figures of a folder of sequences as text, and as ``figures.json`` beside them.
+
+    Closure is last-to-first step over mean step of the image: 1 for evenly moving, closed motion; the real
+    value is that of the generator's training cines.
+    """
+    ids, provenance = read_index(folder)
+    ratios = []
+    for sequence_id in ids:
+        image = read_sequence(folder, sequence_id).image
+        ratios.append(closure_ratio(image))
+    real = [t.closure for t in generator.templates if t.closure is not None]
+    table = pd.read_csv(folder / "priors.csv")
+    errors = {}
+    for column in table.columns:
+        if column.endswith("_requested") and (measured := column.replace("_requested", "_measured")) in table:
+            difference = (table[measured] - table[column]).dropna() if table[column].dtype != object else pd.Series(dtype=float)
+            if len(difference):
+                errors[column.removesuffix("_requested")] = {
+                    "n": len(difference),
+                    "mean_requested": float(table[column].mean()),
+                    "mean_measured": float(table[measured].mean()),
+                    "mean_absolute_error": float(difference.abs().mean()),
+                }
+    figures = {
+        "n": len(ids),
+        "closure_synthetic": _quartiles(ratios),
+        "closure_real": _quartiles(real) | {"n": len(real)},
+        "priors": errors,
+        "quality": provenance["quality"],
+    }
+    write_json(folder / "figures.json", figures)
+    quality = provenance["quality"]
+    lines = [
+        f"{name}: requested {e['mean_requested']:.1f}, measured {e['mean_measured']:.1f}, "
+        f"mean absolute error {e['mean_absolute_error']:.1f} (n = {e['n']})"
+        for name, e in errors.items()
+    ]
+    lines.append(f"closure (last-to-first step / mean step), median: {np.median(ratios):.2f}; real cines: {np.median(real):.2f}")
+    lines.append(
+        f"quality control: {quality['accepted']} of {quality['tries']} samples accepted" if quality["checked"] else "quality control: off"
+    )
+    return lines
+
+
+def _quartiles(values: list[float]) -> dict[str, float]:
+    low, middle, high = np.percentile(values, (25, 50, 75))
+    return {"median": float(middle), "q25": float(low), "q75": float(high)}

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nnunet_synth_aug.data.phantom.heart import THETA, Heart, angle_to
+from nnunet_synth_aug.data.phantom.heart import RV_WALL, THETA, Heart, angle_to, contours
 from nnunet_synth_aug.data.phantom.physiology import PROTOCOLS
 from nnunet_synth_aug.data.phantom.stack import Stack
+from nnunet_synth_aug.data.phantom.thorax import Envelope
 from nnunet_synth_aug.labels import MYOCARDIAL_DENSITY
 from nnunet_synth_aug.priors import Priors
 
@@ -30,11 +31,13 @@ def draw_slices(rng: np.random.Generator, priors: Priors) -> Slices:
     """Choose slice distance and number so that the stack covers the long axis, keeping what ``priors`` fixes."""
     assert priors.lv_edv is not None and priors.vendor is not None
     protocol = PROTOCOLS[priors.vendor]
-    u = rng.random(7)
-    length = float(np.clip(84 * (priors.lv_edv / 150) ** 0.28 * (0.95 + 0.1 * u[0]), 62, 97))
+    u = rng.random(8)
+    length = float(np.clip(75 * (priors.lv_edv / 150) ** 0.26 * (0.94 + 0.12 * u[0]), 58, 94))
     gap = protocol.gap[0] + u[1] * (protocol.gap[1] - protocol.gap[0])
     slab = protocol.slab[0] + u[2] * (protocol.slab[1] - protocol.slab[0])
-    offset, apex = -0.5 + 0.2 * (u[3] - 0.5), 0.3 + 0.12 * u[4]
+    if u[7] < 0.4:  # many sites round up to one slice per centimetre
+        gap = 10.0 - slab
+    offset, apex = -0.5 + 0.12 * (u[3] - 0.5), 0.38 + 0.1 * u[4]
     span = apex - offset - 1  # the long axis is n + span slice distances
     # Scanners set tenths of a millimetre; ten slices would be more than a breath-hold protocol of this kind takes.
     distance = priors.slice_thickness or round(float(max(slab + gap, length / (9 + span))), 1)
@@ -60,7 +63,8 @@ def draw_heart(rng: np.random.Generator, priors: Priors, slices: Slices) -> Hear
         + 0.022 * g[1] * np.cos(2 * (THETA - septum))
         + 0.02 * g[2] * np.sin(2 * THETA)
         + 0.01 * g[3] * np.cos(3 * THETA + 6 * u[1])
-        + 0.006 * g[4] * np.cos(5 * THETA + 6 * u[2])
+        + 0.008 * g[4] * np.cos(5 * THETA + 6 * u[2])
+        + 0.006 * g[9] * np.cos(4 * THETA + 6 * u[7])
         - flat * np.exp(-np.square(angle_to(THETA, septum) / 0.7))
     )
     wall_factor = 1 + 0.08 * np.cos(THETA - septum) + 0.05 * g[5] * np.cos(THETA + 6 * u[3]) + 0.04 * g[6] * np.cos(2 * THETA + 6 * u[4])
@@ -75,7 +79,7 @@ def draw_heart(rng: np.random.Generator, priors: Priors, slices: Slices) -> Hear
     radius = float(np.sqrt(priors.lv_edv * 1000 / (np.pi * 0.6 * slices.length)))
     outside = priors.lv_edv + priors.lv_mass / MYOCARDIAL_DENSITY
     epi = float(np.sqrt(outside * 1000 / (np.pi * 0.66 * slices.length)))
-    reach = np.deg2rad(np.clip(67 + 13 * (priors.rv_edv / priors.lv_edv - 1), 55, 88))
+    reach = np.deg2rad(np.clip(80 + 16 * (priors.rv_edv / priors.lv_edv - 1), 68, 105))
     height = float(np.sqrt(epi**2 + priors.rv_edv * 1000 / (0.42 * slices.length * reach)) - epi)
     # The longitudinal share follows the weaker ventricle: both hang on the same atrioventricular plane.
     strength = float(np.clip(min(priors.lv_ef, priors.rv_ef + 5) / 60, 0, 1.15))
@@ -113,13 +117,20 @@ def reach(heart: Heart) -> tuple[float, float, float, float]:
     )
 
 
+def envelope(heart: Heart) -> Envelope:
+    """Anterior and inferior reach of the ventricles with their walls at ED, along the long axis."""
+    z = np.linspace(heart.base, heart.base + heart.length, 40)
+    rv = np.maximum(contours(heart, z, 0.0).rv, 0) + RV_WALL
+    return Envelope(z, (rv * np.cos(THETA)).max(axis=1), (rv * np.sin(THETA)).max(axis=1))
+
+
 def draw_stack(rng: np.random.Generator, priors: Priors, slices: Slices, heart: Heart) -> Stack:
     """Draw pixel size, field of view, orientation and breath-hold positions."""
     assert priors.vendor is not None
     protocol = PROTOCOLS[priors.vendor]
     g = rng.standard_normal(6)
     u = rng.random(3)
-    pixel = round(protocol.pixel[0] + u[0] * (protocol.pixel[1] - protocol.pixel[0]), 3)
+    pixel = round(float(protocol.pixel[0] + u[0] * (protocol.pixel[1] - protocol.pixel[0])), 3)
     anterior, posterior, superior, inferior = reach(heart)
     # A heart-centred crop: about 150-170 mm, more only where the heart needs it.
     wanted = max(150 + 20 * u[1], 1.15 * (anterior + posterior), 1.25 * (superior + inferior))

@@ -22,6 +22,9 @@ class Papillary:
     radius: float
     start: float
     end: float
+    stretch: float  # radial over circumferential size
+    skew: float  # how ragged the outline is
+    density: float  # share of muscle; the rest is blood between its strands
 
 
 @dataclass(frozen=True)
@@ -44,15 +47,17 @@ class Details:
             # A contracted cavity pushes the papillary muscles towards its centre; they stay off the axis.
             centre = np.maximum(papillary.distance * cavity, 0.3 * cavity).astype(np.float32)
             offset = angle_to(THETA, papillary.angle)
-            radial = plane.radius * plane.look_up(np.tile(np.cos(offset), (plane.z.size, 1))) - centre
-            across = plane.radius * plane.look_up(np.tile(np.sin(offset), (plane.z.size, 1)))
-            distance = np.hypot(radial / 1.2, across)
-            muscle = np.maximum(muscle, np.clip((size - distance) / plane.pixel + 0.5, 0, 1) * (size > 0))
+            radial = plane.radius * plane.look_up(np.broadcast_to(np.cos(offset), c.endo.shape)) - centre
+            across = plane.radius * plane.look_up(np.broadcast_to(np.sin(offset), c.endo.shape))
+            distance = np.hypot(radial / papillary.stretch, across) * (1 + papillary.skew * np.sin(0.7 * radial + 2 * c.depth[:, None] * 9))
+            muscle = np.maximum(muscle, papillary.density * np.clip((size - distance) / plane.pixel + 0.5, 0, 1) * (size > 0))
         return muscle
 
     def rv_muscle(self, plane: Plane, c: Contours, pixels: np.ndarray) -> np.ndarray:
         """Share (S, P) of muscle among what lies inside the RV; ``pixels`` (S, P) is `plane.look_up(c.rv)`."""
-        return np.clip((plane.radius - pixels + plane.look_up(_level(self.rv_trabeculae, c.depth))) / plane.pixel + 0.5, 0, 1)
+        depth = plane.look_up(_level(self.rv_trabeculae, c.depth))
+        # Strands with blood between them: a soft inner border, never fully dark.
+        return 0.75 * np.clip((plane.radius - pixels + depth) / np.maximum(0.5 * depth, plane.pixel) + 0.5, 0, 1)
 
 
 def _bin(angle: float) -> int:
@@ -85,6 +90,9 @@ def draw_details(rng: np.random.Generator, septum: float, radius: float) -> Deta
                     radius=float(np.clip(0.17 * radius, 2.8, 5.5) * rng.uniform(0.85, 1.2) / heads**0.5),
                     start=float(rng.uniform(0.1, 0.28)),
                     end=float(rng.uniform(0.66, 0.82)),
+                    stretch=float(rng.uniform(0.9, 1.7)),
+                    skew=float(rng.uniform(0.1, 0.3)),
+                    density=float(rng.uniform(0.75, 1.0)),
                 )
             )
-    return Details(tuple(papillaries), _comb(rng, rng.uniform(2.5, 5.0), 3.0, 0.75), _comb(rng, rng.uniform(4, 8), 3.5, 0.6))
+    return Details(tuple(papillaries), _comb(rng, rng.uniform(3.0, 6.0), 2.4, 0.8), _comb(rng, rng.uniform(4, 9), 3.4, 0.8))

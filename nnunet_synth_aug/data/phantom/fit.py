@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 from nnunet_synth_aug.data.phantom.heart import Heart
 from nnunet_synth_aug.data.phantom.stack import Stack, label_frame
@@ -37,6 +38,11 @@ def fit_heart(heart: Heart, stack: Stack, priors: Priors) -> Heart:
     return _solve(heart, "rv_contraction", lambda h: count(h, 1.0, RV), priors.rv_esv, (0.98, -0.9), "rv_ef")
 
 
+def _with(heart: Heart, field: str, value: float) -> Heart:
+    change: dict[str, Any] = {field: value}
+    return dataclasses.replace(heart, **change)
+
+
 def _solve(heart: Heart, field: str, volume: Callable[[Heart], float], target: float, bracket: tuple[float, float], prior: str) -> Heart:
     """Set one field so that ``volume`` is ``target``; the volume grows from ``bracket[0]`` to ``bracket[1]``.
 
@@ -44,7 +50,7 @@ def _solve(heart: Heart, field: str, volume: Callable[[Heart], float], target: f
     """
 
     def error(value: float) -> float:
-        return volume(dataclasses.replace(heart, **{field: value})) / target - 1
+        return volume(_with(heart, field, value)) / target - 1
 
     start = float(getattr(heart, field))
     low, high = bracket
@@ -54,7 +60,9 @@ def _solve(heart: Heart, field: str, volume: Callable[[Heart], float], target: f
     f_low, f_high = (at_start, error(high)) if at_start < 0 else (error(low), at_start)
     low, high = (start, high) if at_start < 0 else (low, start)
     if f_low > 0 or f_high < 0:
-        raise UserError(f"no phantom heart has {prior} as requested together with the other priors; change {prior} or leave some priors out")
+        raise UserError(
+            f"no phantom heart has {prior} as requested together with the other priors; change {prior} or leave some priors out"
+        )
     middle = start
     for step in range(40):
         middle = (low + high) / 2 if step % 5 == 4 else float(low - f_low * (high - low) / (f_high - f_low))
@@ -65,4 +73,4 @@ def _solve(heart: Heart, field: str, volume: Callable[[Heart], float], target: f
             low, f_low, f_high = middle, f_middle, f_high / 2
         else:
             high, f_high, f_low = middle, f_middle, f_low / 2
-    return dataclasses.replace(heart, **{field: middle})
+    return _with(heart, field, middle)

@@ -62,7 +62,7 @@ class Contours:
 def _taper(x: np.ndarray) -> np.ndarray:
     """Relative radius over depth: a blunt half ellipsoid, slightly narrower at the base; 0 from x = 1 on."""
     waist = 1 - 0.07 * np.square(np.clip(1 - x / 0.22, 0, 1))
-    return np.sqrt(np.clip(1 - np.clip(x, 0, 1) ** 2.5, 0, None)) * waist
+    return np.sqrt(np.clip(1 - np.clip(x, 0, 1) ** 2.8, 0, None)) * waist
 
 
 def _wall(heart: Heart, x: np.ndarray) -> np.ndarray:
@@ -98,7 +98,7 @@ def contours(heart: Heart, z: np.ndarray, activation: float) -> Contours:
     endo = endo0 * np.maximum(1 - heart.contraction * mobility * (1 - _infarct(heart, x)) * activation, 0.05)
     epi = np.sqrt(endo**2 + (epi0**2 - endo0**2) / stretch)
 
-    twist = round(heart.torsion * activation / (2 * np.pi) * BINS * 4) / 4
+    twist = heart.torsion * activation / (2 * np.pi) * BINS
     if twist:
         endo, epi = (_rotated(r, twist * (x - 0.35)) for r in (endo, epi))
     rv = epi + _rv_height(heart, x, activation)
@@ -115,16 +115,20 @@ def contours(heart: Heart, z: np.ndarray, activation: float) -> Contours:
 
 def _rotated(radii: np.ndarray, bins: np.ndarray) -> np.ndarray:
     """Rotate each row of (S, BINS) by a fractional number of bins."""
-    position = np.arange(BINS)
-    return np.stack([np.interp(position - shift, position, row, period=BINS) for row, shift in zip(radii, bins, strict=True)])
+    whole = np.floor(bins).astype(int)[:, None]
+    share = (bins - np.floor(bins))[:, None]
+    position = np.arange(BINS) - whole
+    return (1 - share) * np.take_along_axis(radii, position % BINS, axis=1) + share * np.take_along_axis(
+        radii, (position - 1) % BINS, axis=1
+    )
 
 
 def _rv_height(heart: Heart, x: np.ndarray, activation: float) -> np.ndarray:
     """Height (S, BINS) of the RV free wall above the LV epicardium."""
     relative = np.clip(x / heart.rv_depth, 0, 1)[:, None]
     offset = angle_to(THETA, heart.septum)
-    reach = np.where(offset < 0, heart.rv_angles[0] * (1 - 0.42 * relative), heart.rv_angles[1] * (1 - 0.22 * relative))
-    around = np.clip(1 - np.abs(offset / reach) ** 2.3, 0, 1) ** 0.62
+    reach = np.where(offset < 0, heart.rv_angles[0] * (1 - 0.38 * relative), heart.rv_angles[1] * (1 - 0.15 * relative))
+    around = np.clip(1 - np.abs(offset / reach) ** 2.0, 0, 1) ** 0.85
     skew = 1 + heart.rv_skew * np.clip(offset / reach, -1, 1)
     along = (1 - relative**2.2) ** 0.8
     return heart.rv_height * along * around * skew * (1 - heart.rv_contraction * activation)

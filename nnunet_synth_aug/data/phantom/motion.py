@@ -39,7 +39,19 @@ class Cycle:
         """Contraction in [0, 1] at any phase: 0 at ED (integers), 1 at ``es_phase``, periodic with period 1."""
         es, late = self.es_phase, self.late_filling
         fill = 1 - es
-        knots = [0.0, 0.2 * es, 0.55 * es, 0.85 * es, es, es + 0.1 * fill, es + 0.32 * fill, es + 0.52 * fill, 1 - 0.24 * fill, 1 - 0.1 * fill, 1.0]
+        knots = [
+            0.0,
+            0.2 * es,
+            0.55 * es,
+            0.85 * es,
+            es,
+            es + 0.1 * fill,
+            es + 0.32 * fill,
+            es + 0.52 * fill,
+            1 - 0.24 * fill,
+            1 - 0.1 * fill,
+            1.0,
+        ]
         values = [0.0, 0.12, 0.62, 0.95, 1.0, 0.94, late + 0.22, late + 0.03, late - 0.03, 0.35 * late, 0.0]
         return PchipInterpolator(knots, values)(np.mod(phase, 1.0))
 

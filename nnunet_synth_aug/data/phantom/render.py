@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import fft
 from scipy.ndimage import gaussian_filter1d
 
 from nnunet_synth_aug.data.phantom.details import Details
@@ -24,6 +25,7 @@ class Appearance:
     bias: float
     resolution: float  # acquired share of k-space along the phase-encoding axis
     shim: float  # standard deviation of the field error in Hz
+    centre: float  # Hz: the resonance frequency is set a little towards fat, away from its dark band
     fat: float  # mm of epicardial fat
 
 
@@ -32,9 +34,13 @@ def render(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Image int16 and exact mask uint8, both (T, X, Y, Z), of a cine whose frames have the given activations (T,)."""
     size, n_frames = stack.shape[:2], activations.size
-    off_resonance = smooth_field(rng, stack.shape, 1.6 * size[0]) * look.shim
-    textures = {name: 1 + 0.05 * smooth_field(rng, stack.shape, grain) for name, grain in (("fine", 5.0), ("middle", 10.0), ("coarse", 26.0))}
-    flows = [smooth_field(rng, (*size, n), 16.0) for n in (3, 3)]
+    off_resonance = smooth_field(rng, stack.shape, 1.6 * size[0]) * look.shim + look.centre
+    textures = {
+        name: 1 + 0.05 * smooth_field(rng, stack.shape, grain) for name, grain in (("fine", 5.0), ("middle", 10.0), ("coarse", 26.0))
+    }
+    flows = [smooth_field(rng, (*size, n), 7.0) for n in (3, 3)]
+    # Nothing in the body is an ellipse: bend the surroundings by a few millimetres.
+    bends = [smooth_field(rng, stack.shape, 36 / stack.spacing[0]) for _ in range(2)]
     image = np.empty((n_frames, *stack.shape), dtype=np.float32)
     mask = np.empty((n_frames, *stack.shape), dtype=np.uint8)
     reference = float(np.abs(bssfp(look.scan, TISSUES["blood"])))
@@ -42,7 +48,9 @@ def render(
     for index in range(stack.shape[2]):
         tissues = _signals(look.scan, off_resonance[..., index], {k: t[..., index] for k, t in textures.items()})
         plane = stack.plane(index)
-        frames, mask[..., index] = _slice(heart, details, thorax, stack, plane, index, look, activations, tissues, flows, phases)
+        frames, mask[..., index] = _slice(
+            heart, details, thorax, stack, plane, index, look, activations, tissues, flows, phases, [b[..., index] for b in bends]
+        )
         frames *= _coils(stack, index, look.bias) / reference
         image[..., index] = _acquire(rng, frames, look)
     return np.clip(np.round(image * look.blood_value), 0, 32767).astype(np.int16), mask
@@ -50,7 +58,15 @@ def render(
 
 def _signals(scan: Scan, off_resonance: np.ndarray, textures: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Complex signal (X, Y) of every tissue in one slice, with its texture."""
-    grain = {"liver": "middle", "spleen": "middle", "stomach": "middle", "fat": "middle", "lung": "fine", "muscle": "fine", "marrow": "fine"}
+    grain = {
+        "liver": "middle",
+        "spleen": "middle",
+        "stomach": "middle",
+        "fat": "middle",
+        "lung": "fine",
+        "muscle": "fine",
+        "marrow": "fine",
+    }
     strength = {"lung": 5.0, "fat": 1.4, "stomach": 3.0, "liver": 1.6, "muscle": 2.5, "marrow": 3.0, "blood": 0.3}
     out = {}
     for name, tissue in TISSUES.items():
@@ -72,10 +88,11 @@ def _slice(
     tissues: dict[str, np.ndarray],
     flows: list[np.ndarray],
     phases: np.ndarray,
+    bends: list[np.ndarray],
 ) -> tuple[np.ndarray, np.ndarray]:
     """Noise-free complex frames and masks (T, X, Y) of one slice."""
-    u, v = stack.body(index)
-    around = np.stack([paint_thorax(thorax, u, v, float(z), plane.pixel, tissues) for z in plane.z]).reshape(plane.z.size, -1)
+    u, v = (axis + 3.0 * bend for axis, bend in zip(stack.body(index), bends, strict=True))
+    around = np.stack([paint_thorax(thorax, u, v, float(z), plane.pixel, plane.step, tissues) for z in plane.z]).reshape(plane.z.size, -1)
     # Only pixels that the heart can reach are worth the work of every frame.
     still = contours(heart, plane.z, 0.0)
     limit = float(_outer(still, heart, 0.0, look.fat)[1].max()) + 8
@@ -89,11 +106,16 @@ def _slice(
         c = contours(heart, plane.z, float(activation))
         shares = ventricles(plane, c)
         mask[t, pixels] = majority(shares)
-        muscle, lv_blood, rv_blood, fat, outside = _tissue_shares(plane, c, shares.lv, shares.myo, shares.rv, details, heart, float(activation), look.fat)
+        muscle, lv_blood, rv_blood, fat, outside = _tissue_shares(
+            plane, c, shares.lv, shares.myo, shares.rv, details, heart, float(activation), look.fat
+        )
         # Blood entering the slice is unsaturated and eddies dephase it: brighter and patchier in systole and early filling.
         beat = float(activation) * (1 - float(activation)) * 4
         lv_flow, rv_flow = (
-            1 + (0.035 + 0.05 * beat) * (f[:, 0] + f[:, 1] * np.cos(phases[t]) + f[:, 2] * np.sin(phases[t])) / 1.5 + 0.04 * beat - 0.03 * (k == 1)
+            1
+            + (0.05 + 0.05 * beat) * (f[:, 0] + f[:, 1] * np.cos(phases[t]) + f[:, 2] * np.sin(phases[t])) / 1.5
+            + 0.04 * beat
+            - 0.03 * (k == 1)
             for k, f in enumerate(flow)
         )
         frames[t, pixels] = (
@@ -113,29 +135,58 @@ def _outer(c: Contours, heart: Heart, activation: float, fat: float) -> tuple[np
     # Smoothing over the angle bridges the grooves where the RV meets the LV: that is where the fat lies.
     smooth = gaussian_filter1d(muscle, 0.05 * BINS, axis=1, mode="wrap")
     side = angle_to(THETA, heart.septum)
-    thickness = fat * (0.25 + 0.75 * np.exp(-np.square(side / 1.5))) * (1 + 0.5 * activation)
-    return muscle, np.where(c.rv > 0, np.maximum(muscle + 0.5, smooth + thickness), ABSENT)
+    # Thick over the RV, thin on the lung's side and around the tip.
+    thickness = fat * (0.1 + 0.9 * np.exp(-np.square(side / 1.3))) * (1 + 0.5 * activation) * np.clip(c.epi / 20, 0, 1)
+    return muscle, np.where(c.rv > 0, np.maximum(muscle + 0.3, smooth + thickness), ABSENT)
 
 
 def _tissue_shares(
-    plane: Plane, c: Contours, lv: np.ndarray, myo: np.ndarray, rv: np.ndarray, details: Details, heart: Heart, activation: float, fat: float
+    plane: Plane,
+    c: Contours,
+    lv: np.ndarray,
+    myo: np.ndarray,
+    rv: np.ndarray,
+    details: Details,
+    heart: Heart,
+    activation: float,
+    fat_mm: float,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Slice averages (P,) of muscle, left and right blood, fat; and the rest per sub-slice (S, P)."""
-    outer, pericardium = _outer(c, heart, activation, fat)
+    outer, pericardium = _outer(c, heart, activation, fat_mm)
     heart_share = plane.inside(outer)
     inside = np.maximum(plane.inside(pericardium), heart_share)
     lv_muscle = lv * details.lv_muscle(plane, c, plane.look_up(c.endo))
     rv_muscle = rv * details.rv_muscle(plane, c, plane.look_up(c.rv))
     wall = np.maximum(heart_share - plane.inside(c.rv), 0)
-    # Above the base plane lie the atria: blood behind thin walls, unlabelled.
+    left_atrium, right_atrium, root_wall, root = _atria(plane, c, heart)
+    between = np.maximum(plane.inside(c.rv) * (1 - plane.below(c.base)) - left_atrium - right_atrium - root_wall - root, 0)
+    muscle = lv_muscle + rv_muscle + myo + wall + 0.6 * root_wall + between
+    left, right = lv - lv_muscle + left_atrium + root, rv - rv_muscle + right_atrium + 0.4 * root_wall
+    fat = inside - heart_share
+    return muscle.mean(axis=0), left.mean(axis=0), right.mean(axis=0), fat.mean(axis=0), 1 - inside
+
+
+def _atria(plane: Plane, c: Contours, heart: Heart) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Shares (S, P) above the base plane of left atrium, right atrium, aortic wall and aortic root; the rest is groove fat.
+
+    All four are unlabelled, as in the contours of real data, and follow the valve plane.
+    """
     above = 1 - plane.below(c.base)
-    left_atrium = plane.inside(np.where(c.epi > 0, c.epi - 4.0, ABSENT)) * above
-    epi = plane.inside(np.where(c.epi > 0, c.epi, ABSENT))
-    right_atrium = np.maximum(plane.inside(c.rv) - epi, 0) * above
-    septum = np.maximum(epi * above - left_atrium, 0)
-    muscle = lv_muscle + rv_muscle + myo + wall + septum
-    left, right = lv - lv_muscle + left_atrium, rv - rv_muscle + right_atrium
-    return muscle.mean(axis=0), left.mean(axis=0), right.mean(axis=0), (inside - heart_share).mean(axis=0), 1 - inside
+    if not above.any():
+        nothing = np.zeros_like(plane.radius)
+        return nothing, nothing, nothing, nothing
+    side = angle_to(THETA, heart.septum)
+    height = np.maximum(c.base - plane.z, 0)[:, None]
+    epi = np.where(c.epi > 0, c.epi, 0)
+    # The root stands between the atria, towards the septum and slightly superior.
+    direction, distance, size = heart.septum - 0.35, 0.55 * epi.mean(), 0.4 * heart.radius + 1.5
+    u = plane.radius * plane.look_up(np.tile(np.cos(THETA - direction), (plane.z.size, 1))) - distance
+    v = plane.radius * plane.look_up(np.tile(np.sin(THETA - direction), (plane.z.size, 1)))
+    offset = np.hypot(u, v)
+    disc, ring = (np.clip((r - offset) / plane.pixel + 0.5, 0, 1) for r in (size, size + 1.8))
+    left = plane.inside(np.maximum((epi - 3.5) * (0.97 - 0.12 * np.exp(-np.square(side / 0.9))) - 0.25 * height, 0)) * (1 - ring)
+    right = np.maximum(plane.inside(c.rv - 1.5 - 0.15 * height) - plane.inside(epi + 1.0), 0) * (1 - ring)
+    return left * above, right * above, (ring - disc) * above, disc * above
 
 
 def _coils(stack: Stack, index: int, bias: float) -> np.ndarray:
@@ -151,10 +202,10 @@ def _coils(stack: Stack, index: int, bias: float) -> np.ndarray:
 def _acquire(rng: np.random.Generator, frames: np.ndarray, look: Appearance) -> np.ndarray:
     """Magnitude (T, X, Y) after k-space truncation, apodisation and complex noise, whose magnitude is Rician."""
     noise = rng.standard_normal((2, *frames.shape), dtype=np.float32) / look.snr
-    k = np.fft.fft2(frames + noise[0] + 1j * noise[1], axes=(1, 2))
+    k = fft.fft2(frames + noise[0] + np.complex64(1j) * noise[1], axes=(1, 2))
     windows = []
     for n, share in zip(frames.shape[1:], (1.0, look.resolution), strict=True):
         f = np.abs(np.fft.fftfreq(n)) * 2 / share
         # A Tukey window: flat to 60 % of the acquired band, so edges ring mildly.
         windows.append(np.where(f < 0.6, 1.0, np.where(f <= 1, 0.5 + 0.5 * np.cos(np.pi * (f - 0.6) / 0.4 * 0.85), 0.0)))
-    return np.abs(np.fft.ifft2(k * windows[0][:, None] * windows[1][None], axes=(1, 2))).astype(np.float32)
+    return np.abs(fft.ifft2(k * (windows[0][:, None] * windows[1][None]).astype(np.float32), axes=(1, 2), overwrite_x=True))

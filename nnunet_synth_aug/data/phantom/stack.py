@@ -35,7 +35,10 @@ class Plane:
     def inside(self, radii: np.ndarray) -> np.ndarray:
         """Share (S, P) of each pixel inside a contour (S, BINS), from its distance to the border."""
         slope = (np.roll(radii, -1, axis=1) - np.roll(radii, 1, axis=1)) / (4 * np.pi / BINS)
-        steepness = 1 / (self.pixel * np.sqrt(1 + np.square(slope / np.maximum(radii, 1))))
+        # Where the contour runs obliquely through the sub-slice its border is a ramp, not a step.
+        present = np.maximum(radii, 0)
+        drift = np.gradient(present, axis=0)
+        steepness = 1 / np.hypot(self.pixel * np.sqrt(1 + np.square(slope / np.maximum(radii, 1))), drift)
         return np.clip((self.look_up(radii) - self.radius) * self.look_up(steepness) + 0.5, 0, 1)
 
     def below(self, base: float) -> np.ndarray:

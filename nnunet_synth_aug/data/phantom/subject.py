@@ -5,10 +5,11 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from nnunet_synth_aug.data.phantom.design import draw_heart, draw_slices, draw_stack, reach
+from nnunet_synth_aug.data.phantom.design import draw_heart, draw_slices, draw_stack, envelope
 from nnunet_synth_aug.data.phantom.details import draw_details
 from nnunet_synth_aug.data.phantom.fit import fit_heart
 from nnunet_synth_aug.data.phantom.heart import Heart, volumes
@@ -89,7 +90,7 @@ def phantom_subject(
     protocol = PROTOCOLS[requested.vendor]
     cycle = draw_cycle(streams[4], protocol.frames, requested.diagnosis)
     activations = cycle.activation(cycle.phases)
-    thorax = draw_thorax(streams[5], requested.weight / (requested.height / 100) ** 2, reach(heart), slices.n * slices.distance)
+    thorax = draw_thorax(streams[5], requested.weight / (requested.height / 100) ** 2, envelope(heart), heart.radius + heart.wall)
     details = draw_details(streams[5], heart.septum, heart.radius)
     look = _draw_appearance(streams[6], requested)
     image, mask = render(streams[6], heart, details, thorax, stack, look, activations)
@@ -126,7 +127,8 @@ def _agreed(asked: Priors, name: str, value: str | None) -> Priors:
         return asked
     if given is not None:
         raise UserError(f"phantom priors ask for the {name} {given} and the option for {value}; give one of them")
-    return dataclasses.replace(asked, **{name: value}).validated("phantom priors")
+    change: dict[str, Any] = {name: value}
+    return dataclasses.replace(asked, **change).validated("phantom priors")
 
 
 def _draw_appearance(rng: np.random.Generator, priors: Priors) -> Appearance:
@@ -137,9 +139,10 @@ def _draw_appearance(rng: np.random.Generator, priors: Priors) -> Appearance:
     return Appearance(
         scan=Scan(protocol.tr, protocol.te, flip, priors.field_strength),
         blood_value=float(rng.uniform(*protocol.blood_value)),
-        snr=float(rng.uniform(22, 45) * (1.25 if nearest > 2 else 1.0)),
+        snr=float(rng.uniform(30, 60) * (1.25 if nearest > 2 else 1.0)),
         bias=float(protocol.bias * rng.uniform(0.7, 1.3)),
         resolution=protocol.resolution,
         shim=float(rng.uniform(6, 14) * nearest / 1.5),
-        fat=float(rng.uniform(1.5, 5.0)),
+        centre=-float(rng.uniform(15, 40)),
+        fat=float(rng.uniform(2.0, 6.0)),
     )

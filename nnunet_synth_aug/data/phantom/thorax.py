@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from scipy.ndimage import gaussian_filter, zoom
@@ -30,105 +30,139 @@ class Ellipse:
 
 
 @dataclass(frozen=True)
+class Envelope:
+    """How far the heart reaches at ED at each through-plane position, in mm from the long axis."""
+
+    z: np.ndarray
+    anterior: np.ndarray
+    inferior: np.ndarray
+
+    def at(self, z: float) -> tuple[float, float]:
+        """Anterior and inferior reach at position ``z``."""
+        return float(np.interp(z, self.z, self.anterior)), float(np.interp(z, self.z, self.inferior))
+
+
+@dataclass(frozen=True)
 class Thorax:
     """Positions in mm in body coordinates (anterior, inferior) about the long axis; z is 0 at the first slice."""
 
-    chest: float  # inner surface of the anterior chest wall at z = 0
-    chest_slope: float  # how much nearer it comes per mm towards the apex
+    envelope: Envelope
+    chest: tuple[float, float]  # inner surface of the anterior chest wall at the base and at the apex
     chest_curve: float
     muscle: float  # thickness of the rib layer
     subcutaneous: float  # fat
-    rib_phase: float
-    diaphragm: float
-    diaphragm_slope: float
+    ribs: tuple[tuple[float, float, float], ...]  # position along the chest wall, depth, half-length
+    diaphragm: tuple[float, float]  # top of the dome at the base and at the apex
     diaphragm_peak: float  # anterior position of the top of the dome
     diaphragm_curve: float
     liver_end: float  # posterior end of the liver
-    organs: tuple[Ellipse, ...] = ()
-    vessels: tuple[Ellipse, ...] = ()
-    mediastinum: float = 12.0  # mm of fat between heart and chest wall
-    lung_floor: float = field(default=0.0)
+    pad: float  # mm of fat between heart and chest wall
+    organs: tuple[Ellipse, ...]
+    great_vessels: tuple[Ellipse, ...]
+    lung_vessels: tuple[Ellipse, ...]
+    liver_vessels: tuple[Ellipse, ...]
+
+    def surfaces(self, z: float) -> tuple[float, float]:
+        """Chest wall and diaphragm at position ``z``: along straight lines, but never inside the heart."""
+        share = float(np.clip(z / self.envelope.z[-1], -0.4, 1.3))
+        anterior, inferior = self.envelope.at(z)
+        chest = self.chest[0] + share * (self.chest[1] - self.chest[0])
+        diaphragm = self.diaphragm[0] + share * (self.diaphragm[1] - self.diaphragm[0])
+        return max(chest, anterior + 5), max(diaphragm, inferior + 3)
 
 
-def draw_thorax(rng: np.random.Generator, bmi: float, heart: tuple[float, float, float, float], depth: float) -> Thorax:
+def _dots(rng: np.random.Generator, n: int, box: tuple[float, float, float, float], depth: float, size: float) -> tuple[Ellipse, ...]:
+    """Vessels crossing the slices as dots and short lines inside ``box`` (anterior low, high, inferior low, high)."""
+    out = []
+    for _ in range(n):
+        radius = float(size * (0.6 + rng.gamma(1.5, 0.35)))
+        at, half = float(rng.uniform(-15, depth + 5)), float(rng.uniform(5, 18))
+        direction = rng.normal(0, 0.45, 2)
+        out.append(
+            Ellipse(
+                "blood",
+                (float(rng.uniform(box[0], box[1])), float(rng.uniform(box[2], box[3]))),
+                (float(radius * (1 + rng.gamma(1.0, 1.0))), radius),
+                float(rng.uniform(0, np.pi)),
+                (at - half, at + half),
+                drift=(float(direction[0]), float(direction[1])),
+            )
+        )
+    return tuple(out)
+
+
+def _organs(rng: np.random.Generator, floor: float, depth: float) -> tuple[Ellipse, ...]:
+    """Stomach, spleen, bowel: round things under the diaphragm, posterior of the liver."""
+    organs = []
+    for i in range(4):
+        size = float(rng.uniform(12, 24))
+        tissue = str(rng.choice(["stomach", "spleen", "myocardium", "liver"]))
+        organs.append(
+            Ellipse(
+                tissue,
+                (float(-rng.uniform(-4, 14) - 24 * i), float(floor + rng.uniform(2, 10) + size * 0.8)),
+                (size, float(size * rng.uniform(0.6, 0.95))),
+                float(rng.uniform(0, np.pi)),
+                (-40.0, float(depth * rng.uniform(0.6, 1.6))),
+                rind=2.5 if tissue == "stomach" else 0.0,
+                drift=(float(rng.normal(0, 0.1)), float(rng.normal(-0.15, 0.06))),
+            )
+        )
+    return tuple(organs)
+
+
+def draw_thorax(rng: np.random.Generator, bmi: float, envelope: Envelope, posterior: float) -> Thorax:
     """Draw the surroundings.
 
     Args:
         rng: random numbers.
         bmi: kg/m^2, decides the fat.
-        heart: reach of the heart from the long axis: anterior, posterior, superior, inferior, in mm.
-        depth: length of the stack in mm.
+        envelope: reach of the heart; the chest wall and the diaphragm follow it towards the apex.
+        posterior: reach of the heart away from the chest wall, in mm.
     """
-    anterior, posterior, _, inferior = heart
-    fat = float(np.clip(1.6 * (bmi - 17) + rng.normal(0, 3), 4, 40))
-    organs: list[Ellipse] = []
-    floor = inferior + rng.uniform(3, 7)
-    for i in range(3):  # stomach, spleen or bowel, kidney: round things under the diaphragm
-        size = rng.uniform(13, 27)
-        tissue = str(rng.choice(["stomach", "spleen", "myocardium", "liver"]))
-        centre = (-rng.uniform(4, 22) - 26 * i, floor + rng.uniform(2, 8) + size * 0.9 + rng.uniform(0, 8))
-        organs.append(
+    depth = float(envelope.z[-1])
+    anterior, inferior = float(envelope.anterior.max()), float(envelope.inferior.max())
+    floor = inferior + float(rng.uniform(3, 8))
+    great = []
+    if rng.random() < 0.6:  # descending aorta, where the field of view reaches the spine
+        great.append(
             Ellipse(
-                tissue,
-                (float(centre[0]), float(centre[1])),
-                (float(size), float(size * rng.uniform(0.55, 0.9))),
-                float(rng.uniform(0, np.pi)),
-                (-40.0, float(depth * rng.uniform(0.5, 1.4))),
-                rind=2.5 if tissue == "stomach" else 0.0,
-                drift=(float(rng.normal(0, 0.08)), float(rng.normal(-0.12, 0.06))),
+                "blood",
+                (float(-posterior - rng.uniform(24, 38)), float(rng.uniform(5, 34))),
+                (float(rng.uniform(9, 12)), float(rng.uniform(9, 12))),
+                0.0,
+                (-60.0, depth * float(rng.uniform(0.55, 1.1))),
+                rind=1.5,
+                drift=(float(rng.normal(0, 0.12)), float(rng.normal(0.12, 0.06))),
             )
         )
-    vessels = [
-        # Descending aorta and inferior vena cava.
+    great.append(  # inferior vena cava and hepatic veins
         Ellipse(
             "blood",
-            (float(-posterior - rng.uniform(22, 34)), float(rng.uniform(8, 34))),
-            (float(rng.uniform(9.5, 12.5)),) * 2,
-            0.0,
-            (-60.0, float(depth * rng.uniform(0.55, 1.1))),
-            rind=1.2,
-            drift=(float(rng.normal(0, 0.1)), float(rng.normal(0.1, 0.05))),
-        ),
-        Ellipse(
-            "blood",
-            (float(rng.uniform(-12, 8)), float(inferior + rng.uniform(20, 32))),
-            (float(rng.uniform(9, 12)), float(rng.uniform(6, 9))),
-            float(rng.uniform(-0.4, 0.4)),
-            (-60.0, float(depth * rng.uniform(0.1, 0.3))),
+            (float(rng.uniform(-14, 10)), float(inferior + rng.uniform(18, 30))),
+            (float(rng.uniform(8, 12)), float(rng.uniform(5, 8))),
+            float(rng.uniform(-0.5, 0.5)),
+            (-60.0, depth * float(rng.uniform(0.1, 0.35))),
             rind=0.8,
-        ),
-    ]
-    for _ in range(rng.integers(45, 80)):  # pulmonary vessels cross the slices as bright dots and short lines
-        size = float(0.7 + rng.gamma(1.6, 0.45))
-        at = float(rng.uniform(-15, depth + 5))
-        reach = float(rng.uniform(5, 16))
-        direction = rng.normal(0, 0.5, 2)
-        position = (float(rng.uniform(-85, anterior)), float(rng.uniform(-95, 25)))
-        vessels.append(
-            Ellipse(
-                "vessel",
-                position,
-                (float(size * rng.uniform(1, 2.6)), size),
-                float(rng.uniform(0, np.pi)),
-                (at - reach, at + reach),
-                drift=(float(direction[0]), float(direction[1])),
-            )
         )
+    )
+    positions = np.cumsum(rng.uniform(24, 42, 8)) - 130
     return Thorax(
-        chest=float(anterior + rng.uniform(5, 11)),
-        chest_slope=float(rng.uniform(0.12, 0.3)),
+        envelope=envelope,
+        chest=(anterior + float(rng.uniform(5, 10)), float(rng.uniform(16, 28))),
         chest_curve=float(rng.uniform(0.0012, 0.0028)),
         muscle=float(rng.uniform(10, 15)),
-        subcutaneous=fat,
-        rib_phase=float(rng.uniform(0, 30)),
-        diaphragm=float(floor),
-        diaphragm_slope=float(rng.uniform(0.1, 0.28)),
+        subcutaneous=float(np.clip(1.6 * (bmi - 17) + rng.normal(0, 3), 4, 40)),
+        ribs=tuple((float(p), float(rng.uniform(0.35, 0.65)), float(rng.uniform(5.5, 11))) for p in positions),
+        diaphragm=(floor, float(rng.uniform(12, 24))),
         diaphragm_peak=float(rng.uniform(-15, 15)),
-        diaphragm_curve=float(rng.uniform(0.002, 0.005)),
-        liver_end=float(rng.uniform(-20, 12)),
-        organs=tuple(organs),
-        vessels=tuple(vessels),
-        mediastinum=float(np.clip(0.6 * (bmi - 17), 3, 14)),
+        diaphragm_curve=float(rng.uniform(0.002, 0.006)),
+        liver_end=float(rng.uniform(-24, 8)),
+        pad=float(np.clip(0.75 * (bmi - 17), 3, 13)),
+        organs=_organs(rng, floor, depth),
+        great_vessels=tuple(great),
+        lung_vessels=_dots(rng, int(rng.integers(90, 150)), (-105, anterior, -105, 30), depth, 1.05),
+        liver_vessels=_dots(rng, int(rng.integers(25, 45)), (-40, anterior + 20, 10, inferior + 60), depth, 1.3),
     )
 
 
@@ -151,42 +185,70 @@ class Painter:
         return (1 - radius) * min(e.axes)
 
 
-def paint_thorax(thorax: Thorax, u: np.ndarray, v: np.ndarray, z: float, pixel: float, tissues: dict[str, np.ndarray]) -> np.ndarray:
-    """Complex signal (X, Y) of the surroundings at through-plane position ``z`` mm; ``tissues`` maps names to signals (X, Y)."""
+def paint_thorax(
+    thorax: Thorax, u: np.ndarray, v: np.ndarray, z: float, pixel: float, step: float, tissues: dict[str, np.ndarray]
+) -> np.ndarray:
+    """Complex signal (X, Y) of the surroundings at through-plane position ``z`` mm.
+
+    ``step`` is the thickness of the sub-slice in mm; ``tissues`` maps names to signals (X, Y).
+    """
     p = Painter(u, v, pixel, tissues)
-    inner = thorax.chest - thorax.chest_slope * z - thorax.chest_curve * np.square(v + 10)
-    dome = thorax.diaphragm - thorax.diaphragm_slope * z + thorax.diaphragm_curve * np.square(u - thorax.diaphragm_peak)
-    for e in thorax.vessels:
-        if e.tissue == "vessel" and e.range[0] < z < e.range[1]:
-            p.paint("blood", p.ellipse_distance(e, z - e.range[0]), 0.55)
-    # Fat behind the sternum and in the angle between chest wall and diaphragm.
-    corner = thorax.mediastinum * (1 + 1.6 * np.exp(-np.square((v - dome) / 22)))
-    p.paint("fat", u - inner + corner)
-    below = v - dome
-    p.paint("muscle", below + 1.5)
-    p.paint("fat", below - 1.5)
-    p.paint("liver", np.minimum(below - 2.5, u - thorax.liver_end - 0.25 * (v - dome)))
+    chest, diaphragm = thorax.surfaces(z)
+    chest_pixel, dome_pixel = (
+        float(np.hypot(pixel, after - before))
+        for before, after in zip(thorax.surfaces(z - step / 2), thorax.surfaces(z + step / 2), strict=True)
+    )
+    share = z / float(thorax.envelope.z[-1])
+    inner = chest - thorax.chest_curve * np.square(v + 10)
+    below = v - diaphragm - thorax.diaphragm_curve * np.square(u - thorax.diaphragm_peak)
+    for e in thorax.lung_vessels:
+        if e.range[0] < z < e.range[1]:
+            p.paint("blood", p.ellipse_distance(e, z - e.range[0]), 0.8)
+    # Fat behind the sternum, widest in the angle between chest wall and diaphragm where the pericardial pad lies.
+    p.paint("fat", u - inner + thorax.pad * (1 + max(share, 0)) * (0.5 + 2.2 * np.exp(-np.square((below + 6) / 24))))
+    p.pixel = dome_pixel
+    _paint_abdomen(p, thorax, below, z)
+    p.pixel = pixel
+    for e in thorax.great_vessels:
+        if e.range[0] < z < e.range[1]:
+            d = p.ellipse_distance(e, z)
+            p.paint("fat", d + e.rind + 3)
+            p.paint("muscle", d + e.rind)
+            p.paint("blood", d)
+    p.pixel = chest_pixel  # an oblique surface blurs over the sub-slice
+    _paint_chest_wall(p, thorax, u - inner, z)
+    return p.image
+
+
+def _paint_abdomen(p: Painter, thorax: Thorax, below: np.ndarray, z: float) -> None:
+    """Diaphragm, liver with vessels, and the organs behind it in fat; ``below`` is the depth under the dome in mm."""
+    p.paint("muscle", below + 2)
+    p.paint("fat", below - 1)
+    liver = np.minimum(below - 1.5, p.u - thorax.liver_end - 0.3 * below)
+    p.paint("liver", liver)
+    for e in thorax.liver_vessels:
+        if e.range[0] < z < e.range[1]:
+            p.paint("blood", np.minimum(p.ellipse_distance(e, z - e.range[0]), liver - 3), 0.5)
     for e in thorax.organs:
         if e.range[0] < z < e.range[1]:
             d = p.ellipse_distance(e, z)
+            p.paint("fat", np.minimum(d + e.rind + 2, below - 1))
             if e.rind:
                 p.paint("muscle", np.minimum(d + e.rind, below - 2))
-            p.paint(e.tissue, np.minimum(d, below - 3))
-    for e in thorax.vessels:
-        if e.tissue == "blood" and e.range[0] < z < e.range[1]:
-            d = p.ellipse_distance(e, z)
-            p.paint("muscle", d + e.rind)
-            p.paint("blood", d)
-    q = u - inner
+            p.paint(e.tissue, np.minimum(d, below - 2 - e.rind))
+
+
+def _paint_chest_wall(p: Painter, thorax: Thorax, q: np.ndarray, z: float) -> None:
+    """Ribs between muscle layers, subcutaneous fat and skin; ``q`` is the depth from the inner surface in mm."""
     p.paint("muscle", q)
-    # Ribs every 26 mm: a dark cortex around bright marrow; the slices cut them obliquely.
-    along = np.mod(v + thorax.rib_phase + 0.35 * z, 27) - 13.5
-    rib = 1 - np.hypot((q - 0.5 * thorax.muscle) / 4.6, along / 7.0)
-    p.paint("cortex", np.minimum(rib * 4.6, q))
-    p.paint("marrow", np.minimum((rib - 0.3) * 4.6, q - 1))
-    p.paint("fat", np.minimum(q - thorax.muscle, 1.3 + 0 * q - np.abs(q - thorax.muscle)))
-    p.paint("muscle", q - thorax.muscle - 1.5)
-    p.paint("fat", q - thorax.muscle - 7)
-    p.paint("skin", q - thorax.muscle - 7 - thorax.subcutaneous)
-    p.paint("air", q - thorax.muscle - 9.5 - thorax.subcutaneous)
-    return p.image
+    for position, depth, half in thorax.ribs:
+        # Ribs slope downwards: each slice cuts them a little higher.
+        rib = 1 - np.hypot((q - depth * thorax.muscle) / 5.0, (p.v - position + 0.35 * z) / half)
+        p.paint("cortex", np.minimum(rib * 5.0, q), 0.6)
+        p.paint("marrow", np.minimum((rib - 0.25) * 5.0, q - 1), 0.8)
+    edge = q - thorax.muscle
+    p.paint("fat", 1.6 - np.abs(edge))
+    p.paint("muscle", edge - 1.6)
+    p.paint("fat", edge - 7)
+    p.paint("skin", edge - 7 - thorax.subcutaneous)
+    p.paint("air", edge - 9.5 - thorax.subcutaneous)

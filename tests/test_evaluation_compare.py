@@ -1,0 +1,385 @@
+"""compare() on small results folders in nnU-Net's own layout, and everything a user can get wrong."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from evaluation.compare import Comparison, compare
+from evaluation.dataset import case_from_name, structure_labels
+from evaluation.metrics import image_diagonal
+from evaluation.table import COLUMNS, read_table, validated
+from nnunet_synth_aug.errors import UserError
+from nnunet_synth_aug.files import read_nifti, write_nifti
+
+DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+NAME = "Dataset027_ACDC"
+BASE, AUG = "nnUNetTrainer__nnUNetPlans__2d", "nnUNetTrainerSynthAug_mix50__nnUNetPlans__2d"
+SPACING = (1.5, 1.5, 8.0)
+PATIENTS = 8
+
+
+def heart(size: float) -> np.ndarray:
+    """RV crescent, myocardial ring and LV of an ellipsoid heart, (X, Y, Z)."""
+    x, y, z = np.meshgrid(*(np.arange(n, dtype=float) for n in (36, 32, 5)), indexing="ij")
+    radius = np.hypot(x - 20, y - 16) + 0.8 * np.abs(z - 2)
+    mask = np.zeros(x.shape, np.uint8)
+    mask[np.hypot(x - 12, y - 16) + 0.8 * np.abs(z - 2) < size + 2] = 1
+    mask[radius < size + 3] = 2
+    mask[radius < size] = 3
+    return mask
+
+
+class Study:
+    """A dataset and the cross-validation folders of two arms on disk."""
+
+    def __init__(self, root: Path) -> None:
+        self.raw = root / "nnUNet_raw" / NAME
+        self.preprocessed = root / "nnUNet_preprocessed" / NAME
+        self.results = root / "nnUNet_results" / NAME
+        self.out = root / "out"
+        rng = np.random.default_rng(0)
+        subjects, splits = [], [{"train": [], "val": []}, {"train": [], "val": []}]  # type: ignore[var-annotated]
+        for i in range(PATIENTS):
+            cases = {phase: f"p{i:02d}_{phase}" for phase in ("ED", "ES")}
+            subjects.append({"patient": f"p{i:02d}", "cases": cases})
+            for phase, case in cases.items():
+                mask = heart(6 + 0.3 * i - (2 if phase == "ES" else 0))
+                image = (100 * mask + rng.normal(200, 20, mask.shape)).astype(np.float32)
+                write_nifti(self.raw / "imagesTr" / f"{case}_0000.nii.gz", image, SPACING)
+                write_nifti(self.raw / "labelsTr" / f"{case}.nii.gz", mask, SPACING)
+                write_nifti(self.preprocessed / "gt_segmentations" / f"{case}.nii.gz", mask, SPACING)
+                self.write(BASE, case, np.roll(mask, 2 if phase == "ED" else 1, axis=0))
+                self.write(AUG, case, np.roll(mask, 1 if i != 3 else 0, axis=1))
+                splits[i % 2]["val"].append(case)
+        labels = {"labels": {"background": 0, "RV": 1, "MYO": 2, "LV": 3}, "file_ending": ".nii.gz"}
+        for folder in (self.raw, self.results / BASE, self.results / AUG):
+            (folder / "dataset.json").write_text(json.dumps(labels))
+        (self.raw / "cohort.json").write_text(json.dumps({"subjects": subjects}))
+        vendors = [f"p{i:02d},{('Siemens', 'GE')[i % 2]},NOR" for i in range(PATIENTS)]
+        (self.raw / "priors.csv").write_text("patient,vendor,diagnosis\n" + "\n".join(vendors) + "\n")
+        (self.preprocessed / "splits_final.json").write_text(json.dumps(splits))
+        for fold in (0, 1):
+            self.record(fold, [f"p{i:02d}" for i in range(PATIENTS) if i % 2 != fold])
+
+    def record(self, fold: int, patients: list[str]) -> None:
+        """What the trainer writes about its synthetic data."""
+        record = {"ratio": 0.5, "share": 0.5004, "samples": 5000, "synthetic_samples": 2502, "manifest_hash": "0123456789abcdef"}
+        record["manifest"] = {"dataset": NAME, "generator": {"generator_hash": "fedcba9876543210", "patients": patients}}  # type: ignore[assignment]
+        (self.results / AUG / f"fold_{fold}" / "synth_aug.json").write_text(json.dumps(record))
+
+    def file(self, arm: str, case: str) -> Path:
+        return self.results / arm / f"fold_{int(case[1:3]) % 2}" / "validation" / f"{case}.nii.gz"
+
+    def write(self, arm: str, case: str, mask: np.ndarray, spacing: tuple[float, float, float] = SPACING) -> None:
+        write_nifti(self.file(arm, case), mask, spacing)
+
+    def mask(self, case: str) -> np.ndarray:
+        return read_nifti(self.raw / "labelsTr" / f"{case}.nii.gz")[0]
+
+    def compare(self, **options: object) -> Comparison:
+        return compare(self.results / BASE, self.results / AUG, self.out, **options)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Study:
+    for variable in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"):
+        monkeypatch.delenv(variable, raising=False)  # the folders beside nnUNet_results must be found without it
+    return Study(tmp_path)
+
+
+def dice(a: np.ndarray, b: np.ndarray) -> float:
+    return float(2 * (a & b).sum() / (a.sum() + b.sum()))
+
+
+def test_compare_writes_numbers_that_follow_from_the_masks(study: Study) -> None:
+    result = study.compare(names=("real only", "real + synthetic"))
+    assert sorted(p.name for p in study.out.iterdir()) == ["comparison.json", "metrics.csv", "report.html", "summary.csv"]
+    assert list(result.headline.index) == ["RV", "MYO", "LV", "mean"]
+    # One value per patient: the mean of ED and ES, then over patients.
+    expected = [
+        np.mean([dice(np.roll(m, s, 0) == 3, m == 3) for m, s in ((study.mask(f"p{i:02d}_ED"), 2), (study.mask(f"p{i:02d}_ES"), 1))])
+        for i in range(PATIENTS)
+    ]
+    assert result.headline.loc["LV", ("Dice", "baseline")] == pytest.approx(np.mean(expected))
+    difference = result.headline.loc["LV", ("Dice", "augmented")] - result.headline.loc["LV", ("Dice", "baseline")]
+    assert result.headline.loc["LV", ("Dice", "difference")] == pytest.approx(difference)
+    numbers = json.loads((study.out / "comparison.json").read_text())
+    cell = next(r for r in numbers["headline"] if r["structure"] == "LV" and r["metric"] == "Dice")
+    assert cell["difference"] == pytest.approx(difference)
+    assert cell["n"] == numbers["patients"] == PATIENTS
+    assert numbers["arms"]["augmented"]["mix_ratio"] == 0.5
+    assert numbers["arms"]["baseline"]["mix_ratio"] == 0
+    assert numbers["conclusion"] == result.conclusion
+    page = result.report.read_text()
+    assert "real + synthetic" in page
+    assert "fedcba987654" in page  # the generator's hash
+    assert "By vendor" in page
+
+
+def test_metrics_csv_is_the_contract(study: Study) -> None:
+    study.compare()
+    table = read_table(study.out / "metrics.csv")
+    assert tuple(table.columns) == COLUMNS
+    assert len(table) == 2 * 2 * PATIENTS * 3 * 7  # arms x phases x patients x structures x (5 metrics and 2 volumes)
+    assert set(table["vendor"]) == {"Siemens", "GE"}
+    assert set(table["phase"]) == {"ED", "ES"}
+    assert set(table["fold"]) == {"0", "1"}
+    assert table["value"].notna().all()
+    one = table[(table["patient"] == "p03") & (table["phase"] == "ED") & (table["model"] == "augmented") & (table["structure"] == "RV")]
+    assert one.set_index("metric")["value"].to_dict() | {"Volume": 0, "Reference volume": 0} == {
+        "Dice": 1, "IoU": 1, "HD": 0, "HD95": 0, "ASSD": 0, "Volume": 0, "Reference volume": 0
+    }  # fmt: skip
+    summary = pd.read_csv(study.out / "summary.csv")
+    assert len(summary) == 4 * 5
+    with pytest.raises(UserError, match="twice for"):
+        validated(pd.concat([table, table.head(1)]))
+
+
+def test_report_is_self_contained(study: Study) -> None:
+    page = study.compare().report.read_text()
+    assert not re.search(r"""(src|href|url)\s*[=(]\s*["']?\s*(https?:)?//""", page)
+    assert not re.search(r"<(script|link|iframe)\b", page)
+    sources = re.findall(r'src="([^"]{0,30})', page)
+    assert sources
+    assert all(s.startswith(("data:image/svg+xml;base64,", "data:image/png;base64,")) for s in sources)
+    assert "nan" not in re.sub(r"<[^>]*>", " ", page.split("</style>")[1]).lower().split()
+
+
+def test_a_changed_prediction_changes_the_numbers(study: Study) -> None:
+    before = study.compare().headline
+    mask = study.mask("p03_ED")
+    mask[np.nonzero(mask == 3)[0][:40], 16, 2] = 0
+    study.write(AUG, "p03_ED", mask)
+    after = study.compare().headline
+    assert after.loc["LV", ("Dice", "augmented")] < before.loc["LV", ("Dice", "augmented")]
+    assert after.loc["LV", ("Dice", "baseline")] == before.loc["LV", ("Dice", "baseline")]
+    assert after.loc["RV", ("Dice", "augmented")] == before.loc["RV", ("Dice", "augmented")]
+
+
+def test_runs_are_reproducible_and_engines_agree(study: Study) -> None:
+    study.compare()
+    first = {p.name: p.read_bytes() for p in study.out.iterdir()}
+    study.compare()
+    assert {p.name: p.read_bytes() for p in study.out.iterdir()} == first
+    native = read_table(study.out / "metrics.csv")
+    study.compare(engine="medpy")
+    other = read_table(study.out / "metrics.csv")
+    np.testing.assert_allclose(native["value"], other["value"], rtol=1e-13, atol=1e-13)
+
+
+def test_a_missing_structure_is_a_failure_with_the_worst_case(study: Study) -> None:
+    mask = study.mask("p02_ES")
+    study.write(AUG, "p02_ES", np.where(mask == 1, 0, mask))
+    result = study.compare()
+    assert result.failures[["model", "patient", "phase", "structure", "failure"]].to_numpy().tolist() == [
+        ["augmented", "p02", "ES", "RV", "prediction empty"]
+    ]
+    table = read_table(study.out / "metrics.csv")
+    failed = table[table["failure"] != ""].set_index("metric")["value"]
+    assert failed["Dice"] == 0
+    assert failed["HD"] == pytest.approx(image_diagonal((36, 32, 5), SPACING))
+    numbers = json.loads((study.out / "comparison.json").read_text())
+    kept = next(r for r in numbers["without_failures"] if r["structure"] == "RV" and r["metric"] == "HD")
+    assert kept["augmented_mean"] < result.headline.loc["RV", ("HD", "augmented")]
+    assert "The same without failures" in result.report.read_text()
+
+
+@pytest.mark.parametrize("layout", ["fold", "validation", "crossval", "plain"])
+def test_layouts(study: Study, layout: str, tmp_path: Path) -> None:
+    arms = [study.results / BASE, study.results / AUG]
+    options: dict[str, Path] = {}
+    if layout == "fold":
+        arms = [a / "fold_1" for a in arms]
+    elif layout == "validation":
+        arms = [a / "fold_1" / "validation" for a in arms]
+    else:
+        for i, arm in enumerate(arms):
+            target = arm / "crossval_results_folds_0_1" if layout == "crossval" else tmp_path / f"predictions_{i}"
+            target.mkdir()
+            for file in arm.glob("fold_*/validation/*.nii.gz"):
+                (target / file.name).write_bytes(file.read_bytes())
+            arms[i] = target
+        if layout == "plain":
+            options["gt"] = study.raw / "labelsTr"
+    result = compare(*arms, study.out, **options)  # type: ignore[arg-type]
+    table = read_table(study.out / "metrics.csv")
+    assert table["patient"].nunique() == (PATIENTS // 2 if layout in ("fold", "validation") else PATIENTS)
+    assert set(table["fold"]) == {"fold": {"1"}, "validation": {"1"}, "crossval": {"0", "1"}, "plain": {""}}[layout]
+    assert np.isfinite(result.headline.loc["LV", ("Dice", "difference")])
+    assert ("fedcba987654" in result.report.read_text()) == (layout != "plain")
+
+
+def test_leaked_patients_come_first_in_the_conclusion(study: Study) -> None:
+    assert "Not valid" not in study.compare().conclusion[0]
+    study.record(0, ["p00", "p01"])  # p00 is evaluated in fold 0
+    result = study.compare()
+    assert result.conclusion[0] == "Not valid: the generator was trained on evaluated patients (p00)."
+    assert json.loads((study.out / "comparison.json").read_text())["arms"]["augmented"]["leaked_patients"] == ["p00"]
+
+
+def test_a_structure_that_is_never_annotated_is_not_scored(study: Study) -> None:
+    for i in range(PATIENTS):
+        for phase in ("ED", "ES"):
+            mask = study.mask(f"p{i:02d}_{phase}")
+            write_nifti(study.preprocessed / "gt_segmentations" / f"p{i:02d}_{phase}.nii.gz", np.where(mask == 1, 0, mask), SPACING)
+    result = study.compare()
+    assert list(result.headline.index) == ["MYO", "LV", "mean"]
+    assert "Not scored, because no ground truth holds it: RV." in result.conclusion
+
+
+def test_without_cohort_images_or_splits(study: Study) -> None:
+    for file in (study.raw / "cohort.json", study.raw / "priors.csv", study.preprocessed / "splits_final.json"):
+        file.unlink()
+    for image in (study.raw / "imagesTr").iterdir():
+        image.unlink()
+    result = study.compare()
+    table = read_table(study.out / "metrics.csv")
+    assert table["patient"].nunique() == PATIENTS  # from the case ids
+    page = result.report.read_text()
+    assert "contours are drawn on black" in page
+    assert "By vendor" not in page
+
+
+def test_two_patients_are_enough_to_run(study: Study) -> None:
+    for arm in (BASE, AUG):
+        for file in (study.results / arm).glob("fold_*/validation/*.nii.gz"):
+            if file.name[:3] not in ("p00", "p01"):
+                file.unlink()
+    (study.preprocessed / "splits_final.json").unlink()
+    result = study.compare()
+    assert any("no single comparison can be significant" in s for s in result.conclusion)
+
+
+def test_case_names_and_labels() -> None:
+    assert (case_from_name("patient001_ED").patient, case_from_name("patient001_ED").phase) == ("patient001", "ED")
+    assert case_from_name("patient001_frame12").patient == "patient001"
+    assert case_from_name("A0S9V9").patient == "A0S9V9"
+    labels, ignore = structure_labels({"labels": {"background": 0, "lv": 1, "myo": 2, "rv": 3, "ignore": 4}})
+    assert list(labels.items()) == [("RV", (3,)), ("MYO", (2,)), ("LV", (1,))]
+    assert ignore == 4
+    assert structure_labels({"labels": {"background": 0, "heart": [1, 2], "LV": 2}})[0] == {"LV": (2,), "heart": (1, 2)}
+
+
+def _remove_case(s: Study) -> None:
+    s.file(AUG, "p04_ES").unlink()
+
+
+def _remove_case_in_both(s: Study) -> None:
+    s.file(AUG, "p04_ES").unlink()
+    s.file(BASE, "p04_ES").unlink()
+
+
+def _other_fold(s: Study) -> None:
+    source = s.file(AUG, "p04_ES")
+    source.rename(s.results / AUG / "fold_1" / "validation" / source.name)
+
+
+def _nan(s: Study) -> None:
+    write_nifti(s.file(BASE, "p01_ED"), np.full((36, 32, 5), np.nan, np.float32), SPACING)
+
+
+def _probabilities(s: Study) -> None:
+    write_nifti(s.file(BASE, "p01_ED"), np.full((36, 32, 5), 0.4, np.float32), SPACING)
+
+
+def _foreign(s: Study) -> None:
+    s.write(AUG, "p01_ED", np.full((36, 32, 5), 7, np.uint8))
+
+
+def _truncated(s: Study) -> None:
+    file = s.file(AUG, "p05_ED")
+    file.write_bytes(file.read_bytes()[:200])
+
+
+def _missing_truth(s: Study) -> None:
+    (s.preprocessed / "gt_segmentations" / "p00_ED.nii.gz").unlink()
+    (s.raw / "labelsTr" / "p00_ED.nii.gz").unlink()
+
+
+def _no_predictions(s: Study) -> None:
+    for file in (s.results / AUG).glob("fold_*/validation/*"):
+        file.unlink()
+
+
+BAD: dict[str, tuple[Callable[[Study], object], str]] = {
+    "case missing in one arm": (_remove_case, r"lacks 1 of the cases that baseline predicts: p04_ES"),
+    "case missing in both arms": (_remove_case_in_both, r"fold 0 .* lacks p04_ES of its split"),
+    "case in another fold": (_other_fold, r"predict p04_ES in different folds"),
+    "shape": (lambda s: s.write(AUG, "p01_ED", np.ones((36, 31, 5), np.uint8)), r"p01_ED.nii.gz has the shape \(36, 31, 5\)"),
+    "spacing": (lambda s: s.write(AUG, "p01_ED", s.mask("p01_ED"), (1.5, 1.5, 10.0)), r"p01_ED.nii.gz has the spacing"),
+    "NaN": (_nan, r"p01_ED.nii.gz holds \d+ NaN"),
+    "probabilities": (_probabilities, r"p01_ED.nii.gz holds values that are no labels"),
+    "foreign label": (_foreign, r"p01_ED.nii.gz holds the label 7, which the dataset does not define"),
+    "truncated": (_truncated, r"p05_ED.nii.gz is not a complete NIfTI file"),
+    "no ground truth": (_missing_truth, r"has no ground truth for p00_ED"),
+    "no predictions": (_no_predictions, r"holds no predictions"),
+    "broken record": (lambda s: (s.results / AUG / "fold_0" / "synth_aug.json").write_text("{"), r"synth_aug.json is not readable JSON"),
+    "broken cohort": (lambda s: (s.raw / "cohort.json").write_text("{}"), r"cohort.json is not a cohort file"),
+}
+
+
+@pytest.mark.parametrize("what", BAD)
+def test_bad_input_gives_one_sentence_and_writes_nothing(study: Study, what: str) -> None:
+    spoil, message = BAD[what]
+    spoil(study)
+    with pytest.raises(UserError, match=message) as caught:
+        study.compare()
+    assert "\n" not in str(caught.value)
+    assert not study.out.exists()
+    assert not [p for p in study.out.parent.iterdir() if p.name.startswith(".partial")]
+
+
+def test_bad_arguments(study: Study, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="does not exist"):
+        compare(tmp_path / "nowhere", study.results / AUG, study.out)
+    with pytest.raises(UserError, match="no metric engine 'fast'"):
+        study.compare(engine="fast")
+    with pytest.raises(UserError, match="both arms are called"):
+        study.compare(names=("x", "x"))
+    with pytest.raises(UserError, match=r"the ground truth folder .* does not exist"):
+        study.compare(gt=tmp_path / "nowhere")
+    study.out.write_text("a file")
+    with pytest.raises(UserError, match="is a file"):
+        study.compare()
+
+
+def test_a_failed_run_leaves_an_old_report_as_it_was(study: Study) -> None:
+    study.compare()
+    before = {p.name: p.read_bytes() for p in study.out.iterdir()}
+    _truncated(study)
+    with pytest.raises(UserError):
+        study.compare()
+    assert {p.name: p.read_bytes() for p in study.out.iterdir()} == before
+
+
+def test_evaluation_needs_no_torch_and_starts_without_matplotlib() -> None:
+    heavy = ("torch", "nnunetv2", "matplotlib", "medpy", "scipy.stats")
+    code = f"import sys, evaluation.compare; print([m for m in {heavy} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_real_hearts(tmp_path: Path) -> None:
+    folder = DATA / "acdc_edes"
+    if not folder.is_dir():
+        pytest.skip(f"real patient data not found in {folder}")
+    truth, arms = tmp_path / "gt", [tmp_path / "a", tmp_path / "b"]
+    for patient in sorted(folder.iterdir())[:3]:
+        for file in sorted(patient.glob("*_gt.nii.gz")):
+            mask, spacing, affine = read_nifti(file, ndim=3)
+            name = file.name.replace("_gt", "")
+            for target, moved in ((truth, mask), (arms[0], np.roll(mask, 3, axis=0)), (arms[1], np.roll(mask, 1, axis=0))):
+                write_nifti(target / name, moved, spacing, affine=affine)
+    result = compare(*arms, tmp_path / "out", gt=truth)
+    assert (result.headline["Dice"]["difference"] > 0).all()
+    assert (result.headline["HD"]["difference"] < 0).all()
+    assert read_table(tmp_path / "out" / "metrics.csv")["patient"].nunique() == 3

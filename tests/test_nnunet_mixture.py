@@ -1,0 +1,132 @@
+"""Names, settings, quota and patient names: no nnU-Net run needed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nnunet_synth_aug.errors import UserError
+from nnunet_synth_aug.nnunet.bank import choose_frames
+from nnunet_synth_aug.nnunet.exposure import Exposure
+from nnunet_synth_aug.nnunet.mixture import Quota, parse_trainer_name
+from nnunet_synth_aug.nnunet.patients import leaked_patients, patient_from_name
+from nnunet_synth_aug.nnunet.settings import refuse_changes, resolve_settings
+
+
+@pytest.mark.parametrize(
+    ("name", "ratio", "epochs"),
+    [
+        ("nnUNetTrainerSynthAug_mix00", 0.0, None),
+        ("nnUNetTrainerSynthAug_mix05", 0.05, None),
+        ("nnUNetTrainerSynthAug_mix100", 1.0, None),
+        ("nnUNetTrainerSynthAug_mix35_1epochs", 0.35, 1),
+        ("nnUNetTrainerSynthAug_mix50_250epochs", 0.5, 250),
+    ],
+)
+def test_names_that_exist(name: str, ratio: float, epochs: int | None) -> None:
+    variant = parse_trainer_name(name)
+    assert (variant.ratio, variant.epochs) == (ratio, epochs)
+
+
+@pytest.mark.parametrize(
+    "ending",
+    ["", "_mix", "_mix5", "_mix101", "_mix005", "_mix-5", "_mix50_", "_mix50_0epochs", "_mix50_05epochs", "_mix50_epochs", "_mix50x"],
+)
+def test_names_that_do_not(ending: str) -> None:
+    with pytest.raises(UserError, match="mixNN"):
+        parse_trainer_name("nnUNetTrainerSynthAug" + ending)
+
+
+@settings(max_examples=200, deadline=None)
+@given(percent=st.integers(0, 100), batch=st.integers(1, 64), phase=st.floats(0, 1, exclude_max=True), batches=st.integers(1, 300))
+def test_share_is_exact_to_within_one_sample(percent: int, batch: int, phase: float, batches: int) -> None:
+    quota = Quota(percent / 100, batch, phase)
+    total = 0
+    for n in range(1, batches + 1):
+        drawn = quota.next()
+        assert percent * batch // 100 <= drawn <= -(-percent * batch // 100)
+        total += drawn
+        assert abs(100 * total - percent * batch * n) <= 100
+
+
+def test_share_does_not_drift() -> None:
+    quota = Quota(0.1, 1)
+    assert sum(quota.next() for _ in range(10_000)) == 1000
+
+
+def test_name_wins_over_plans_over_default() -> None:
+    plans = {"plans_name": "p", "synth_aug": {"ratio": 0.2, "epochs": 7, "iterations_per_epoch": 3}}
+    assert resolve_settings(plans, 0.75, 9).ratio == 0.75
+    assert resolve_settings(plans, 0.75, 9).epochs == 9
+    assert resolve_settings(plans, None, None).ratio == 0.2
+    assert resolve_settings(plans, None, None).epochs == 7
+    assert resolve_settings(plans, 0.0, None).iterations_per_epoch == 3
+    assert resolve_settings({}, None, None).ratio == 0.5
+    assert resolve_settings({}, None, None).epochs is None
+
+
+@pytest.mark.parametrize(
+    ("given_settings", "message"),
+    [
+        ({"ration": 0.5}, "'ration' is unknown"),
+        ({"ratio": 1.5}, "from 0 to 1"),
+        ({"ratio": True}, "from 0 to 1"),
+        ({"ratio": "half"}, "from 0 to 1"),
+        ({"epochs": 0}, "at least 1"),
+        ({"epochs": 2.5}, "at least 1"),
+        ([0.5], "JSON object"),
+    ],
+)
+def test_bad_plans_settings_are_one_sentence(given_settings: object, message: str) -> None:
+    with pytest.raises(UserError, match=message) as caught:
+        resolve_settings({"plans_name": "myPlans", "synth_aug": given_settings}, None, None)
+    assert "myPlans" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_changed_settings_are_named() -> None:
+    refuse_changes({"ratio": 0.5, "epochs": 3}, {"ratio": 0.5, "epochs": 3})
+    with pytest.raises(UserError, match=r"ratio was 0\.5 and is 0\.25"):
+        refuse_changes({"ratio": 0.5, "epochs": 3}, {"ratio": 0.25, "epochs": 3})
+
+
+def test_patient_of_a_case_name() -> None:
+    cases = ["patient001_ED", "patient001_ES", "patient001_frame12", "patient001", "SITE_A_07_es"]
+    assert [patient_from_name(c) for c in cases] == ["patient001"] * 4 + ["SITE_A_07"]
+
+
+def test_a_leak_is_found_under_every_name() -> None:
+    cohort = {"case_0001": "Alice", "case_0002": "Bob"}
+    assert leaked_patients(["Alice", "Carol"], ["case_0001", "case_0002"], cohort) == ["Alice"]
+    assert leaked_patients(["case_0002"], ["case_0002"], cohort) == ["case_0002"]
+    assert leaked_patients(["p3"], ["p3_ED"], {}) == ["p3"]
+    assert leaked_patients(["Carol"], ["case_0001"], cohort) == []
+
+
+@pytest.mark.parametrize(
+    ("n_frames", "es", "count", "expected"),
+    [(30, 12, 2, [0, 12]), (30, 12, 3, [0, 12, 21]), (30, 12, 4, [0, 6, 12, 21]), (3, 1, 5, [0, 1, 2]), (8, 0, 3, [0, 2, 4])],
+)
+def test_frames_are_spread_over_the_cycle(n_frames: int, es: int, count: int, expected: list[int]) -> None:
+    assert choose_frames(n_frames, 0, es, count) == expected
+
+
+def test_counts_of_repeated_epochs_replace_the_first(tmp_path: Path) -> None:
+    path = tmp_path / "synth_aug.json"
+    first = Exposure(path, {"ratio": 0.5}, ["s1", "s2"])
+    for epoch, keys in enumerate([["r1", "s1"], ["r1", "r2"], ["s2", "s2"]]):
+        first.start_epoch()
+        first.add(keys)
+        first.end_epoch(epoch)
+    first.write()
+    again = Exposure(path, {"ratio": 0.5}, ["s1", "s2"])
+    assert again.resume(2)  # killed after writing epoch 2, the checkpoint is at its start
+    assert again.summary() == {"samples": 4, "synthetic_samples": 1, "share": 0.25, "batches": 2, "distinct_synthetic_cases": 1}
+    assert not Exposure(tmp_path / "none.json", {}, []).resume(2)
+    assert Exposure(path, {}, []).resume(0)
+    path.write_text("[]")
+    with pytest.raises(UserError, match="is damaged"):
+        again.resume(2)

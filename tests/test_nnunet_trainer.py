@@ -1,0 +1,327 @@
+"""The trainer inside nnU-Net's own training loop, in this process."""
+
+from __future__ import annotations
+
+import multiprocessing
+import pickle
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from nnunetv2.run.run_training import get_trainer_from_args, maybe_load_checkpoint
+from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+
+from nnunet_synth_aug.errors import UserError
+from nnunet_synth_aug.files import read_json, write_json
+from nnunet_synth_aug.nnunet import trainer as trainer_module
+from nnunet_synth_aug.nnunet.loader import MixedDataLoader
+from nnunet_synth_aug.nnunet.manifest import manifest_path
+from nnunet_synth_aug.nnunet.trainer import nnUNetTrainerSynthAug, trainer_class
+from tests.nnunet_fixture import DATASET, PATIENTS, PLANS, Project, built_project, command, project
+
+__all__ = ["built_project", "project"]
+
+
+@pytest.fixture(autouse=True)
+def _clean(project: Project, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Registered as the start-up hook does it, one torch thread, no results left for the next test."""
+    monkeypatch.setenv("nnUNet_extTrainer", str(Path(__file__).resolve().parents[1] / "trainers"))
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+    shutil.rmtree(project.results, ignore_errors=True)
+
+
+def make(name: str, plans: str = PLANS, fold: Any = 0, resume: bool = False) -> Any:
+    """As nnUNetv2_train does it."""
+    made = get_trainer_from_args(DATASET, "2d", fold, name, plans, resume, device=torch.device("cpu"))
+    maybe_load_checkpoint(made, resume, False)
+    return made
+
+
+@pytest.fixture
+def plans_with(project: Project) -> Iterator[Any]:
+    """Writes plans copies with other synth_aug settings."""
+    written: list[Path] = []
+
+    def write(name: str, **settings: Any) -> str:
+        content = read_json(project.preprocessed / f"{PLANS}.json")
+        path = project.preprocessed / f"{name}.json"
+        write_json(path, {**content, "plans_name": name, "synth_aug": {**content["synth_aug"], **settings}})
+        written.append(path)
+        return name
+
+    yield write
+    for path in written:
+        path.unlink(missing_ok=True)
+
+
+@pytest.fixture
+def manifest(project: Project) -> Iterator[Path]:
+    """Fold 0's manifest, restored afterwards."""
+    path = manifest_path(DATASET, 0, f"{PLANS}_2d")
+    good = path.read_text()
+    yield path
+    path.write_text(good)
+
+
+def test_training_sees_the_share_and_records_it(project: Project) -> None:
+    made = make("nnUNetTrainerSynthAug_mix50")
+    batches: list[np.ndarray] = []
+    step = made.train_step
+
+    def watched(batch: dict) -> dict:
+        batches.append(batch["keys"])
+        return step(batch)
+
+    made.train_step = watched
+    made.run_training()
+    folder = project.results / f"nnUNetTrainerSynthAug_mix50__{PLANS}__2d" / "fold_0"
+    keys = np.concatenate(batches)
+    synthetic = [key for key in keys if key.startswith("synth_")]
+    assert len(keys) == 2 * 5 * 4  # epochs x iterations x batch
+    assert len(synthetic) == 20
+    real = {key for key in keys if not key.startswith("synth_")}
+    assert {key[:10] for key in real} <= set(PATIENTS[:4])
+
+    record = read_json(folder / "synth_aug.json")
+    assert {k: record[k] for k in ("ratio", "samples", "synthetic_samples", "share", "batches")} == {
+        "ratio": 0.5,
+        "samples": 40,
+        "synthetic_samples": 20,
+        "share": 0.5,
+        "batches": 10,
+    }
+    assert record["distinct_synthetic_cases"] == len(set(synthetic))
+    assert record["manifest"]["generator"]["generator_hash"] == "0123abcd"
+    assert record["manifest"]["n_cases"] == 9
+    settings = read_json(folder.parent / "plans.json")["synth_aug"]
+    assert settings["ratio"] == 0.5
+    assert settings["epochs"] == 2
+    assert settings["generator_hash"] == "0123abcd"
+    assert settings["manifest_hash"] == record["manifest_hash"]
+    checkpoint = torch.load(folder / "checkpoint_final.pth", weights_only=False)
+    assert checkpoint["init_args"]["plans"]["synth_aug"] == settings
+    assert checkpoint["trainer_name"] == "nnUNetTrainerSynthAug_mix50"
+    log = next(folder.glob("training_log*.txt")).read_text()
+    assert "synthetic share 10/20 = 0.5000 in this epoch" in log
+
+
+def test_continued_training_continues_the_counts(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = make("nnUNetTrainerSynthAug_mix25")
+    made.save_every = 1
+    validate = made.on_validation_epoch_start
+    monkeypatch.setattr(made, "on_validation_epoch_start", lambda: _stop() if made.current_epoch == 1 else validate())
+    with pytest.raises(KeyboardInterrupt):
+        made.run_training()
+    again = make("nnUNetTrainerSynthAug_mix25", resume=True)
+    assert again.current_epoch == 1
+    again.run_training()
+    record = read_json(Path(again.output_folder) / "synth_aug.json")
+    assert (record["batches"], record["samples"], record["synthetic_samples"]) == (10, 40, 10)
+    assert [e["epoch"] for e in record["epochs"]] == [0, 1]
+
+
+def _stop() -> None:
+    raise KeyboardInterrupt
+
+
+def test_continuing_with_other_settings_is_refused(project: Project, plans_with: Any, manifest: Path) -> None:
+    name = plans_with("ratioPlans", ratio=0.25, epochs=1, iterations_per_epoch=1)
+    make("nnUNetTrainerSynthAug", name).run_training()
+    plans_with("ratioPlans", ratio=0.5, epochs=1, iterations_per_epoch=1)
+    with pytest.raises(SystemExit, match=r"ratio was 0\.25 and is 0\.5"):
+        make("nnUNetTrainerSynthAug", name, resume=True).run_training()
+    plans_with("ratioPlans", ratio=0.25, epochs=1, iterations_per_epoch=1)
+    content = read_json(manifest)
+    content["cases"] = content["cases"][:-1]
+    write_json(manifest, content)
+    with pytest.raises(SystemExit, match="manifest_hash was"):
+        make("nnUNetTrainerSynthAug", name, resume=True).run_training()
+
+
+def test_settings_by_name_and_by_plans(plans_with: Any) -> None:
+    name = plans_with("otherPlans", ratio=0.3, epochs=4)
+    assert make("nnUNetTrainerSynthAug", name).ratio == 0.3
+    assert make("nnUNetTrainerSynthAug", name).num_epochs == 4
+    assert make("nnUNetTrainerSynthAug_mix75_3epochs", name).ratio == 0.75
+    assert make("nnUNetTrainerSynthAug_mix75_3epochs", name).num_epochs == 3
+    assert make("nnUNetTrainerSynthAug_mix00", name).num_iterations_per_epoch == 5
+    assert make("nnUNetTrainerSynthAug").ratio == 0.5
+    with pytest.raises(SystemExit, match="'ration' is unknown"):
+        make("nnUNetTrainerSynthAug", plans_with("badPlans", ration=0.3))
+    with pytest.raises(RuntimeError, match="mix101"):
+        make("nnUNetTrainerSynthAug_mix101")
+
+
+def test_mix00_draws_the_batches_of_the_stock_trainer(project: Project, manifest: Path) -> None:
+    """Same seed, same batches; and no bank is needed."""
+    manifest.unlink()
+    try:
+        drawn = []
+        for name in ("nnUNetTrainer", "nnUNetTrainerSynthAug_mix00"):
+            made = make(name)
+            np.random.seed(3)
+            torch.manual_seed(3)
+            made.on_train_start()
+            drawn.append([next(made.dataloader_train) for _ in range(3)])
+        for stock, ours in zip(*drawn, strict=True):
+            assert list(stock["keys"]) == list(ours["keys"])
+            assert torch.equal(stock["data"], ours["data"])
+            assert all(torch.equal(a, b) for a, b in zip(stock["target"], ours["target"], strict=True))
+    finally:
+        manifest.touch()
+
+
+def test_mix00_trains_without_a_bank(project: Project) -> None:
+    made = make("nnUNetTrainerSynthAug_mix00_1epochs", fold=1)  # fold 1 has no bank
+    made.run_training()
+    record = read_json(Path(made.output_folder) / "synth_aug.json")
+    assert (record["samples"], record["synthetic_samples"], record["manifest"]) == (20, 0, None)
+
+
+def test_fold_all_says_what_its_validation_is(project: Project, manifest: Path) -> None:
+    everyone = manifest.parents[1] / "fold_all"
+    shutil.copytree(manifest.parent, everyone)
+    try:
+        content = read_json(manifest)
+        content["generator"]["patients"] = list(PATIENTS)
+        write_json(everyone / manifest.name, {**content, "fold": "all"})
+        made = make("nnUNetTrainerSynthAug_mix50", fold="all")
+        made.on_train_start()
+        assert "'validation' is not one" in Path(made.log_file).read_text()
+        assert not any(key.startswith("synth_") for key in next(made.dataloader_val)["keys"])
+        assert sorted(made.do_split()[1]) == sorted(f"{p}_{phase}" for p in PATIENTS for phase in ("ED", "ES"))
+    finally:
+        shutil.rmtree(everyone)
+
+
+def test_leak_stops_the_command_before_any_step(project: Project, manifest: Path) -> None:
+    content = read_json(manifest)
+    content["generator"]["patients"] = list(PATIENTS[:5])
+    write_json(manifest, content)
+    words = ("731", "2d", "0", "-tr", "nnUNetTrainerSynthAug_mix50", "-p", PLANS, "-device", "cpu")
+    result = command(project, "nnUNetv2_train", *words, nnUNet_n_proc_DA="0")
+    assert result.returncode == 1
+    assert "Traceback" not in result.stderr
+    assert "validation patients of fold 0 (patient005)" in result.stderr.strip().splitlines()[-1]
+    assert "Epoch" not in result.stdout
+    assert not list(project.results.rglob("*.pth"))
+    assert not list(project.results.rglob("synth_aug.json"))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"fold": 1}, r"another fold \(1 instead of 0\).*synthaug bank -d Dataset731_Hearts -c 2d -p smallPlans -f 0"),
+        ({"plans_hash": "0"}, "another preprocessing settings"),
+        ({"data_identifier": "x_2d"}, r"another data identifier \(x_2d"),
+        ({"labels": {"background": 0, "LV": 3}}, "another labels"),
+        ({"dataset": "Dataset001_X"}, "another dataset"),
+        ({"format": 99}, "not a manifest of this version"),
+        ({"cases": [{"id": "synth_00099_t00"}]}, "lacks 1 of 1 cases, such as synth_00099_t00"),
+        (None, r"no complete bank.*synthaug bank -d Dataset731_Hearts -c 2d -p smallPlans -f 0"),
+    ],
+)
+def test_unfit_bank_is_refused(manifest: Path, change: dict[str, Any] | None, message: str) -> None:
+    if change is None:
+        manifest.unlink()
+    else:
+        write_json(manifest, {**read_json(manifest), **change})
+    with pytest.raises(SystemExit, match=message) as caught:
+        make("nnUNetTrainerSynthAug_mix50").run_training()
+    assert len(str(caught.value).strip().splitlines()) == 1
+
+
+def test_cascade_is_refused(plans_with: Any, project: Project) -> None:
+    content = read_json(project.preprocessed / f"{PLANS}.json")
+    name = plans_with("cascadePlans")
+    content["configurations"]["2d"]["previous_stage"] = "first"
+    content["configurations"]["first"] = content["configurations"]["2d"] | {"previous_stage": None}
+    write_json(project.preprocessed / f"{name}.json", {**content, "plans_name": name})
+    with pytest.raises(SystemExit, match="second stage of a cascade"):
+        make("nnUNetTrainerSynthAug_mix50", name).on_train_start()
+
+
+def test_validation_holds_only_real_validation_patients(project: Project) -> None:
+    made = make("nnUNetTrainerSynthAug_mix100")
+    made.initialize()
+    train, val = made.get_dataloaders()
+    keys = {key for _ in range(8) for key in next(val)["keys"]}
+    assert {key[:10] for key in keys} <= set(PATIENTS[4:])
+    assert all(key.startswith("synth_") for key in next(train)["keys"])
+
+
+def test_every_case_and_position_is_drawn_alike(project: Project) -> None:
+    """Uniform over the bank; synthetic cases at each batch position, so that forced foreground serves both kinds."""
+    made = make("nnUNetTrainerSynthAug_mix25")
+    made.initialize()
+    loader = made.get_dataloaders()[0].data_loader
+    assert isinstance(loader, MixedDataLoader)
+    np.random.seed(0)
+    drawn = np.stack([loader.get_indices() for _ in range(4000)])
+    synthetic = np.char.startswith(drawn, "synth_")
+    assert abs(synthetic.sum() - 4000) <= 1
+    np.testing.assert_allclose(synthetic.mean(0), 0.25, atol=0.03)
+    _, counts = np.unique(drawn[synthetic], return_counts=True)
+    assert len(counts) == 9
+    np.testing.assert_allclose(counts, 4000 / 9, rtol=0.2)
+
+
+def _draw(loader: MixedDataLoader, queue: Any) -> None:
+    np.random.seed(None)
+    queue.put([list(loader.get_indices()) for _ in range(40)])
+
+
+def test_loader_works_in_a_spawned_worker(project: Project) -> None:
+    made = make("nnUNetTrainerSynthAug_mix25")
+    made.initialize()
+    loader = made.get_dataloaders()[0].data_loader
+    context = multiprocessing.get_context("spawn")
+    queue = context.Queue()
+    worker = context.Process(target=_draw, args=(loader, queue))
+    worker.start()
+    there = queue.get(timeout=120)
+    worker.join()
+    here = [list(loader.get_indices()) for _ in range(40)]
+    assert here != there
+    for draws in (here, there):
+        assert abs(sum(key.startswith("synth_") for batch in draws for key in batch) - 40) <= 1
+
+
+def test_copies_of_a_loader_start_at_their_own_phase(project: Project) -> None:
+    """Forked workers share all that is drawn before the fork: the phase must not be."""
+    made = make("nnUNetTrainerSynthAug_mix10")
+    made.initialize()
+    data, _ = made.get_tr_and_val_datasets()
+    fresh = pickle.dumps(MixedDataLoader(data, 4, (48, 48), (48, 48), made.label_manager))
+    assert len(fresh) < 100_000
+    np.random.seed(1)
+    starts = []
+    for _ in range(20):
+        loader = pickle.loads(fresh)
+        drawn = [sum(key.startswith("synth_") for key in loader.get_indices()) for _ in range(10)]
+        assert sum(drawn) == 4
+        starts.append(drawn.index(1))
+    assert len(set(starts)) >= 3
+
+
+def test_classes_are_made_once_and_pickle() -> None:
+    made = trainer_class("nnUNetTrainerSynthAug_mix37_12epochs")
+    assert pickle.loads(pickle.dumps(made)) is made
+    assert trainer_module.nnUNetTrainerSynthAug_mix37_12epochs is made
+    assert issubclass(made, nnUNetTrainerSynthAug)
+    assert issubclass(made, nnUNetTrainer)
+    assert (made.__module__, made.__qualname__) == (trainer_module.__name__, "nnUNetTrainerSynthAug_mix37_12epochs")
+    assert trainer_class("nnUNetTrainerSynthAug") is nnUNetTrainerSynthAug
+    for percent in (0, 10, 25, 50, 75):  # the classes that are spelt out say what their names say
+        assert trainer_class(f"nnUNetTrainerSynthAug_mix{percent:02d}").synth_ratio == percent / 100
+    with pytest.raises(UserError):
+        trainer_class("nnUNetTrainer_mix50")
+    with pytest.raises(AttributeError):
+        _ = trainer_module.nonsense
