@@ -13,9 +13,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from evaluation.compare import Comparison, compare
+from evaluation.arms import read_arm
+from evaluation.compare import Comparison, as_json, compare, evaluate
 from evaluation.dataset import case_from_name, structure_labels
 from evaluation.metrics import image_diagonal
+from evaluation.results import Results
+from evaluation.summary import headline
 from evaluation.table import COLUMNS, read_table, validated
 from nnunet_synth_aug.errors import UserError
 from nnunet_synth_aug.files import read_nifti, write_nifti
@@ -25,6 +28,7 @@ NAME = "Dataset027_ACDC"
 BASE, AUG = "nnUNetTrainer__nnUNetPlans__2d", "nnUNetTrainerSynthAug_mix50__nnUNetPlans__2d"
 SPACING = (1.5, 1.5, 8.0)
 PATIENTS = 8
+FOLDERS = ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")
 
 
 def heart(size: float) -> np.ndarray:
@@ -47,7 +51,8 @@ class Study:
         self.results = root / "nnUNet_results" / NAME
         self.out = root / "out"
         rng = np.random.default_rng(0)
-        subjects, splits = [], [{"train": [], "val": []}, {"train": [], "val": []}]  # type: ignore[var-annotated]
+        subjects: list[dict[str, object]] = []
+        splits: list[dict[str, list[str]]] = [{"train": [], "val": []}, {"train": [], "val": []}]
         for i in range(PATIENTS):
             cases = {phase: f"p{i:02d}_{phase}" for phase in ("ED", "ES")}
             subjects.append({"patient": f"p{i:02d}", "cases": cases})
@@ -72,8 +77,9 @@ class Study:
 
     def record(self, fold: int, patients: list[str]) -> None:
         """What the trainer writes about its synthetic data."""
-        record = {"ratio": 0.5, "share": 0.5004, "samples": 5000, "synthetic_samples": 2502, "manifest_hash": "0123456789abcdef"}
-        record["manifest"] = {"dataset": NAME, "generator": {"generator_hash": "fedcba9876543210", "patients": patients}}  # type: ignore[assignment]
+        manifest = {"dataset": NAME, "generator": {"generator_hash": "fedcba9876543210", "patients": patients}}
+        counted = {"ratio": 0.5, "share": 0.5004, "samples": 5000, "synthetic_samples": 2502}
+        record = {**counted, "manifest_hash": "0123456789abcdef", "manifest": manifest}
         (self.results / AUG / f"fold_{fold}" / "synth_aug.json").write_text(json.dumps(record))
 
     def file(self, arm: str, case: str) -> Path:
@@ -85,23 +91,41 @@ class Study:
     def mask(self, case: str) -> np.ndarray:
         return read_nifti(self.raw / "labelsTr" / f"{case}.nii.gz")[0]
 
+    def evaluate(self, engine: str = "native") -> Results:
+        """The numbers without writing the report, whose figures take most of the time."""
+        return evaluate((read_arm(self.results / BASE, "baseline"), read_arm(self.results / AUG, "augmented")), None, None, engine, None)
+
     def compare(self, **options: object) -> Comparison:
         return compare(self.results / BASE, self.results / AUG, self.out, **options)  # type: ignore[arg-type]
 
 
 @pytest.fixture
 def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Study:
-    for variable in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"):
+    for variable in FOLDERS:
         monkeypatch.delenv(variable, raising=False)  # the folders beside nnUNet_results must be found without it
     return Study(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def compared(tmp_path_factory: pytest.TempPathFactory) -> tuple[Study, Comparison]:
+    """One undisturbed comparison, for the tests that only read."""
+    with pytest.MonkeyPatch.context() as patch:
+        for variable in FOLDERS:
+            patch.delenv(variable, raising=False)
+        study = Study(tmp_path_factory.mktemp("compared"))
+        return study, study.compare(names=("real only", "real + synthetic"))
+
+
+def cell(table: pd.DataFrame, structure: str, metric: str, column: str) -> float:
+    return float(table[metric][column].to_dict()[structure])
 
 
 def dice(a: np.ndarray, b: np.ndarray) -> float:
     return float(2 * (a & b).sum() / (a.sum() + b.sum()))
 
 
-def test_compare_writes_numbers_that_follow_from_the_masks(study: Study) -> None:
-    result = study.compare(names=("real only", "real + synthetic"))
+def test_compare_writes_numbers_that_follow_from_the_masks(compared: tuple[Study, Comparison]) -> None:
+    study, result = compared
     assert sorted(p.name for p in study.out.iterdir()) == ["comparison.json", "metrics.csv", "report.html", "summary.csv"]
     assert list(result.headline.index) == ["RV", "MYO", "LV", "mean"]
     # One value per patient: the mean of ED and ES, then over patients.
@@ -109,9 +133,9 @@ def test_compare_writes_numbers_that_follow_from_the_masks(study: Study) -> None
         np.mean([dice(np.roll(m, s, 0) == 3, m == 3) for m, s in ((study.mask(f"p{i:02d}_ED"), 2), (study.mask(f"p{i:02d}_ES"), 1))])
         for i in range(PATIENTS)
     ]
-    assert result.headline.loc["LV", ("Dice", "baseline")] == pytest.approx(np.mean(expected))
-    difference = result.headline.loc["LV", ("Dice", "augmented")] - result.headline.loc["LV", ("Dice", "baseline")]
-    assert result.headline.loc["LV", ("Dice", "difference")] == pytest.approx(difference)
+    assert cell(result.headline, "LV", "Dice", "baseline") == pytest.approx(np.mean(expected))
+    difference = cell(result.headline, "LV", "Dice", "augmented") - cell(result.headline, "LV", "Dice", "baseline")
+    assert cell(result.headline, "LV", "Dice", "difference") == pytest.approx(difference)
     numbers = json.loads((study.out / "comparison.json").read_text())
     cell = next(r for r in numbers["headline"] if r["structure"] == "LV" and r["metric"] == "Dice")
     assert cell["difference"] == pytest.approx(difference)
@@ -125,8 +149,8 @@ def test_compare_writes_numbers_that_follow_from_the_masks(study: Study) -> None
     assert "By vendor" in page
 
 
-def test_metrics_csv_is_the_contract(study: Study) -> None:
-    study.compare()
+def test_metrics_csv_is_the_contract(compared: tuple[Study, Comparison]) -> None:
+    study, _ = compared
     table = read_table(study.out / "metrics.csv")
     assert tuple(table.columns) == COLUMNS
     assert len(table) == 2 * 2 * PATIENTS * 3 * 7  # arms x phases x patients x structures x (5 metrics and 2 volumes)
@@ -134,7 +158,9 @@ def test_metrics_csv_is_the_contract(study: Study) -> None:
     assert set(table["phase"]) == {"ED", "ES"}
     assert set(table["fold"]) == {"0", "1"}
     assert table["value"].notna().all()
-    one = table[(table["patient"] == "p03") & (table["phase"] == "ED") & (table["model"] == "augmented") & (table["structure"] == "RV")]
+    one = table[
+        (table["patient"] == "p03") & (table["phase"] == "ED") & (table["model"] == "real + synthetic") & (table["structure"] == "RV")
+    ]
     assert one.set_index("metric")["value"].to_dict() | {"Volume": 0, "Reference volume": 0} == {
         "Dice": 1, "IoU": 1, "HD": 0, "HD95": 0, "ASSD": 0, "Volume": 0, "Reference volume": 0
     }  # fmt: skip
@@ -144,8 +170,8 @@ def test_metrics_csv_is_the_contract(study: Study) -> None:
         validated(pd.concat([table, table.head(1)]))
 
 
-def test_report_is_self_contained(study: Study) -> None:
-    page = study.compare().report.read_text()
+def test_report_is_self_contained(compared: tuple[Study, Comparison]) -> None:
+    page = compared[1].report.read_text()
     assert not re.search(r"""(src|href|url)\s*[=(]\s*["']?\s*(https?:)?//""", page)
     assert not re.search(r"<(script|link|iframe)\b", page)
     sources = re.findall(r'src="([^"]{0,30})', page)
@@ -155,24 +181,27 @@ def test_report_is_self_contained(study: Study) -> None:
 
 
 def test_a_changed_prediction_changes_the_numbers(study: Study) -> None:
-    before = study.compare().headline
+    before = headline(study.evaluate().summary)
     mask = study.mask("p03_ED")
     mask[np.nonzero(mask == 3)[0][:40], 16, 2] = 0
     study.write(AUG, "p03_ED", mask)
-    after = study.compare().headline
-    assert after.loc["LV", ("Dice", "augmented")] < before.loc["LV", ("Dice", "augmented")]
-    assert after.loc["LV", ("Dice", "baseline")] == before.loc["LV", ("Dice", "baseline")]
-    assert after.loc["RV", ("Dice", "augmented")] == before.loc["RV", ("Dice", "augmented")]
+    after = headline(study.evaluate().summary)
+    assert cell(after, "LV", "Dice", "augmented") < cell(before, "LV", "Dice", "augmented")
+    assert cell(after, "LV", "Dice", "baseline") == cell(before, "LV", "Dice", "baseline")
+    assert cell(after, "RV", "Dice", "augmented") == cell(before, "RV", "Dice", "augmented")
 
 
-def test_runs_are_reproducible_and_engines_agree(study: Study) -> None:
-    study.compare()
+def test_the_same_run_gives_the_same_bytes(compared: tuple[Study, Comparison], monkeypatch: pytest.MonkeyPatch) -> None:
+    study, _ = compared
     first = {p.name: p.read_bytes() for p in study.out.iterdir()}
-    study.compare()
+    for variable in FOLDERS:
+        monkeypatch.delenv(variable, raising=False)
+    study.compare(names=("real only", "real + synthetic"))
     assert {p.name: p.read_bytes() for p in study.out.iterdir()} == first
-    native = read_table(study.out / "metrics.csv")
-    study.compare(engine="medpy")
-    other = read_table(study.out / "metrics.csv")
+
+
+def test_engines_agree(study: Study) -> None:
+    native, other = study.evaluate().table, study.evaluate("medpy").table
     np.testing.assert_allclose(native["value"], other["value"], rtol=1e-13, atol=1e-13)
 
 
@@ -189,14 +218,14 @@ def test_a_missing_structure_is_a_failure_with_the_worst_case(study: Study) -> N
     assert failed["HD"] == pytest.approx(image_diagonal((36, 32, 5), SPACING))
     numbers = json.loads((study.out / "comparison.json").read_text())
     kept = next(r for r in numbers["without_failures"] if r["structure"] == "RV" and r["metric"] == "HD")
-    assert kept["augmented_mean"] < result.headline.loc["RV", ("HD", "augmented")]
+    assert kept["augmented_mean"] < cell(result.headline, "RV", "HD", "augmented")
     assert "The same without failures" in result.report.read_text()
 
 
 @pytest.mark.parametrize("layout", ["fold", "validation", "crossval", "plain"])
 def test_layouts(study: Study, layout: str, tmp_path: Path) -> None:
     arms = [study.results / BASE, study.results / AUG]
-    options: dict[str, Path] = {}
+    gt = None
     if layout == "fold":
         arms = [a / "fold_1" for a in arms]
     elif layout == "validation":
@@ -209,21 +238,20 @@ def test_layouts(study: Study, layout: str, tmp_path: Path) -> None:
                 (target / file.name).write_bytes(file.read_bytes())
             arms[i] = target
         if layout == "plain":
-            options["gt"] = study.raw / "labelsTr"
-    result = compare(*arms, study.out, **options)  # type: ignore[arg-type]
-    table = read_table(study.out / "metrics.csv")
-    assert table["patient"].nunique() == (PATIENTS // 2 if layout in ("fold", "validation") else PATIENTS)
-    assert set(table["fold"]) == {"fold": {"1"}, "validation": {"1"}, "crossval": {"0", "1"}, "plain": {""}}[layout]
-    assert np.isfinite(result.headline.loc["LV", ("Dice", "difference")])
-    assert ("fedcba987654" in result.report.read_text()) == (layout != "plain")
+            gt = study.raw / "labelsTr"
+    results = evaluate((read_arm(arms[0], "baseline"), read_arm(arms[1], "augmented")), gt, None, "native", None)
+    assert results.table["patient"].nunique() == (PATIENTS // 2 if layout in ("fold", "validation") else PATIENTS)
+    assert set(results.table["fold"]) == {"fold": {"1"}, "validation": {"1"}, "crossval": {"0", "1"}, "plain": {""}}[layout]
+    assert set(results.arms[1].records) == {"fold": {"1"}, "validation": {"1"}, "crossval": {"0", "1"}, "plain": set()}[layout]
+    assert np.isfinite(cell(headline(results.summary), "LV", "Dice", "difference"))
 
 
 def test_leaked_patients_come_first_in_the_conclusion(study: Study) -> None:
-    assert "Not valid" not in study.compare().conclusion[0]
+    assert "Not valid" not in study.evaluate().conclusion[0]
     study.record(0, ["p00", "p01"])  # p00 is evaluated in fold 0
-    result = study.compare()
-    assert result.conclusion[0] == "Not valid: the generator was trained on evaluated patients (p00)."
-    assert json.loads((study.out / "comparison.json").read_text())["arms"]["augmented"]["leaked_patients"] == ["p00"]
+    results = study.evaluate()
+    assert results.conclusion[0] == "Not valid: the generator was trained on evaluated patients (p00)."
+    assert as_json(results)["arms"]["augmented"]["leaked_patients"] == ["p00"]
 
 
 def test_a_structure_that_is_never_annotated_is_not_scored(study: Study) -> None:
@@ -231,9 +259,9 @@ def test_a_structure_that_is_never_annotated_is_not_scored(study: Study) -> None
         for phase in ("ED", "ES"):
             mask = study.mask(f"p{i:02d}_{phase}")
             write_nifti(study.preprocessed / "gt_segmentations" / f"p{i:02d}_{phase}.nii.gz", np.where(mask == 1, 0, mask), SPACING)
-    result = study.compare()
-    assert list(result.headline.index) == ["MYO", "LV", "mean"]
-    assert "Not scored, because no ground truth holds it: RV." in result.conclusion
+    results = study.evaluate()
+    assert list(headline(results.summary).index) == ["MYO", "LV", "mean"]
+    assert "Not scored, because no ground truth holds it: RV." in results.conclusion
 
 
 def test_without_cohort_images_or_splits(study: Study) -> None:
@@ -255,8 +283,8 @@ def test_two_patients_are_enough_to_run(study: Study) -> None:
             if file.name[:3] not in ("p00", "p01"):
                 file.unlink()
     (study.preprocessed / "splits_final.json").unlink()
-    result = study.compare()
-    assert any("no single comparison can be significant" in s for s in result.conclusion)
+    results = study.evaluate()
+    assert any("no single comparison can be significant" in s for s in results.conclusion)
 
 
 def test_case_names_and_labels() -> None:
@@ -379,7 +407,7 @@ def test_real_hearts(tmp_path: Path) -> None:
             name = file.name.replace("_gt", "")
             for target, moved in ((truth, mask), (arms[0], np.roll(mask, 3, axis=0)), (arms[1], np.roll(mask, 1, axis=0))):
                 write_nifti(target / name, moved, spacing, affine=affine)
-    result = compare(*arms, tmp_path / "out", gt=truth)
+    result = compare(arms[0], arms[1], tmp_path / "out", gt=truth)
     assert (result.headline["Dice"]["difference"] > 0).all()
     assert (result.headline["HD"]["difference"] < 0).all()
     assert read_table(tmp_path / "out" / "metrics.csv")["patient"].nunique() == 3

@@ -60,7 +60,7 @@ def test_values_worked_out_by_hand() -> None:
 def test_surface_of_a_cube_and_the_image_border() -> None:
     assert border(np.ones((3, 3, 3), bool)).sum() == 26  # all but the centre: beyond the image is outside
     assert border(np.ones((4, 1, 1), bool)).all()
-    to_second, to_first = surface_distances(masks_of(np.s_[0:2]) > 0, masks_of(np.s_[0:4]) > 0, (1.0, 1.0, 1.0))
+    to_second, to_first = surface_distances(masks_of(np.s_[0:2, :, :]) > 0, masks_of(np.s_[0:4, :, :]) > 0, (1.0, 1.0, 1.0))
     assert to_second.max() <= to_first.max() == 2.0
 
 

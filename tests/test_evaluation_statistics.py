@@ -168,7 +168,7 @@ def test_few_patients_do_not_crash_and_are_told_apart(n: int) -> None:
     text = " ".join(conclusion(summary, ("base", "aug"), []))
     assert "no single comparison can be significant" in text
     assert "at least 8 patients" in text
-    assert headline(summary).loc["LV", ("Dice", "difference")] == pytest.approx(0.01 * (n + 1) / 2)
+    assert headline(summary)["Dice"]["difference"].to_dict()["LV"] == pytest.approx(0.01 * (n + 1) / 2)
 
 
 def test_enough_patients_get_no_such_caution() -> None:

@@ -26,7 +26,7 @@ from nnunet_synth_aug.nnunet.plans import write_small_plans
 from nnunet_synth_aug.nnunet.preprocess import preprocess_frame, save_case
 from nnunet_synth_aug.nnunet.target import label_lookup, load_target
 from nnunet_synth_aug.synthesis.sequences import write_index, write_sequence
-from tests.nnunet_fixture import DATASET, LABELS, PATIENTS, PLANS, SPACING, Project, built_project, project, sequence, write_sequences
+from nnunet_fixture import DATASET, LABELS, PATIENTS, PLANS, SPACING, Project, built_project, project, sequence, write_sequences
 
 __all__ = ["built_project", "project"]
 ACDC = Path(__file__).resolve().parents[2] / "shared" / "data" / "acdc_edes"
@@ -187,7 +187,7 @@ def test_kill_in_the_middle_then_resume_equals_an_undisturbed_run(project: Proje
     assert_same_bank(tmp_path / "resumed", cases)
 
 
-def test_changed_sequences_are_made_again_and_removed_ones_disappear(project: Project, fold1: Path, tmp_path: Path) -> None:
+def test_growing_keeps_cases_and_changed_sequences_are_made_again(project: Project, fold1: Path, tmp_path: Path) -> None:
     sequences = write_sequences(tmp_path / "sequences", count=2, patients=PATIENTS[2:])
     manifest = build_bank_cases(sequences, 731, 1, "2d", PLANS, frames=2)
     cases = fold1 / f"{PLANS}_2d"
@@ -195,8 +195,16 @@ def test_changed_sequences_are_made_again_and_removed_ones_disappear(project: Pr
     build_bank_cases(sequences, 731, 1, "2d", PLANS, frames=2)
     assert {p.name: p.stat().st_mtime_ns for p in cases.iterdir()} == before  # nothing to do
 
-    write_sequence(sequences, dataclasses.replace(sequence(5), id="synth_00001"))
     provenance = read_json(sequences / "index.json")["provenance"]
+    write_sequence(sequences, sequence(2))  # more of the same generator: the cases that exist stay
+    write_index(sequences, [f"synth_{n:05d}" for n in range(3)], provenance | {"quality": {"accepted": 3}})
+    build_bank_cases(sequences, 731, 1, "2d", PLANS, frames=3)
+    grown = {p.name: p.stat().st_mtime_ns for p in cases.iterdir()}
+    assert len(grown) == 3 * 3 * 3
+    assert before.items() <= grown.items()
+    assert read_json(manifest)["generator"]["quality"] == {"accepted": 3}
+
+    write_sequence(sequences, dataclasses.replace(sequence(5), id="synth_00001"))
     write_index(sequences, ["synth_00001"], provenance)
     build_bank_cases(sequences, 731, 1, "2d", PLANS, frames=2)
     assert {p.name.split("_t")[0] for p in cases.iterdir()} == {"synth_00001"}

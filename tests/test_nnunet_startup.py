@@ -13,7 +13,7 @@ from nnunet_synth_aug import _startup
 from nnunet_synth_aug.files import read_json, write_json
 from nnunet_synth_aug.nnunet.doctor import Check, run_checks
 from nnunet_synth_aug.nnunet.manifest import manifest_path
-from tests.nnunet_fixture import DATASET, PATIENTS, PLANS, Project, built_project, project
+from nnunet_fixture import DATASET, PATIENTS, PLANS, Project, built_project, project
 
 __all__ = ["built_project", "project"]
 HOOK = Path(_startup.__file__).with_name("_startup.pth")
@@ -116,6 +116,7 @@ def test_doctor_names_what_is_wrong(project: Project, monkeypatch: pytest.Monkey
     assert checks["nnUNet_preprocessed"].ok
 
 
+@pytest.mark.slow
 def test_doctor_names_a_missing_registration(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("nnunet_synth_aug.nnunet.doctor._torch_pair", lambda: Check("torch", True, ""))
     monkeypatch.setenv(_startup.SWITCH, "0")

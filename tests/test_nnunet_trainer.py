@@ -21,7 +21,7 @@ from nnunet_synth_aug.nnunet import trainer as trainer_module
 from nnunet_synth_aug.nnunet.loader import MixedDataLoader
 from nnunet_synth_aug.nnunet.manifest import manifest_path
 from nnunet_synth_aug.nnunet.trainer import nnUNetTrainerSynthAug, trainer_class
-from tests.nnunet_fixture import DATASET, PATIENTS, PLANS, Project, built_project, command, project
+from nnunet_fixture import DATASET, PATIENTS, PLANS, Project, built_project, command, project
 
 __all__ = ["built_project", "project"]
 

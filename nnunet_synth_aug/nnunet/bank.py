@@ -62,8 +62,8 @@ def build_bank_cases(
 
     folder = bank_folder(target.dataset, fold) / target.data_identifier
     manifest = manifest_path(target.dataset, fold, target.data_identifier)
-    # Neither the ids nor the frame count: a bank that grows keeps its cases.
-    recipe = hash_json({"format": FORMAT, "plans": target.preprocessing_hash(), "labels": lookup, "generator": provenance})
+    # Nothing that changes when a bank grows (ids, frame count, quality counts in the provenance): its cases are kept.
+    recipe = hash_json({"format": FORMAT, "plans": target.preprocessing_hash(), "labels": lookup})
     listed: list[dict[str, Any]] = []
     with progress(f"bank {target.data_identifier}", len(ids)) as bar, _workshop(folder) as workshop:
         for done, sequence_id in enumerate(ids):

@@ -16,7 +16,7 @@ COLOURS = {RV: (0, 158, 115), MYO: (213, 94, 0), LV: (86, 180, 233)}
 GAP = 4
 
 
-def _picked_slices(mask: np.ndarray, n: int) -> list[int]:
+def picked_slices(mask: np.ndarray, n: int) -> list[int]:
     """n slices spread over those that hold the heart, base to apex."""
     slices = np.flatnonzero(mask.any(axis=(0, 1, 2)))
     low, high = (slices[0], slices[-1]) if len(slices) else (0, mask.shape[3] - 1)
@@ -59,7 +59,7 @@ def grey_window(image: np.ndarray) -> tuple[float, float]:
 
 def cycle_pictures(image: np.ndarray, mask: np.ndarray | None, n_slices: int = 3, size: int = 160, rows: int = 2) -> list[np.ndarray]:
     """Every frame of (T, X, Y, Z) as an RGB picture."""
-    window, slices = grey_window(image), _picked_slices(mask if mask is not None and mask.any() else np.ones_like(image, bool), n_slices)
+    window, slices = grey_window(image), picked_slices(mask if mask is not None and mask.any() else np.ones_like(image, bool), n_slices)
     return [frame_picture(image[t], None if mask is None else mask[t], window, slices, size, rows) for t in range(len(image))]
 
 

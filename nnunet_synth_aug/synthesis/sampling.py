@@ -58,15 +58,7 @@ def sample_to_folder(
         ids of the sequences in the folder.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    plan = {
-        "generator_hash": generator.provenance["generator_hash"],
-        "requests": hash_json([[r.id, r.seed, r.priors.specified(), r.n_frames] for r in requests]),
-        "check": check,
-    }
-    plan_path = folder / "plan.json"
-    if plan_path.is_file() and read_json(plan_path) != plan:
-        raise UserError(f"{folder} holds sequences of another generator or another request; choose another folder or delete this one")
-    write_json(plan_path, plan)
+    _agree(folder / "plan.json", generator, requests, check)
     counts_path = folder / "rejections.json"
     rejections: dict[str, list[list[str]]] = read_json(counts_path) if counts_path.is_file() else {}
     skipped = []
@@ -101,6 +93,17 @@ def sample_to_folder(
     write_index(folder, ids, generator.provenance | {"quality": quality})
     write_table(folder)
     return ids
+
+
+def _agree(path: Path, generator: Generator, requests: list[Request], check: bool) -> None:
+    """Refuse a folder of another generator or other requests; a folder may grow or be used in part."""
+    same = {"generator_hash": generator.provenance["generator_hash"], "check": check}
+    asked = {r.id: hash_json([r.seed, r.priors.specified(), r.n_frames]) for r in requests}
+    known = read_json(path) if path.is_file() else same | {"requests": {}}
+    conflict = [i for i, h in asked.items() if known["requests"].get(i, h) != h]
+    if conflict or any(known[k] != v for k, v in same.items()):
+        raise UserError(f"{path.parent} holds sequences of another generator or another request; choose another folder or delete this one")
+    write_json(path, same | {"requests": known["requests"] | asked})
 
 
 def write_table(folder: Path) -> Path:

@@ -16,7 +16,7 @@ from nnunet_synth_aug.priors import Priors
 
 @dataclass(frozen=True)
 class Slices:
-    """Through-plane sampling: slices that show the ventricles at ED, empty ones around them, distances in mm."""
+    """Through-plane sampling: slices that show the ventricles at ED, those before and after them, distances in mm."""
 
     n: int
     before: int
@@ -40,13 +40,21 @@ def draw_slices(rng: np.random.Generator, priors: Priors) -> Slices:
     offset, apex = -0.5 + 0.12 * (u[3] - 0.5), 0.38 + 0.1 * u[4]
     span = apex - offset - 1  # the long axis is n + span slice distances
     # Scanners set tenths of a millimetre; ten slices would be more than a breath-hold protocol of this kind takes.
-    distance = priors.slice_thickness or round(float(max(slab + gap, length / (9 + span))), 1)
-    n = priors.n_slices or max(round(length / distance - span), 4)
-    if priors.n_slices and not priors.slice_thickness:
-        distance = round(length / (n + span), 1)
     before, after = int(u[5] < 0.3), int(u[6] < 0.4)
-    if n + before + after > 9:
-        before = after = 0
+    distance = priors.slice_thickness or round(float(max(slab + gap, length / (9 + span))), 1)
+    if priors.n_slices is None:
+        n = max(round(length / distance - span), 3)
+        if n + before + after > 9:
+            before = after = 0
+    elif priors.slice_thickness is None:
+        if priors.n_slices < 6:
+            before = after = 0
+        n = priors.n_slices - before - after
+        distance = round(float(np.clip(length / (n + span), 3, 20)), 1)
+    else:  # both are fixed: slices beyond the heart stay empty, half of them at either end
+        n = min(priors.n_slices, max(round(length / distance - span), 3))
+        before = (priors.n_slices - n) // 2
+        after = priors.n_slices - n - before
     return Slices(n, before, after, distance, min(slab, distance), (n + span) * distance, offset * distance)
 
 

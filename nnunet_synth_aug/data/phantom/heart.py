@@ -131,7 +131,9 @@ def _rv_height(heart: Heart, x: np.ndarray, activation: float) -> np.ndarray:
     around = np.clip(1 - np.abs(offset / reach) ** 2.0, 0, 1) ** 0.85
     skew = 1 + heart.rv_skew * np.clip(offset / reach, -1, 1)
     along = (1 - relative**2.2) ** 0.8
-    return heart.rv_height * along * around * skew * (1 - heart.rv_contraction * activation)
+    height = heart.rv_height * along * around * skew * (1 - heart.rv_contraction * activation)
+    # A crescent thinner than its own trabeculae holds no cavity: it closes instead of leaving slivers.
+    return height * np.clip((height.max(axis=1, keepdims=True) - 2) / 4, 0, 1)
 
 
 def volumes(heart: Heart, activation: float, levels: int = 240) -> tuple[float, float, float]:

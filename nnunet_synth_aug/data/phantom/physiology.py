@@ -112,7 +112,7 @@ PROTOCOLS: dict[str, Protocol] = {
 
 def slot(index: int) -> tuple[str, str]:
     """Diagnosis and vendor of case ``index``: a Latin square, so any 20 consecutive cases hold every pair once."""
-    return DIAGNOSES[index % len(DIAGNOSES)], VENDORS[(index + index // len(DIAGNOSES)) % len(VENDORS)]
+    return DIAGNOSES[index % len(DIAGNOSES)], VENDORS[(index % len(DIAGNOSES) + index // len(DIAGNOSES)) % len(VENDORS)]
 
 
 def body_surface(height: float, weight: float) -> float:

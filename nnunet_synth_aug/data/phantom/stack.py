@@ -8,7 +8,7 @@ import numpy as np
 
 from nnunet_synth_aug.cases import Spacing
 from nnunet_synth_aug.data.phantom.heart import BINS, Contours, Heart, contours
-from nnunet_synth_aug.labels import LV, MYO, RV
+from nnunet_synth_aug.labels import BACKGROUND, LV, MYO, RV
 
 #: Sub-slices per slice. In plane, coverage comes from the distance to the contour, which is exact for straight edges.
 SUB_SLICES = 3
@@ -110,10 +110,13 @@ def ventricles(plane: Plane, c: Contours) -> Ventricles:
 
 
 def majority(shares: Ventricles) -> np.ndarray:
-    """Label (P,) of the tissue that fills most of each voxel of the whole slice."""
+    """Label (P,) of each voxel of the whole slice: heart where half of it is, and then the structure that fills most of it.
+
+    Deciding on the heart first leaves no gap between cavity and wall where the base plane halves a slice.
+    """
     means = np.stack([getattr(shares, name).mean(axis=0) for name in ("rv", "myo", "lv")])
-    everything = np.concatenate([1 - means.sum(axis=0, keepdims=True), means])
-    return np.array([0, RV, MYO, LV], dtype=np.uint8)[np.argmax(everything, axis=0)]
+    label = np.array([RV, MYO, LV], dtype=np.uint8)[np.argmax(means, axis=0)]
+    return np.where(means.sum(axis=0) >= 0.5, label, BACKGROUND).astype(np.uint8)
 
 
 def label_frame(stack: Stack, planes: list[Plane], heart: Heart, activation: float) -> np.ndarray:

@@ -80,7 +80,7 @@ def phantom_subject(
     streams = [np.random.default_rng(s) for s in np.random.SeedSequence((seed, index)).spawn(7)]
     requested = draw_priors(streams[0], asked.diagnosis or default_diagnosis, asked.vendor or default_vendor, asked)
     slices = draw_slices(streams[1], requested)
-    requested = dataclasses.replace(requested, n_slices=slices.n, slice_thickness=float(slices.distance))
+    requested = dataclasses.replace(requested, n_slices=slices.before + slices.n + slices.after, slice_thickness=float(slices.distance))
     first = draw_heart(streams[2], requested, slices)
     stack = draw_stack(streams[3], requested, slices, first)
     heart = fit_heart(first, stack, requested)

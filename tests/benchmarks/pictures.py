@@ -1,0 +1,75 @@
+"""Pictures of cohort hearts beside generated ones, from a finished ``synthaug demo`` folder.
+
+    python tests/benchmarks/pictures.py synthaug_demo --out docs/images
+
+Writes hearts.gif (two cohort hearts, two generated, beating) and hearts.png (ED and ES of each, five slices).
+Only a phantom demo may be published: patients' images stay where they are, so another source is refused.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+
+from nnunet_synth_aug.demo import FOLD, Folders
+from nnunet_synth_aug.errors import UserError
+from nnunet_synth_aug.files import read_json
+from nnunet_synth_aug.synthesis.pictures import (
+    cycle_pictures,
+    frame_picture,
+    grey_window,
+    picked_slices,
+    side_by_side,
+    titled,
+    write_gif,
+    write_montage,
+)
+from nnunet_synth_aug.synthesis.sequences import read_index, read_sequence
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("demo", type=Path)
+    parser.add_argument("--out", type=Path, default=Path("docs/images"))
+    parser.add_argument("--index", type=int, nargs=2, default=(0, 1), help="which cohort and generated hearts")
+    arguments = parser.parse_args()
+    if read_json(arguments.demo / "demo.json")["settings"]["source"] is not None:
+        raise UserError("only the phantom demo's pictures may leave the machine")
+    folders = Folders(arguments.demo.resolve(), "Dataset901_DemoPhantom")
+    from nnunet_synth_aug.data.phantom import phantom_subject
+
+    cohort = json.loads((Path(folders.environment["nnUNet_raw"]) / folders.dataset / "cohort.json").read_text())
+    trained_on = read_json(folders.results("synth_aug_generator", f"fold_{FOLD}", "generator.json"))["patients"]
+    numbers = [i for i, s in enumerate(cohort["subjects"]) if s["patient"] in trained_on]
+    bank = folders.preprocessed("synth_aug", f"fold_{FOLD}", "sequences")
+    ids = read_index(bank)[0]
+    cycles, rows = [], []
+    for which in arguments.index:
+        truth = phantom_subject(numbers[which])
+        source = truth.source
+        frames = np.asarray(source.image, np.float32)
+        cycles.append(
+            titled(cycle_pictures(frames, truth.mask, 3, 120), f"cohort: {source.priors.diagnosis}, EF {source.priors.lv_ef:.0f} %")
+        )
+        rows += _rows(frames, truth.mask, source.es)
+    for which in arguments.index:
+        made = read_sequence(bank, ids[which])
+        title = f"generated: {made.requested.diagnosis}, EF {made.requested.lv_ef:.0f} % asked, {made.measured.lv_ef:.0f} % measured"
+        cycles.append(titled(cycle_pictures(made.image, made.mask, 3, 120), title))
+        rows += _rows(made.image, made.mask, made.es)
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    write_gif(arguments.out / "hearts.gif", side_by_side(*cycles))
+    write_montage(arguments.out / "hearts.png", rows)
+    print(json.dumps({"written": [str(arguments.out / n) for n in ("hearts.gif", "hearts.png")]}))
+
+
+def _rows(image: np.ndarray, mask: np.ndarray, es: int) -> list[np.ndarray]:
+    window, slices = grey_window(image), picked_slices(mask, 5)
+    return [frame_picture(image[t], mask[t], window, slices, 120, rows=1) for t in (0, es)]
+
+
+if __name__ == "__main__":
+    main()

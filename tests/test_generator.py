@@ -1,0 +1,179 @@
+"""The whole generator, with nets of a few thousand weights, on real phantom hearts: mechanics, not quality."""
+
+import dataclasses
+import shutil
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from nnunet_synth_aug.config import GeneratorConfig, GridConfig, LatentConfig, LDMConfig, TrainConfig, VAEConfig
+from nnunet_synth_aug.data.cohort import Cohort
+from nnunet_synth_aug.data.dataset import write_dataset
+from nnunet_synth_aug.data.phantom import phantom_cohort
+from nnunet_synth_aug.data.splits import fold_patients
+from nnunet_synth_aug.errors import UserError
+from nnunet_synth_aug.files import read_json
+from nnunet_synth_aug.generator import STAGES, fit_generator, load_generator
+from nnunet_synth_aug.priors import Priors
+from nnunet_synth_aug.synthesis.cascade import Request, sample_sequence
+from nnunet_synth_aug.synthesis.requests import draw_priors, requests
+from nnunet_synth_aug.synthesis.sampling import describe, sample_to_folder, write_gifs
+from nnunet_synth_aug.synthesis.sequences import read_index, read_sequence
+
+CPU = torch.device("cpu")
+SHORT = TrainConfig(steps=6, batch_size=2)
+MICRO = GeneratorConfig(
+    preset="micro",
+    grid=GridConfig(size=(32, 32, 12)),
+    vae=VAEConfig(channels=(4, 8, 8), latent_channels=4, consistency_start=0.3, train=SHORT),
+    latents=LatentConfig(variants=2, max_frames=6, harmonics=2),
+    static=LDMConfig(channels=(8, 16), embedding=16, sampler_steps=2, train=SHORT),
+    motion=LDMConfig(channels=(8, 16), embedding=16, sampler_steps=2, train=SHORT),
+)
+HEARTS = 4
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    """nnU-Net's folders with a phantom cohort and a trained micro generator of fold 0."""
+    root = tmp_path_factory.mktemp("generator")
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"):
+            (root / name).mkdir()
+            patch.setenv(name, str(root / name))
+        write_dataset(phantom_cohort(HEARTS, seed=5), 7, "Phantom", folds=2)
+        folder = fit_generator("7", 0, MICRO, CPU)
+        yield root, folder, load_generator(folder, CPU)
+
+
+def test_it_saw_the_training_patients_of_its_fold_and_says_so(world):
+    _, folder, generator = world
+    split = fold_patients(Cohort.load("7"), 0)
+    assert tuple(generator.provenance["patients"]) == split.train
+    assert not set(split.val) & set(generator.provenance["patients"])
+    assert set(read_json(folder / "generator.json")["finished"]) == set(STAGES)
+    assert not list(folder.glob("*.training.*"))
+
+
+def test_same_request_same_sequence_and_other_seed_another(world):
+    generator = world[2]
+    request = Request("a", 11, Priors(lv_edv=150, lv_ef=50))
+    first, again, other = (sample_sequence(generator, r) for r in (request, request, dataclasses.replace(request, seed=12)))
+    assert np.array_equal(first.image, again.image)
+    assert np.array_equal(first.mask, again.mask)
+    assert not np.array_equal(first.image, other.image)
+
+
+def test_geometry_is_what_was_asked_for(world):
+    sequence = sample_sequence(world[2], Request("a", 3, Priors(n_slices=7, slice_thickness=8.5), n_frames=13))
+    assert sequence.image.shape == sequence.mask.shape == (13, 32, 32, 7)
+    assert sequence.spacing[2] == 8.5
+    assert sequence.image.min() >= 0
+    assert sequence.ed == 0
+
+
+def test_frame_zero_is_the_static_anatomy_for_any_number_of_frames(world):
+    a, b = (sample_sequence(world[2], Request("a", 3, Priors(), n_frames=n)) for n in (5, 24))
+    np.testing.assert_allclose(a.image[0], b.image[0], atol=0.02)
+
+
+@pytest.mark.parametrize("subset", [{}, {"lv_ef": 30.0}, {"diagnosis": "HCM"}, {"lv_edv": 200.0, "vendor": "GE", "sex": "F", "age": 50.0}])
+def test_any_subset_of_priors_samples(world, subset):
+    assert np.isfinite(sample_sequence(world[2], Request("a", 1, Priors(**subset), n_frames=3)).image).all()
+
+
+def test_drawn_priors_stay_possible_anonymous_and_keep_what_is_given(world):
+    for i in range(50):
+        priors = draw_priors(world[2], np.random.default_rng(i), Priors(lv_ef=33.0)).validated()
+        assert priors.lv_ef == 33.0
+        assert priors.age is priors.height is priors.weight is None
+
+
+def test_request_i_does_not_depend_on_how_many_are_asked_for(world):
+    few, many = (requests(world[2], n, 4, Priors(), None, False) for n in (3, 9))
+    assert many[:3] == few
+    assert len({r.seed for r in many}) == 9
+
+
+def test_a_folder_of_sequences_is_readable_by_anyone(world, tmp_path):
+    generator = world[2]
+    asked = requests(generator, 2, 0, Priors(lv_ef=40.0), 6, True)
+    ids = sample_to_folder(generator, asked, tmp_path, check=False)
+    write_gifs(tmp_path, ids)
+    image, mask = (nib.load(tmp_path / f"synth_00000_{kind}.nii.gz") for kind in ("image", "mask"))
+    assert image.shape == mask.shape
+    assert image.shape[3] == 6
+    assert image.header.get_zooms()[:2] == pytest.approx((generator.grid.pixel,) * 2, abs=1e-4)
+    assert image.header.get_zooms()[3] > 0
+    assert image.header.get_xyzt_units() == ("mm", "sec")
+    table = pd.read_csv(tmp_path / "priors.csv")
+    assert table["lv_ef_percent_requested"].tolist() == [40.0, 40.0]
+    assert read_index(tmp_path)[1]["patients"] == generator.provenance["patients"]
+    assert (tmp_path / "synth_00001.gif").stat().st_size > 1000
+    assert any("closure" in line for line in describe(tmp_path, generator))
+    back = read_sequence(tmp_path, "synth_00001")
+    assert np.array_equal(back.mask, sample_sequence(generator, asked[1]).mask)
+
+
+def test_sampling_resumes_and_equals_an_undisturbed_run(world, tmp_path):
+    generator = world[2]
+    asked = requests(generator, 3, 0, Priors(), 4, False)
+    sample_to_folder(generator, asked, tmp_path / "a", check=False)
+    shutil.copytree(tmp_path / "a", tmp_path / "b")
+    for name in ("synth_00001.json", "synth_00002_image.nii.gz", "synth_00002.json", "index.json", "priors.csv"):
+        (tmp_path / "b" / name).unlink()
+    sample_to_folder(generator, asked, tmp_path / "b", check=False)
+    for path in (tmp_path / "a").iterdir():
+        other = tmp_path / "b" / path.name
+        if path.suffix == ".json":
+            assert read_json(path) == read_json(other)
+    for sequence_id in ("synth_00001", "synth_00002"):
+        assert np.array_equal(read_sequence(tmp_path / "a", sequence_id).image, read_sequence(tmp_path / "b", sequence_id).image)
+    assert len(sample_to_folder(generator, requests(generator, 4, 0, Priors(), 4, False), tmp_path / "b", check=False)) == 4  # grows
+    with pytest.raises(UserError, match="another request"):
+        sample_to_folder(generator, requests(generator, 3, 1, Priors(), 4, False), tmp_path / "b", check=False)
+
+
+def test_what_cannot_be_met_is_said_with_its_reasons(world, tmp_path):
+    """An untrained generator makes no hearts."""
+    with pytest.raises(UserError, match=r"none of \d+ samples .* passed the quality control"):
+        sample_to_folder(world[2], [Request("synth_00000", 0, Priors(lv_ef=60.0), 4)], tmp_path, check=True)
+    assert not list(tmp_path.glob("*.nii.gz"))
+
+
+def test_a_damaged_or_unfinished_generator_is_refused(world, tmp_path):
+    _, folder, _ = world
+    copy = Path(shutil.copytree(folder, tmp_path / "copy"))
+    weights = copy / "static.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1])
+    with pytest.raises(UserError, match="not the one"):
+        load_generator(copy, CPU)
+    weights.unlink()
+    with pytest.raises(UserError, match="missing"):
+        load_generator(copy, CPU)
+    with pytest.raises(UserError, match="synthaug fit"):
+        load_generator(tmp_path / "nowhere", CPU)
+
+
+def test_a_generator_of_other_settings_is_not_continued(world):
+    with pytest.raises(UserError, match="other patients or settings"):
+        fit_generator("7", 0, dataclasses.replace(MICRO, seed=1), CPU)
+
+
+def test_a_finished_stage_is_kept_and_the_result_is_the_same(world, tmp_path):
+    """As after a kill between two stages."""
+    _, folder, generator = world
+    copy = Path(shutil.copytree(folder, tmp_path / "copy"))
+    (copy / "motion.safetensors").unlink()
+    meta = read_json(copy / "generator.json")
+    del meta["finished"]["motion"]
+    from nnunet_synth_aug.files import write_json
+
+    write_json(copy / "generator.json", meta)
+    fit_generator("7", 0, MICRO, CPU, copy)
+    again = load_generator(copy, CPU)
+    assert again.provenance["generator_hash"] == generator.provenance["generator_hash"]

@@ -1,0 +1,227 @@
+"""The digital phantom: its masks, volumes and motion are exact, and its images look like bSSFP."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import sys
+from functools import cache
+
+import numpy as np
+import pytest
+
+from nnunet_synth_aug.data.phantom import PhantomSubject, phantom_cohort, phantom_subject
+from nnunet_synth_aug.data.phantom.physiology import slot
+from nnunet_synth_aug.data.phantom.signal import TISSUES, Scan, bssfp
+from nnunet_synth_aug.errors import UserError
+from nnunet_synth_aug.labels import DIAGNOSES, LV, MYO, MYOCARDIAL_DENSITY, RV, VENDORS
+from nnunet_synth_aug.priors import Priors, measure
+
+CASES = range(5)  # one of each diagnosis, from all four vendors
+
+
+@cache
+def case(index: int) -> PhantomSubject:
+    return phantom_subject(index, seed=3)
+
+
+def digest(subject: PhantomSubject) -> str:
+    source = subject.source
+    return hashlib.sha256(source.image.tobytes() + subject.mask.tobytes() + repr(source.priors).encode()).hexdigest()
+
+
+def touching(mask: np.ndarray, of: int, by: int) -> int:
+    """Number of in-plane neighbours (4 per pixel) of label ``of`` that carry the label ``by``; mask (T, X, Y, Z)."""
+    pairs = 0
+    for axis in (1, 2):
+        for step in (1, -1):
+            pairs += int(((mask == of) & (np.roll(mask, step, axis) == by)).sum())
+    return pairs
+
+
+@pytest.mark.parametrize("index", CASES)
+def test_arrays_and_bookkeeping(index: int) -> None:
+    subject = case(index)
+    source = subject.source
+    assert source.image.dtype == np.int16
+    assert subject.mask.dtype == np.uint8
+    assert source.image.shape == subject.mask.shape
+    frames, x, y, z = source.image.shape
+    assert 16 <= frames <= 32
+    assert 80 <= x <= 132
+    assert x == y
+    assert 6 <= z <= 9
+    assert source.is_cine
+    assert set(source.masks) == {"ED", "ES"}
+    np.testing.assert_array_equal(source.masks["ED"], subject.mask[source.ed])
+    np.testing.assert_array_equal(source.masks["ES"], subject.mask[source.es])
+    assert 1.3 <= source.spacing[0] <= 1.9
+    assert 6 <= source.spacing[2] <= 11
+    assert 0.015 < source.frame_seconds < 0.08
+    assert np.ptp(source.image) > 250  # enough grey values for a z-score and a histogram
+    # The heart is inside the field of view, with a margin.
+    assert not subject.mask[:, :3].any()
+    assert not subject.mask[:, -3:].any()
+    assert not subject.mask[:, :, :3].any()
+    assert not subject.mask[:, :, -3:].any()
+
+
+@pytest.mark.parametrize("index", CASES)
+def test_ed_is_the_largest_and_es_the_smallest_cavity(index: int) -> None:
+    subject = case(index)
+    voxels = np.count_nonzero(subject.mask == LV, axis=(1, 2, 3))
+    assert subject.source.ed == 0
+    assert voxels[0] > voxels[1:].max()
+    assert subject.source.es == int(np.argmin(voxels)) == int(np.argmin(subject.truth.lv_volume))
+    # Systole takes a third of the cycle or a little more, and filling does not go back.
+    assert 0.28 <= subject.truth.phases[subject.source.es] <= 0.46
+    assert (np.diff(subject.truth.lv_volume[: subject.source.es + 1]) < 0).all()
+    assert (np.diff(subject.truth.lv_volume[subject.source.es :]) > 0).all()
+
+
+@pytest.mark.parametrize("index", CASES)
+def test_stated_priors_are_what_the_masks_measure_and_match_the_request(index: int) -> None:
+    subject = case(index)
+    stated, requested = subject.source.priors, subject.truth.requested
+    measured = measure(subject.source.masks["ED"], subject.source.masks["ES"], subject.source.spacing)
+    assert stated.updated(measured) == stated
+    assert all(value is not None for value in vars(stated).values())
+    for name in ("lv_edv", "lv_esv", "rv_edv", "rv_esv", "lv_mass"):
+        assert getattr(stated, name) == pytest.approx(getattr(requested, name), rel=0.02), name
+    assert stated.n_slices == requested.n_slices == subject.mask.shape[3]
+    # The analytic anatomy agrees with the voxels although slices are thick.
+    assert subject.truth.lv_volume[0] == pytest.approx(stated.lv_edv, rel=0.03)
+    assert subject.truth.myocardial_volume[0] * MYOCARDIAL_DENSITY == pytest.approx(stated.lv_mass, rel=0.05)
+    assert subject.truth.rv_volume[0] == pytest.approx(stated.rv_edv, rel=0.05)
+
+
+@pytest.mark.parametrize("index", CASES)
+def test_myocardial_volume_is_conserved(index: int) -> None:
+    truth = case(index).truth
+    assert np.ptp(truth.myocardial_volume) / truth.myocardial_volume[0] < 0.02
+    assert np.ptp(truth.lv_volume) / truth.lv_volume[0] > 0.08  # while the cavity does change
+
+
+@pytest.mark.parametrize("index", CASES)
+def test_cavity_lies_in_the_ring_and_rv_at_the_wall(index: int) -> None:
+    mask = case(index).mask
+    assert touching(mask, LV, MYO) > 50 * max(touching(mask, LV, 0) + touching(mask, LV, RV), 1)
+    for frame in (0, case(index).source.es):
+        for z in range(mask.shape[3]):
+            labels = set(np.unique(mask[frame, ..., z]))
+            assert LV not in labels or MYO in labels
+            assert RV not in labels or touching(mask[frame : frame + 1, ..., z : z + 1], RV, MYO) > 0
+
+
+@pytest.mark.parametrize("index", CASES)
+def test_motion_is_periodic(index: int) -> None:
+    truth, mask = case(index).truth, case(index).mask
+    np.testing.assert_array_equal(truth.mask_at(1.0), mask[0])
+    np.testing.assert_array_equal(truth.mask_at(0.0), mask[0])
+    middle = mask.shape[0] // 2
+    np.testing.assert_array_equal(truth.mask_at(float(truth.phases[middle]) + 1), mask[middle])
+    phases = np.linspace(-1, 2, 301)
+    activation = truth.cycle.activation(phases)
+    np.testing.assert_allclose(activation[:100], activation[100:200], atol=1e-12)
+    assert activation.min() == 0
+    assert activation.max() <= 1
+
+
+@pytest.mark.parametrize("index", CASES)
+def test_image_has_bssfp_contrast(index: int) -> None:
+    source = case(index).source
+    ed, mask = source.image[0].astype(float), source.masks["ED"]
+    blood, muscle = np.median(ed[mask == LV]), np.median(ed[mask == MYO])
+    assert 1.7 < blood / muscle < 4.5  # 1.8 to 3.4 in ACDC
+    assert np.median(ed[mask == RV]) > 1.5 * muscle
+    # Papillary muscles belong to the cavity's label but are as dark as muscle.
+    assert (ed[mask == LV] < (blood + muscle) / 2).mean() > 0.01
+    assert ed.min() >= 0
+    assert ed.max() < np.iinfo(np.int16).max
+
+
+def test_infarcted_wall_moves_less_than_the_remote_wall() -> None:
+    subject = case(1)
+    heart = subject.truth.heart
+    assert subject.source.priors.diagnosis == "MINF"
+    z = np.array([heart.base + heart.length * heart.infarct[3]])
+    from nnunet_synth_aug.data.phantom.heart import BINS, contours
+
+    at_ed, at_es = contours(heart, z, 0.0), contours(heart, z, 1.0)
+    inward = (at_ed.endo - at_es.endo)[0] / at_ed.endo[0]
+    scar = round(heart.infarct[1] / (2 * np.pi) * BINS) % BINS
+    assert inward[scar] < 0.5 * inward[(scar + BINS // 2) % BINS]
+
+
+def test_base_descends_towards_the_apex() -> None:
+    subject = case(0)
+    slices = [np.flatnonzero(subject.source.masks[phase].any(axis=(0, 1))) for phase in ("ED", "ES")]
+    assert slices[1][0] > slices[0][0]
+    assert slices[1][-1] == slices[0][-1]
+
+
+def test_same_seed_same_patient_in_another_process() -> None:
+    program = (
+        "import hashlib; from nnunet_synth_aug.data.phantom import phantom_subject as p; s = p(3, seed=3);"
+        "print(hashlib.sha256(s.source.image.tobytes() + s.mask.tobytes() + repr(s.source.priors).encode()).hexdigest())"
+    )
+    other = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.strip()
+    assert other == digest(case(3))
+    assert digest(phantom_subject(3, seed=4)) != other
+
+
+def test_cohort_does_not_depend_on_its_size() -> None:
+    first = next(phantom_cohort(9, seed=3))
+    np.testing.assert_array_equal(first.image, case(0).source.image)
+    assert first.patient == case(0).source.patient
+    assert len({case(i).source.patient for i in CASES}) == len(CASES)
+    assert len({case(i).source.spacing for i in CASES}) >= 4
+
+
+def test_diagnosis_and_vendor_are_balanced_and_not_confounded() -> None:
+    pairs = [slot(i) for i in range(20)]
+    assert sorted(pairs) == sorted((d, v) for d in DIAGNOSES for v in VENDORS)
+    assert [d for d, _ in pairs[:5]] == list(DIAGNOSES)
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        Priors(diagnosis="NOR", lv_edv=110, lv_ef=70, rv_edv=140, rv_ef=45, lv_mass=140),
+        Priors(diagnosis="DCM", lv_edv=320, lv_ef=12, vendor="Canon", n_slices=12, slice_thickness=8),
+        Priors(lv_ef=85, lv_mass=60, n_slices=6, age=33, sex="F"),
+    ],
+)
+def test_requested_priors_come_out(wanted: Priors) -> None:
+    got = phantom_subject(1, seed=8, priors=wanted).source.priors
+    for name, value in wanted.specified().items():
+        assert getattr(got, name) == (value if isinstance(value, str) else pytest.approx(value, rel=0.02)), name
+    if wanted.lv_edv is not None:
+        assert got.lv_esv == pytest.approx(wanted.lv_esv, rel=0.02)
+
+
+def test_impossible_requests_are_one_sentence() -> None:
+    with pytest.raises(UserError, match="lv_ef 120"):
+        phantom_subject(0, priors=Priors(lv_ef=120))
+    with pytest.raises(UserError, match="unknown"):
+        phantom_subject(0, diagnosis="healthy")
+    with pytest.raises(UserError, match="the option for HCM"):
+        phantom_subject(0, diagnosis="HCM", priors=Priors(diagnosis="NOR"))
+    with pytest.raises(UserError, match="no phantom heart has"):
+        phantom_subject(0, priors=Priors(lv_edv=600, n_slices=3, slice_thickness=3))
+    with pytest.raises(UserError, match="count from 0"):
+        phantom_subject(-1)
+
+
+def test_bssfp_signal() -> None:
+    scan = Scan(tr=3.0, te=1.5, flip=60.0, field_strength=1.5)
+    signal = {name: complex(bssfp(scan, tissue)) for name, tissue in TISSUES.items()}
+    # For TR << T2 the steady state tends to M0 sin(a) / (1 + cos(a) + (1 - cos(a)) T1/T2), times the decay until the echo.
+    blood = TISSUES["blood"]
+    limit = blood.density * np.sin(np.pi / 3) / (1.5 + 0.5 * blood.t1[0] / blood.t2[0]) * np.exp(-1.5 / blood.t2[0])
+    assert abs(signal["blood"]) == pytest.approx(limit, rel=0.02)
+    assert abs(signal["blood"]) > 2 * abs(signal["myocardium"]) > 2 * abs(signal["lung"])
+    # Fat is in the neighbouring pass band: opposed in phase, which darkens water-fat borders.
+    assert np.cos(np.angle(signal["fat"]) - np.angle(signal["blood"])) < -0.9
+    # A field error of half a pass band gives the dark band.
+    assert abs(complex(bssfp(scan, blood, 1000 / (2 * scan.tr)))) < 0.1 * abs(signal["blood"])
