@@ -149,7 +149,9 @@ def group(table: pd.DataFrame, what: str) -> str:
         rows.append(cells)
     columns = [what, "structure", "n"] + ["difference", "95 % CI"] * len(PRIMARY)
     groups = [("", 3), *((_with_unit(m), 2) for m in PRIMARY)]
-    note = html.paragraph("Descriptive; intervals are not corrected for the number of groups.", "note")
+    note = html.paragraph(
+        "Descriptive; intervals are not corrected for the number of groups, and too narrow in groups of only a few patients.", "note"
+    )
     return html.heading(f"By {what}") + html.table(columns, rows, text=2, groups=groups, rules=rules[1:]) + note
 
 

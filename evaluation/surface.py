@@ -15,9 +15,28 @@ Box = tuple[slice, ...]
 
 
 def boxes(labels: np.ndarray) -> dict[int, Box]:
-    """Bounding box of every positive value in an integer label map, in one pass."""
-    found = ndimage.find_objects(labels)
-    return {value: box for value, box in enumerate(found, start=1) if box is not None}
+    """Bounding box of every positive value in an integer label map."""
+    outer = _extent(labels)
+    if outer is None:
+        return {}
+    found = ndimage.find_objects(np.ascontiguousarray(labels[outer]))
+    return {value: _shifted(box, outer) for value, box in enumerate(found, start=1) if box is not None}
+
+
+def _extent(labels: np.ndarray) -> Box | None:
+    """Bounding box of everything that is not 0; each axis is searched in what the ones before it left."""
+    box: list[slice] = []
+    for axis in range(labels.ndim):
+        others = tuple(i for i in range(labels.ndim) if i != axis)
+        filled = np.flatnonzero(labels[tuple(box)].any(axis=others))
+        if not filled.size:
+            return None
+        box.append(slice(int(filled[0]), int(filled[-1]) + 1))
+    return tuple(box)
+
+
+def _shifted(box: Box, outer: Box) -> Box:
+    return tuple(slice(inner.start + o.start, inner.stop + o.start) for inner, o in zip(box, outer, strict=True))
 
 
 def union(parts: Sequence[Box]) -> Box:
@@ -54,9 +73,20 @@ def surface_distances(first: np.ndarray, second: np.ndarray, spacing: tuple[floa
         first to second, second to first; one entry per surface voxel.
     """
     edge_first, edge_second = border(first), border(second)
-    to_second = ndimage.distance_transform_edt(~edge_second, sampling=spacing)[edge_first]
-    to_first = ndimage.distance_transform_edt(~edge_first, sampling=spacing)[edge_second]
-    return to_second, to_first
+    return _nearest(edge_first, edge_second, spacing), _nearest(edge_second, edge_first, spacing)
+
+
+def _nearest(points: np.ndarray, targets: np.ndarray, spacing: tuple[float, ...]) -> np.ndarray:
+    """Distance from each voxel of ``points`` to the nearest of ``targets`` (boolean, same shape).
+
+    The transform finds the nearest target of every voxel; distances are then computed for ``points`` alone, in the
+    order of operations of ``distance_transform_edt``, so that they are the same to the last bit.
+    """
+    nearest = ndimage.distance_transform_edt(~targets, sampling=spacing, return_distances=False, return_indices=True)
+    offsets = (nearest[:, points] - np.stack(np.nonzero(points))).astype(float)
+    offsets *= np.asarray(spacing, float)[:, None]
+    distances: np.ndarray = np.sqrt(np.add.reduce(offsets * offsets, axis=0))
+    return distances
 
 
 def summarise(to_second: np.ndarray, to_first: np.ndarray) -> dict[str, float]:

@@ -36,8 +36,9 @@ class TrainConfig:
 class VAEConfig:
     """Semi-supervised VAE. One decoder trunk carries an image head and a mask head."""
 
-    channels: tuple[int, ...] = (16, 32, 48, 64)  # per level; each step halves X and Y, never Z
-    flat_levels: int = 2  # finest levels with (3, 3, 1) kernels; the others see neighbouring slices
+    patch: int = 2  # pixels per side folded into channels before the first convolution, unfolded after the last
+    channels: tuple[int, ...] = (32, 48, 64)  # per level; each step halves X and Y, never Z
+    flat_levels: int = 1  # finest levels with (3, 3, 1) kernels; the others see neighbouring slices
     latent_channels: int = 8
     kl_weight: float = 1e-5  # per latent dimension
     mask_weight: float = 0.5  # of DiceCE on labelled frames
@@ -46,7 +47,7 @@ class VAEConfig:
     consistency_start: float = 0.4  # share of the steps before the teacher is trusted
     latent_noise: float = 0.05  # relative noise on the latent while training: the LDM's samples are not exact either
     labelled_share: float = 0.5  # of each batch
-    train: TrainConfig = field(default_factory=TrainConfig)
+    train: TrainConfig = field(default_factory=lambda: TrainConfig(steps=600))
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ class LDMConfig:
     sampler_steps: int = 12
     guidance: float = 2.0
     guidance_interval: tuple[float, float] = (0.2, 0.9)  # of flow time t, 1 = noise
-    train: TrainConfig = field(default_factory=lambda: TrainConfig(batch_size=16, ema_decay=0.995))
+    train: TrainConfig = field(default_factory=lambda: TrainConfig(steps=300, batch_size=16, ema_decay=0.99))
 
 
 @dataclass(frozen=True)
@@ -120,7 +121,7 @@ PRESETS: dict[str, GeneratorConfig] = {
     "small": GeneratorConfig(
         preset="small",
         grid=GridConfig(size=(96, 96, 12)),
-        vae=VAEConfig(channels=(24, 48, 64, 96), train=TrainConfig(steps=4000, ema_decay=0.998, learning_rate=6e-4)),
+        vae=VAEConfig(channels=(48, 64, 96), train=TrainConfig(steps=4000, ema_decay=0.998, learning_rate=6e-4)),
         latents=LatentConfig(variants=16, max_frames=32),
         static=LDMConfig(channels=(64, 128), train=TrainConfig(steps=4000, batch_size=16, ema_decay=0.999, learning_rate=5e-4)),
         motion=LDMConfig(channels=(64, 128), train=TrainConfig(steps=4000, batch_size=16, ema_decay=0.999, learning_rate=5e-4)),

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from nnunet_synth_aug.console import console
 from nnunet_synth_aug.errors import UserError
 from nnunet_synth_aug.files import read_json, write_json
 
@@ -180,13 +181,30 @@ def run_demo(source: Path | None, out: Path, device: str = "cpu", seed: int = 0)
 def _run(step: Step, folders: Folders, log: Path) -> None:
     log.parent.mkdir(parents=True, exist_ok=True)
     command = [program(step.command[0]), *step.command[1:]]
-    with log.open("w") as stream:
-        code = subprocess.run(command, env=folders.environment, stdout=stream, stderr=subprocess.STDOUT, check=False).returncode
+    with log.open("w") as stream, console.status("") as status:
+        process = subprocess.Popen(command, env=folders.environment, stdout=stream, stderr=subprocess.STDOUT)
+        try:
+            while (code := _wait(process)) is None:
+                status.update(_last_line(log)[:120])  # the command's own progress
+        except BaseException:
+            process.terminate()
+            process.wait()
+            raise
     if code:
-        tail = [line for line in log.read_text(errors="replace").splitlines() if line.strip()][-1:]
         raise UserError(
-            f"the step '{step.title}' failed with exit code {code} ({' '.join(tail)}); see {log}, then run the demo again to resume"
+            f"the step '{step.title}' failed with exit code {code} ({_last_line(log)}); see {log}, then run the demo again to resume"
         )
+
+
+def _wait(process: subprocess.Popen) -> int | None:
+    try:
+        return process.wait(timeout=2)
+    except subprocess.TimeoutExpired:
+        return None
+
+
+def _last_line(log: Path) -> str:
+    return next((line.strip() for line in reversed(log.read_text(errors="replace").splitlines()) if line.strip()), "")
 
 
 def _conclude(folders: Folders, figures: dict[str, Any], path: Path) -> Path:

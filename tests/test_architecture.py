@@ -53,7 +53,7 @@ def test_imports_point_backwards(path):
     mine = ORDER[room(path)]
     for name in imports(path):
         if name.split(".")[0] == "nnunet_synth_aug":
-            other = (name.split(".") + [""])[1]
+            other = [*name.split("."), ""][1]
             assert ORDER[other] <= mine, f"{path.name} imports {name}, a later room"
         assert name.split(".")[0] != "trainers"
         if name.split(".")[0] == "evaluation":

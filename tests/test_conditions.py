@@ -11,7 +11,11 @@ from nnunet_synth_aug.labels import LV, MYO, RV
 from nnunet_synth_aug.ldm import drop_priors
 from nnunet_synth_aug.priors import NUMERIC, VARIABLES, Priors, measure
 
-PATIENTS = [Priors(diagnosis="DCM", lv_edv=250, lv_ef=22, vendor="Siemens"), Priors(diagnosis="NOR", lv_edv=120, lv_ef=62), Priors(lv_edv=140)]
+PATIENTS = [
+    Priors(diagnosis="DCM", lv_edv=250, lv_ef=22, vendor="Siemens"),
+    Priors(diagnosis="NOR", lv_edv=120, lv_ef=62),
+    Priors(lv_edv=140),
+]
 
 
 def test_esv_follows_from_edv_and_ef():

@@ -137,9 +137,9 @@ def test_compare_writes_numbers_that_follow_from_the_masks(compared: tuple[Study
     difference = cell(result.headline, "LV", "Dice", "augmented") - cell(result.headline, "LV", "Dice", "baseline")
     assert cell(result.headline, "LV", "Dice", "difference") == pytest.approx(difference)
     numbers = json.loads((study.out / "comparison.json").read_text())
-    cell = next(r for r in numbers["headline"] if r["structure"] == "LV" and r["metric"] == "Dice")
-    assert cell["difference"] == pytest.approx(difference)
-    assert cell["n"] == numbers["patients"] == PATIENTS
+    found = next(r for r in numbers["headline"] if r["structure"] == "LV" and r["metric"] == "Dice")
+    assert found["difference"] == pytest.approx(difference)
+    assert found["n"] == numbers["patients"] == PATIENTS
     assert numbers["arms"]["augmented"]["mix_ratio"] == 0.5
     assert numbers["arms"]["baseline"]["mix_ratio"] == 0
     assert numbers["conclusion"] == result.conclusion

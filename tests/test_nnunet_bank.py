@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from nnunet_fixture import DATASET, LABELS, PATIENTS, PLANS, SPACING, Project, built_project, project, sequence, write_sequences
 from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2
 
 from nnunet_synth_aug.errors import UserError
@@ -26,7 +27,6 @@ from nnunet_synth_aug.nnunet.plans import write_small_plans
 from nnunet_synth_aug.nnunet.preprocess import preprocess_frame, save_case
 from nnunet_synth_aug.nnunet.target import label_lookup, load_target
 from nnunet_synth_aug.synthesis.sequences import write_index, write_sequence
-from nnunet_fixture import DATASET, LABELS, PATIENTS, PLANS, SPACING, Project, built_project, project, sequence, write_sequences
 
 __all__ = ["built_project", "project"]
 ACDC = Path(__file__).resolve().parents[2] / "shared" / "data" / "acdc_edes"

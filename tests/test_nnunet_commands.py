@@ -6,10 +6,10 @@ import shutil
 from pathlib import Path
 
 import pytest
+from nnunet_fixture import DATASET, PLANS, Project, built_project, command, project
 
 from nnunet_synth_aug.files import read_json
 from nnunet_synth_aug.nnunet.plans import write_small_plans
-from nnunet_fixture import DATASET, PLANS, Project, built_project, command, project
 
 __all__ = ["built_project", "project"]
 MIX50, MIX00 = "nnUNetTrainerSynthAug_mix50_1epochs", "nnUNetTrainerSynthAug_mix00_1epochs"

@@ -8,12 +8,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from nnunet_fixture import DATASET, PATIENTS, PLANS, Project, built_project, project
 
 from nnunet_synth_aug import _startup
 from nnunet_synth_aug.files import read_json, write_json
 from nnunet_synth_aug.nnunet.doctor import Check, run_checks
 from nnunet_synth_aug.nnunet.manifest import manifest_path
-from nnunet_fixture import DATASET, PATIENTS, PLANS, Project, built_project, project
 
 __all__ = ["built_project", "project"]
 HOOK = Path(_startup.__file__).with_name("_startup.pth")

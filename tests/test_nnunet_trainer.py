@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from nnunet_fixture import DATASET, PATIENTS, PLANS, Project, built_project, command, project
 from nnunetv2.run.run_training import get_trainer_from_args, maybe_load_checkpoint
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
@@ -21,7 +22,6 @@ from nnunet_synth_aug.nnunet import trainer as trainer_module
 from nnunet_synth_aug.nnunet.loader import MixedDataLoader
 from nnunet_synth_aug.nnunet.manifest import manifest_path
 from nnunet_synth_aug.nnunet.trainer import nnUNetTrainerSynthAug, trainer_class
-from nnunet_fixture import DATASET, PATIENTS, PLANS, Project, built_project, command, project
 
 __all__ = ["built_project", "project"]
 

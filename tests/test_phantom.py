@@ -9,8 +9,10 @@ from functools import cache
 
 import numpy as np
 import pytest
+from scipy.ndimage import label
 
 from nnunet_synth_aug.data.phantom import PhantomSubject, phantom_cohort, phantom_subject
+from nnunet_synth_aug.data.phantom.heart import BINS, contours
 from nnunet_synth_aug.data.phantom.physiology import slot
 from nnunet_synth_aug.data.phantom.signal import TISSUES, Scan, bssfp
 from nnunet_synth_aug.errors import UserError
@@ -37,6 +39,11 @@ def touching(mask: np.ndarray, of: int, by: int) -> int:
         for step in (1, -1):
             pairs += int(((mask == of) & (np.roll(mask, step, axis) == by)).sum())
     return pairs
+
+
+def piece_count(mask: np.ndarray) -> int:
+    """Connected pieces (diagonals count) of all labels in one slice (X, Y)."""
+    return sum(label(mask == value, structure=np.ones((3, 3)))[1] for value in (RV, MYO, LV))
 
 
 @pytest.mark.parametrize("index", CASES)
@@ -110,6 +117,7 @@ def test_cavity_lies_in_the_ring_and_rv_at_the_wall(index: int) -> None:
         for z in range(mask.shape[3]):
             labels = set(np.unique(mask[frame, ..., z]))
             assert LV not in labels or MYO in labels
+            assert piece_count(mask[frame, ..., z]) == len(labels - {0})
             assert RV not in labels or touching(mask[frame : frame + 1, ..., z : z + 1], RV, MYO) > 0
 
 
@@ -145,8 +153,6 @@ def test_infarcted_wall_moves_less_than_the_remote_wall() -> None:
     heart = subject.truth.heart
     assert subject.source.priors.diagnosis == "MINF"
     z = np.array([heart.base + heart.length * heart.infarct[3]])
-    from nnunet_synth_aug.data.phantom.heart import BINS, contours
-
     at_ed, at_es = contours(heart, z, 0.0), contours(heart, z, 1.0)
     inward = (at_ed.endo - at_es.endo)[0] / at_ed.endo[0]
     scar = round(heart.infarct[1] / (2 * np.pi) * BINS) % BINS

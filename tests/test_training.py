@@ -22,14 +22,14 @@ def regression(network, step):
     return value, {"mse": value.item()}
 
 
-class Killed(Exception):
+class KilledError(Exception):
     pass
 
 
 def killed_at(index):
     def loss(network, step):
         if step.index == index:
-            raise Killed
+            raise KilledError
         return regression(network, step)
 
     return loss
@@ -49,7 +49,7 @@ def test_it_learns(tmp_path):
 @pytest.mark.parametrize("index", [1, 17, 59])
 def test_a_killed_training_ends_like_an_undisturbed_one(tmp_path, index):
     whole = train(fresh(), regression, CONFIG, tmp_path / "a", "s", 0, {}, CPU)
-    with pytest.raises(Killed):
+    with pytest.raises(KilledError):
         train(fresh(), killed_at(index), CONFIG, tmp_path / "b", "s", 0, {}, CPU)
     torch.manual_seed(99)
     resumed = train(fresh(), regression, CONFIG, tmp_path / "b", "s", 0, {}, CPU)
@@ -58,7 +58,7 @@ def test_a_killed_training_ends_like_an_undisturbed_one(tmp_path, index):
 
 
 def test_a_checkpoint_of_other_data_is_refused(tmp_path):
-    with pytest.raises(Killed):
+    with pytest.raises(KilledError):
         train(fresh(), killed_at(5), CONFIG, tmp_path, "s", 0, {"patients": ["a"]}, CPU)
     with pytest.raises(UserError, match="other settings or patients"):
         train(fresh(), regression, CONFIG, tmp_path, "s", 0, {"patients": ["a", "b"]}, CPU)

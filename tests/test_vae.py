@@ -8,7 +8,7 @@ from torch.distributions import Normal
 from torch.distributions import kl_divergence as reference_kl
 
 from nnunet_synth_aug.anatomy_vae.losses import consistency, dice_ce, edge_l1, kl_divergence, masked_mean
-from nnunet_synth_aug.anatomy_vae.network import AnatomyVAE, latent_validity
+from nnunet_synth_aug.anatomy_vae.network import AnatomyVAE, fold_pixels, latent_validity, unfold_pixels
 from nnunet_synth_aug.anatomy_vae.stage import orient
 from nnunet_synth_aug.config import VAEConfig
 from nnunet_synth_aug.labels import LV, MYO, N_CLASSES, RV
@@ -75,7 +75,7 @@ def test_structures_that_were_not_contoured_are_not_learnt_as_background():
 
 
 def test_shapes_keep_every_slice():
-    config = VAEConfig(channels=(4, 8, 8, 8), latent_channels=3)
+    config = VAEConfig(channels=(4, 8, 8), latent_channels=3)
     network = AnatomyVAE(config)
     image = torch.randn(2, 1, 32, 48, 5)
     mean, log_variance = network.encode(image, torch.ones_like(image))
@@ -84,6 +84,14 @@ def test_shapes_keep_every_slice():
     assert decoded.shape == image.shape
     assert logits.shape == (2, N_CLASSES, 32, 48, 5)
     assert latent_validity(torch.ones_like(image), network.factor).shape == (2, 1, 4, 6, 5)
+
+
+def test_folding_pixels_is_invertible_and_keeps_neighbours_together():
+    volume = torch.arange(2.0 * 3 * 8 * 4 * 5).reshape(2, 3, 8, 4, 5)
+    folded = fold_pixels(volume, 2)
+    assert folded.shape == (2, 12, 4, 2, 5)
+    assert torch.equal(unfold_pixels(folded, 2), volume)
+    assert set(folded[0, :4, 0, 0, 0].tolist()) == set(volume[0, 0, :2, :2, 0].flatten().tolist())
 
 
 def test_orientations_are_the_eight_of_the_square():

@@ -25,15 +25,30 @@ class Block(nn.Module):
         return self.skip(x) + self.conv2(F.silu(self.norm2(self.conv1(F.silu(self.norm1(x))))))
 
 
+def fold_pixels(volume: torch.Tensor, patch: int) -> torch.Tensor:
+    """(B, C, X, Y, Z) -> (B, C * patch^2, X/patch, Y/patch, Z): most of a CPU's time goes into full-resolution convolutions."""
+    B, C, X, Y, Z = volume.shape
+    folded = volume.reshape(B, C, X // patch, patch, Y // patch, patch, Z)
+    return folded.permute(0, 1, 3, 5, 2, 4, 6).reshape(B, C * patch * patch, X // patch, Y // patch, Z)
+
+
+def unfold_pixels(volume: torch.Tensor, patch: int) -> torch.Tensor:
+    """Inverse of :func:`fold_pixels`."""
+    B, C, X, Y, Z = volume.shape
+    parts = volume.reshape(B, C // patch**2, patch, patch, X, Y, Z)
+    return parts.permute(0, 1, 4, 2, 5, 3, 6).reshape(B, C // patch**2, X * patch, Y * patch, Z)
+
+
 class AnatomyVAE(nn.Module):
-    """Image (B, 1, X, Y, Z) -> latent (B, C, X/2^L, Y/2^L, Z) -> image and mask logits."""
+    """Image (B, 1, X, Y, Z) -> latent (B, C, X/f, Y/f, Z) -> image and mask logits; f = patch * 2^(levels - 1)."""
 
     def __init__(self, config: VAEConfig) -> None:
         super().__init__()
         widths, flat = config.channels, config.flat_levels
-        self.factor = 2 ** (len(widths) - 1)
+        self.patch = config.patch
+        self.factor = config.patch * 2 ** (len(widths) - 1)
         self.latent_channels = config.latent_channels
-        encoder: list[nn.Module] = [nn.Conv3d(2, widths[0], (3, 3, 1), padding=(1, 1, 0))]
+        encoder: list[nn.Module] = [nn.Conv3d(2 * config.patch**2, widths[0], (3, 3, 1), padding=(1, 1, 0))]
         for level, width in enumerate(widths):
             if level > 0:  # stride in plane only: 10 mm slices have nothing to spare
                 encoder += [nn.Conv3d(widths[level - 1], width, (3, 3, 1), stride=(2, 2, 1), padding=(1, 1, 0))]
@@ -48,18 +63,18 @@ class AnatomyVAE(nn.Module):
             decoder += [nn.Conv3d(widths[level + 1], widths[level], (3, 3, 1), padding=(1, 1, 0))]
         decoder += [Block(widths[0], widths[0], flat=True), group_norm(widths[0]), nn.SiLU()]
         self.decoder = nn.Sequential(*decoder)
-        self.image_head = nn.Conv3d(widths[0], 1, (3, 3, 1), padding=(1, 1, 0))
-        self.mask_head = nn.Conv3d(widths[0], N_CLASSES, (3, 3, 1), padding=(1, 1, 0))
+        self.image_head = nn.Conv3d(widths[0], config.patch**2, (3, 3, 1), padding=(1, 1, 0))
+        self.mask_head = nn.Conv3d(widths[0], N_CLASSES * config.patch**2, (3, 3, 1), padding=(1, 1, 0))
 
     def encode(self, image: torch.Tensor, valid: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Posterior mean and log-variance, each (B, C, x, y, Z), from image and validity (B, 1, X, Y, Z)."""
-        mean, log_variance = self.encoder(torch.cat([image * valid, valid], dim=1)).chunk(2, dim=1)
+        mean, log_variance = self.encoder(fold_pixels(torch.cat([image * valid, valid], dim=1), self.patch)).chunk(2, dim=1)
         return mean, log_variance.clamp(-20, 10)
 
     def decode(self, latent: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Image (B, 1, X, Y, Z) and mask logits (B, classes, X, Y, Z) from one latent."""
         features = self.decoder(latent)
-        return self.image_head(features), self.mask_head(features)
+        return unfold_pixels(self.image_head(features), self.patch), unfold_pixels(self.mask_head(features), self.patch)
 
 
 def latent_validity(valid: torch.Tensor, factor: int) -> torch.Tensor:

@@ -11,7 +11,7 @@ from scipy.ndimage import gaussian_filter1d
 from nnunet_synth_aug.data.phantom.details import Details
 from nnunet_synth_aug.data.phantom.heart import ABSENT, BINS, RV_WALL, THETA, Contours, Heart, angle_to, contours
 from nnunet_synth_aug.data.phantom.signal import TISSUES, Scan, bssfp
-from nnunet_synth_aug.data.phantom.stack import Plane, Stack, majority, ventricles
+from nnunet_synth_aug.data.phantom.stack import Plane, Stack, majority, ventricles, without_crumbs
 from nnunet_synth_aug.data.phantom.thorax import Thorax, paint_thorax, smooth_field
 
 
@@ -125,7 +125,7 @@ def _slice(
             + (outside * near).mean(axis=0)
         )
     shape = (activations.size, *stack.shape[:2])
-    return frames.reshape(shape), mask.reshape(shape)
+    return frames.reshape(shape), np.stack([without_crumbs(m) for m in mask.reshape(shape)])
 
 
 def _outer(c: Contours, heart: Heart, activation: float, fat: float) -> tuple[np.ndarray, np.ndarray]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.ndimage import label
 
 from nnunet_synth_aug.cases import Spacing
 from nnunet_synth_aug.data.phantom.heart import BINS, Contours, Heart, contours
@@ -115,11 +116,20 @@ def majority(shares: Ventricles) -> np.ndarray:
     Deciding on the heart first leaves no gap between cavity and wall where the base plane halves a slice.
     """
     means = np.stack([getattr(shares, name).mean(axis=0) for name in ("rv", "myo", "lv")])
-    label = np.array([RV, MYO, LV], dtype=np.uint8)[np.argmax(means, axis=0)]
-    return np.where(means.sum(axis=0) >= 0.5, label, BACKGROUND).astype(np.uint8)
+    largest = np.array([RV, MYO, LV], dtype=np.uint8)[np.argmax(means, axis=0)]
+    return np.where(means.sum(axis=0) >= 0.5, largest, BACKGROUND).astype(np.uint8)
+
+
+def without_crumbs(mask: np.ndarray) -> np.ndarray:
+    """``mask`` (X, Y) with only the largest piece of the RV: where its crescent ends, it is thinner than a pixel and frays."""
+    pieces, n = label(mask == RV, structure=np.ones((3, 3)))
+    if n < 2:
+        return mask
+    largest = 1 + int(np.argmax(np.bincount(pieces.ravel())[1:]))
+    return np.where((mask == RV) & (pieces != largest), BACKGROUND, mask).astype(np.uint8)
 
 
 def label_frame(stack: Stack, planes: list[Plane], heart: Heart, activation: float) -> np.ndarray:
     """Exact mask (X, Y, Z) of one frame."""
     slices = [majority(ventricles(p, contours(heart, p.z, activation))) for p in planes]
-    return np.stack([s.reshape(stack.shape[:2]) for s in slices], axis=-1)
+    return np.stack([without_crumbs(s.reshape(stack.shape[:2])) for s in slices], axis=-1)

@@ -1,0 +1,271 @@
+"""Everything that docs/walkthrough.md shows, run from the command line like a user, with times, exit codes and figures as JSON.
+
+    python tests/benchmarks/walkthrough.py --out walkthrough_run [--acdc FOLDER] [--json docs/walkthrough.json]
+
+Steps whose figures are in the JSON already are not run again; --again NAME repeats one.
+The last line printed is one JSON object.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+
+from nnunet_synth_aug import __version__
+from nnunet_synth_aug.demo import AUGMENTED, BASELINE, DATASET_ID, FOLD, PLANS, Folders, program
+from nnunet_synth_aug.files import read_json, write_json
+
+D, F = str(DATASET_ID), str(FOLD)
+
+
+def tree_memory(root: int) -> float:
+    """Proportional memory (PSS) of a process and its descendants in GiB; Linux only, 0 elsewhere."""
+    parents: dict[int, int] = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rsplit(")", 1)[1].split()
+            parents[int(stat.parent.name)] = int(fields[1])
+        except (OSError, IndexError):
+            continue
+    tree, total = {root}, 0
+    for _ in range(8):
+        tree |= {child for child, parent in parents.items() if parent in tree}
+    for process in tree:
+        try:
+            for line in Path(f"/proc/{process}/smaps_rollup").read_text().splitlines():
+                if line.startswith("Pss:"):
+                    total += int(line.split()[1])
+        except OSError:
+            continue
+    return total / 2**20
+
+
+def run(command: list[str], environment: dict[str, str] | None = None, keep: int = 6) -> dict[str, Any]:
+    """Run a command in a fresh process; exit code, seconds, peak memory, last lines of its output."""
+    start, peak, stop = time.monotonic(), 0.0, threading.Event()
+    process = subprocess.Popen(
+        [program(command[0]), *command[1:]], env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
+    )
+
+    def watch() -> None:
+        nonlocal peak
+        while not stop.wait(1.0):
+            peak = max(peak, tree_memory(process.pid))
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    lines = []
+    assert process.stdout is not None
+    for line in process.stdout:
+        lines.append(line.rstrip())
+        print("   ", line.rstrip()[:160], flush=True)
+    code = process.wait()
+    stop.set()
+    watcher.join()
+    shown = " ".join(Path(part).name if part.startswith("/") else part for part in command)
+    return {
+        "command": shown,
+        "exit_code": code,
+        "seconds": round(time.monotonic() - start, 1),
+        "peak_gib": round(peak, 2),
+        "last_lines": [line for line in lines if line.strip()][-keep:],
+    }
+
+
+def demo(out: Path, source: Path | None) -> dict[str, Any]:
+    """The demo from nothing to its report."""
+    shutil.rmtree(out, ignore_errors=True)
+    command = ["synthaug", "demo", "-o", str(out), *([] if source is None else ["--source", str(source)])]
+    result = run(command, keep=0)
+    figures = read_json(out / "demo.json")
+    figures["settings"]["source"] = None if source is None else source.name
+    comparison = read_json(out / "report" / "comparison.json") if result["exit_code"] == 0 else {}
+    return result | {"figures": figures, "patients_tested": comparison.get("patients"), "controllability": sweep(out, source)}
+
+
+def sweep(out: Path, source: Path | None) -> dict[str, Any]:
+    """Requested against measured EF with all else fixed."""
+    folders = _folders(out, source)
+    rows = {}
+    for ef in (20, 35, 50, 65):
+        target = out / "sweep" / f"ef{ef}"
+        shutil.rmtree(target, ignore_errors=True)
+        options = ["--ef", str(ef), "--edv", "150", "-n", "5", "--frames", "16", "--free", "--no-check", "--no-gif"]
+        code = run(["synthaug", "sample", "-d", D, "-f", F, "-o", str(target), *options], folders.environment)["exit_code"]
+        figures = read_json(target / "figures.json")["priors"]
+        rows[str(ef)] = {
+            "exit_code": code,
+            "ef_measured": figures["lv_ef_percent"]["mean_measured"],
+            "edv_measured": figures["lv_edv_mL"]["mean_measured"],
+        }
+    return rows
+
+
+def _folders(out: Path, source: Path | None) -> Folders:
+    return Folders(out.resolve(), f"Dataset{D}_{'DemoPhantom' if source is None else 'DemoACDC'}")
+
+
+def fresh_shell(folders: Folders) -> dict[str, str]:
+    """Only what a login shell has and nnU-Net's three folders: no variable of ours or nnUNet_extTrainer."""
+    kept = {k: v for k, v in os.environ.items() if k in {"PATH", "HOME", "LANG", "USER", "TMPDIR", "SSL_CERT_FILE"}}
+    return kept | {k: v for k, v in folders.environment.items() if k in {"nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"}}
+
+
+def plain_commands(out: Path) -> list[dict[str, Any]]:
+    """nnU-Net's own commands on the phantom demo's data, in a shell with nothing exported but the three folders."""
+    folders = _folders(out, None)
+    shell = fresh_shell(folders)
+    trainer = f"{AUGMENTED}_2epochs"
+    shutil.rmtree(folders.trained(trainer), ignore_errors=True)
+    images = out / "to_predict"
+    images.mkdir(exist_ok=True)
+    for image in sorted(Path(folders.environment["nnUNet_raw"], folders.dataset, "imagesTr").glob("*.nii.gz"))[:2]:
+        shutil.copy(image, images)
+    cpu = ["-p", PLANS, "-device", "cpu"]
+    predict = ["nnUNetv2_predict", "-i", str(images), "-o", str(out / "predicted"), "-d", D, "-c", "2d", "-f", F, "-tr", AUGMENTED]
+    best = ["nnUNetv2_find_best_configuration", D, "-c", "2d", "-p", PLANS, "-tr", BASELINE, AUGMENTED, "-f", F]
+    commands = [
+        ["synthaug", "doctor", "-d", D, "-f", F, "-p", PLANS],
+        ["nnUNetv2_train", D, "2d", F, "-tr", trainer, *cpu],
+        ["nnUNetv2_train", D, "2d", F, "-tr", trainer, *cpu, "--c"],
+        [*predict, *cpu],
+        ["nnUNetv2_train", D, "2d", F, "-tr", BASELINE, *cpu, "--val", "--npz"],
+        ["nnUNetv2_train", D, "2d", F, "-tr", AUGMENTED, *cpu, "--val", "--npz"],
+        best,
+    ]
+    return [run(command, shell, keep=3) for command in commands]
+
+
+def leak(out: Path) -> dict[str, Any]:
+    """Fold 0's bank put in fold 1's place: its generator saw fold 1's validation patients."""
+    folders = _folders(out, None)
+    wrong = folders.preprocessed("synth_aug", "fold_1")
+    shutil.rmtree(wrong, ignore_errors=True)
+    shutil.copytree(folders.preprocessed("synth_aug", "fold_0"), wrong)
+    manifest = wrong / f"manifest_{PLANS}_2d.json"
+    write_json(manifest, read_json(manifest) | {"fold": 1})
+    result = run(["nnUNetv2_train", D, "2d", "1", "-tr", AUGMENTED, "-p", PLANS, "-device", "cpu"], fresh_shell(folders), keep=1)
+    trained = list(folders.trained(AUGMENTED).glob("fold_1/checkpoint_*"))
+    shutil.rmtree(wrong)
+    return result | {"checkpoints_written": len(trained)}
+
+
+def bad_inputs(out: Path) -> list[dict[str, Any]]:
+    """Each gives one sentence, exit code 2, and leaves nothing."""
+    box = out / "bad"
+    shutil.rmtree(box, ignore_errors=True)
+    shell = fresh_shell(_folders(out, None)) | {n: str(box / n) for n in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")}
+    for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"):
+        (box / name).mkdir(parents=True)
+    (box / "nnUNet_raw" / "Dataset005_Taken").mkdir()
+
+    def patient(name: str, spoil: Callable[[Path], None]) -> list[str]:
+        folder = box / name / "patient001"
+        folder.mkdir(parents=True)
+        (folder / "Info.cfg").write_text("ED: 1\nES: 3\nGroup: NOR\nHeight: 170\nNbFrame: 5\nWeight: 70\n")
+        rng = np.random.default_rng(0)
+        _save(folder / "patient001_4d.nii.gz", rng.integers(0, 900, (24, 24, 4, 5)).astype(np.int16))
+        mask = np.zeros((24, 24, 4), np.uint8)
+        mask[8:16, 8:16] = 3
+        for frame in (1, 3):
+            _save(folder / f"patient001_frame{frame:02d}_gt.nii.gz", mask)
+        spoil(folder)
+        return ["synthaug", "import", "acdc", str(box / name), "-d", "6"]
+
+    def truncated(folder: Path) -> None:
+        path = folder / "patient001_4d.nii.gz"
+        path.write_bytes(path.read_bytes()[:3000])
+
+    def foreign(folder: Path) -> None:
+        mask = np.zeros((24, 24, 4), np.uint8)
+        mask[4, 4] = 7
+        _save(folder / "patient001_frame01_gt.nii.gz", mask)
+
+    def nan(folder: Path) -> None:
+        image = np.ones((24, 24, 4, 5), np.float32)
+        image[3, 3] = np.nan
+        _save(folder / "patient001_4d.nii.gz", image)
+
+    sample = ["synthaug", "sample", "-d", D, "-o", str(box / "hearts")]
+    cases: dict[str, list[str]] = {
+        "missing folder": ["synthaug", "import", "acdc", str(box / "nowhere"), "-d", "6"],
+        "truncated NIfTI": patient("truncated", truncated),
+        "foreign label": patient("foreign", foreign),
+        "image and mask of different shape": patient(
+            "shape", lambda f: _save(f / "patient001_frame01_gt.nii.gz", np.zeros((24, 20, 4), np.uint8))
+        ),
+        "one-frame cine": patient("oneframe", lambda f: _save(f / "patient001_4d.nii.gz", np.ones((24, 24, 4, 1), np.int16))),
+        "NaN voxels": patient("nan", nan),
+        "unknown diagnosis": [*sample, "--diagnosis", "FLU"],
+        "EF of 140 %": [*sample, "--ef", "140"],
+        "dataset id taken": ["synthaug", "phantom", "-d", "5", "-n", "5"],
+    }
+    results = []
+    for name, command in cases.items():
+        before = _inventory(box)
+        result = run(command, shell, keep=3)
+        left = sorted(_inventory(box) - before)
+        message = " ".join(result["last_lines"]).replace(str(box) + os.sep, "").replace(str(box), "")
+        results.append({"case": name, "exit_code": result["exit_code"], "message": message, "left_behind": left})
+    return results
+
+
+def _save(path: Path, array: np.ndarray) -> None:
+    image = nib.Nifti1Image(array, np.diag([1.5, 1.5, 8.0, 1.0]))
+    image.header.set_zooms((1.5, 1.5, 8.0) + ((0.03,) if array.ndim == 4 else ()))
+    nib.save(image, path)
+
+
+def _inventory(folder: Path) -> set[str]:
+    return {str(p.relative_to(folder)) for p in folder.rglob("*")}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--acdc", type=Path)
+    parser.add_argument("--json", type=Path, default=Path("docs/walkthrough.json"))
+    parser.add_argument("--again", action="append", default=[])
+    arguments = parser.parse_args()
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    figures: dict[str, Any] = read_json(arguments.json) if arguments.json.is_file() else {}
+    phantom, real = arguments.out / "phantom", arguments.out / "acdc"
+    steps: dict[str, Callable[[], Any]] = {
+        "demo_phantom": lambda: demo(phantom, None),
+        "plain_commands": lambda: plain_commands(phantom),
+        "leak": lambda: leak(phantom),
+        "bad_inputs": lambda: bad_inputs(arguments.out),
+    }
+    if arguments.acdc is not None:
+        steps["demo_acdc"] = lambda: demo(real, arguments.acdc)
+    for name, step in steps.items():
+        if name in figures and name not in arguments.again:
+            continue
+        print(f"== {name}", flush=True)
+        figures[name] = step()
+        figures["machine"] = {
+            "cores": os.cpu_count(),
+            "processor": platform.machine(),
+            "python": sys.version.split()[0],
+            "version": __version__,
+            "date": time.strftime("%Y-%m-%d"),
+        }
+        write_json(arguments.json, figures)
+    print(json.dumps({"figures": str(arguments.json), "steps": sorted(steps)}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,105 @@
+"""The command line as a user meets it: help, sentences instead of tracebacks, exit codes, nothing half-written."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from nnunet_synth_aug.demo import program
+from nnunet_synth_aug.files import read_json
+
+COMMANDS = ["doctor", "phantom", "import", "fit", "sample", "bank", "plans", "compare", "demo"]
+
+
+@pytest.fixture
+def folders(tmp_path, monkeypatch):
+    for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"):
+        (tmp_path / name).mkdir()
+        monkeypatch.setenv(name, str(tmp_path / name))
+    return tmp_path
+
+
+def synthaug(*words, **options):
+    return subprocess.run([program("synthaug"), *map(str, words)], capture_output=True, text=True, check=False, **options)
+
+
+def refused(*words) -> str:
+    """The sentence of a refused command."""
+    result = synthaug(*words)
+    assert result.returncode == 2
+    assert "Traceback" not in result.stdout + result.stderr
+    lines = [line for line in result.stderr.splitlines() if line.strip()]
+    assert lines[-1].startswith("synthaug: ")
+    return lines[-1]
+
+
+def test_help_names_every_command_and_needs_no_torch():
+    code = "import sys; sys.argv=['synthaug','--help']; from nnunet_synth_aug.cli import app\ntry: app()\nexcept SystemExit: pass\nassert 'torch' not in sys.modules"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    for command in COMMANDS:
+        assert command in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["sample", "-d", "9", "-o", "x", "--ef", "140"], "lv_ef 140 % is outside 2 to 90 %"),
+        (["sample", "-d", "9", "-o", "x", "--diagnosis", "FLU"], "NOR, MINF, DCM, HCM, RV"),
+        (["sample", "-d", "9", "-o", "x", "--slices", "99"], "n_slices 99"),
+        (["fit", "-d", "9"], "there is no dataset 9"),
+        (["fit", "-d", "9", "--preset", "huge"], "choose one of tiny"),
+        (["import", "acdc", "nowhere", "-d", "9"], "nowhere"),
+        (["bank", "-d", "9"], "there is no dataset 9"),
+        (["compare", "--baseline", "a", "--augmented", "b", "-o", "c"], "a does not exist"),
+    ],
+)
+def test_usage_errors_are_one_sentence(folders, words, expected):
+    assert expected in refused(*words)
+    assert not list((folders / "nnUNet_raw").iterdir())
+
+
+def test_unset_folders_are_named(monkeypatch):
+    monkeypatch.delenv("nnUNet_raw", raising=False)
+    assert "nnUNet_raw is not set" in refused("fit", "-d", "9")
+
+
+def test_phantom_then_fit_with_bad_fold_and_taken_id(folders):
+    assert synthaug("phantom", "-d", 9, "-n", 3, "--folds", 3).returncode == 0
+    raw = folders / "nnUNet_raw" / "Dataset009_Phantom"
+    assert len(read_json(raw / "cohort.json")["subjects"]) == 3
+    cine = nib.load(next((raw / "cine").glob("*_4d.nii.gz")))
+    assert cine.ndim == 4
+    assert np.asarray(cine.dataobj).max() > 0
+    assert "Dataset009" in refused("phantom", "-d", 9, "-n", 3)
+    assert "fold" in refused("fit", "-d", 9, "-f", 7)
+    assert "fold" in refused("fit", "-d", 9, "-f", "x")
+    assert "synthaug fit" in refused("sample", "-d", 9, "-o", folders / "hearts")
+    assert not (folders / "hearts").exists()
+    assert "-device" in refused("fit", "-d", 9, "-device", "cuda:77")
+
+
+def test_the_demo_refuses_other_settings_in_the_same_folder(folders):
+    out = folders / "demo"
+    out.mkdir()
+    (out / "demo.json").write_text('{"settings": {"source": "elsewhere", "seed": 0}, "seconds": {}}')
+    assert "other settings" in refused("demo", "-o", out)
+
+
+def test_compare_starts_quickly(folders):
+    """Two seconds to a sentence: no torch, no nnU-Net. Measured generously, because CI is slow."""
+    start = time.monotonic()
+    refused("compare", "--baseline", "a", "--augmented", "b", "-o", "c")
+    assert time.monotonic() - start < 20
+    code = "import sys; import evaluation.compare; assert not {'torch', 'nnunetv2'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_version_is_the_package_version():
+    import nnunet_synth_aug
+
+    assert synthaug("--version").stdout.strip() == f"nnunet-synth-aug {nnunet_synth_aug.__version__}"
+    assert Path(program("synthaug")).is_file()
