@@ -230,9 +230,8 @@ def _conclude(folders: Folders, figures: dict[str, Any], path: Path) -> Path:
     for sentence in comparison["conclusion"]:
         print(sentence)
     share = figures["share"]
-    print(
-        f"synthetic share seen by the optimiser: {share['synthetic_samples']} of {share['samples']} samples (asked for {share['ratio']:.2f})"
-    )
+    seen = f"{share['synthetic_samples']} of {share['samples']}"
+    print(f"synthetic share seen by the optimiser: {seen} samples (asked for {share['ratio']:.2f})")
     report = folders.out / "report" / "report.html"
     print(f"example hearts: {folders.out / 'hearts'}\nfigures: {path}\nreport: {report}")
     return report

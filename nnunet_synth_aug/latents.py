@@ -11,9 +11,11 @@ from nnunet_synth_aug.anatomy_vae.network import AnatomyVAE, latent_validity
 from nnunet_synth_aug.conditions import Conditions, PriorScaler
 from nnunet_synth_aug.config import GeneratorConfig
 from nnunet_synth_aug.console import progress
+from nnunet_synth_aug.data.cohort import load_sequence
 from nnunet_synth_aug.data.training_set import TrainingCase, TrainingSet, augmented
 from nnunet_synth_aug.errors import UserError
 from nnunet_synth_aug.motion_ldm.basis import fit_motion, phases
+from nnunet_synth_aug.priors import Priors
 
 
 @dataclass(frozen=True)
@@ -92,10 +94,16 @@ def _chosen_frames(case: TrainingCase, limit: int) -> list[int]:
 def encode_training_set(data: TrainingSet, vae: AnatomyVAE, config: GeneratorConfig, device: torch.device) -> LatentSet:
     """Encode every patient in ``variants`` augmented copies and fit the periodic motion of each."""
     settings = config.latents
-    ed, valids, priors, coefficients, moving, plain = [], [], [], [], [], []
+    ed: list[torch.Tensor] = []
+    valids: list[torch.Tensor] = []
+    coefficients: list[torch.Tensor] = []
+    moving: list[int] = []
+    priors: list[Priors] = []
+    plain: list[Priors] = []
     with progress("encoding", len(data.cases) * settings.variants) as bar:
         for number, case in enumerate(data.cases):
             frames = _chosen_frames(case, settings.max_frames)
+            sequence = load_sequence(case.subject)
             for variant in range(settings.variants):
                 if variant == 0:
                     index = torch.tensor(frames)
@@ -103,7 +111,7 @@ def encode_training_set(data: TrainingSet, vae: AnatomyVAE, config: GeneratorCon
                     image, ed_at = gridded.image[index], frames.index(gridded.ed)
                 else:
                     rng = np.random.default_rng([config.seed, number, variant])
-                    gridded, prior = augmented(case, data.grid, config, rng, frames)
+                    gridded, prior = augmented(case.subject, sequence, data.grid, config, rng, frames)
                     image, ed_at = gridded.image, gridded.ed
                 latent = _encode(vae, image, gridded.valid, device)
                 if case.cycle is not None:

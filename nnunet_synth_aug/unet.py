@@ -76,9 +76,10 @@ class UNet(nn.Module):
             self.up.append(AdaptiveBlock(2 * channels[level], channels[level], embedding, dropout))
             if level > 0:
                 self.grow.append(nn.Conv3d(channels[level], channels[level - 1], (3, 3, 1), padding=(1, 1, 0)))
-        self.leave = nn.Sequential(group_norm(channels[0]), nn.SiLU(), nn.Conv3d(channels[0], c_out, 3, padding=1))
-        nn.init.zeros_(self.leave[-1].weight)
-        nn.init.zeros_(self.leave[-1].bias)
+        last = nn.Conv3d(channels[0], c_out, 3, padding=1)
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)  # type: ignore[arg-type]
+        self.leave = nn.Sequential(group_norm(channels[0]), nn.SiLU(), last)
 
     def forward(self, x: torch.Tensor, t: torch.Tensor, embedding: torch.Tensor) -> torch.Tensor:
         embedding = embedding + self.time(time_features(t, self.embedding))

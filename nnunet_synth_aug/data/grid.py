@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 import torch.nn.functional as F
+from scipy.ndimage import gaussian_filter
 
 from nnunet_synth_aug.cases import Sequence, Spacing
 from nnunet_synth_aug.config import GridConfig
@@ -127,20 +128,17 @@ def to_grid(
     first, depth, cut = _slice_window(sequence, grid.size[2])
     low, high = grey_window(sequence, config)
     points = _sampling_points(placement, grid, (X, Y), sequence.spacing)
-    scaled = np.clip((sequence.image - low) / (high - low) * 2 - 1, -1, 1)
-    if grid.pixel / placement.scale > 1.5 * sequence.spacing[0]:
-        # Without a filter a coarse grid would alias; area averaging is the anti-aliasing of a coarser scan.
-        factor = grid.pixel / placement.scale / sequence.spacing[0]
-        from scipy.ndimage import gaussian_filter
-
-        scaled = gaussian_filter(scaled, (0, 0.3 * factor, 0.3 * factor, 0))
+    native = sequence.image[frames][..., first : first + depth]
+    scaled = np.clip((native - low) / (high - low) * 2 - 1, -1, 1)
+    if (coarser := grid.pixel / placement.scale / sequence.spacing[0]) > 1.5:
+        # A much coarser grid would alias without a filter.
+        scaled = gaussian_filter(scaled, (0, 0.3 * coarser, 0.3 * coarser, 0))
 
     def sample(volume: torch.Tensor, mode: str = "bilinear") -> torch.Tensor:  # (N, C, X, Y) -> the grid's (N, C, X', Y')
         return F.grid_sample(volume, points.expand(len(volume), -1, -1, -1), mode=mode, padding_mode="zeros", align_corners=False)
 
     def fold(array: np.ndarray) -> torch.Tensor:  # (T, X, Y, Z) -> (T*Z, 1, X, Y)
-        window = torch.from_numpy(np.ascontiguousarray(array[frames][..., first : first + depth]))
-        return window.permute(0, 3, 1, 2).reshape(-1, 1, X, Y)
+        return torch.from_numpy(np.ascontiguousarray(array)).permute(0, 3, 1, 2).reshape(-1, 1, X, Y)
 
     def pad(folded: torch.Tensor) -> torch.Tensor:  # (T*Z, X', Y') -> (T, X', Y', Z')
         volume = folded.reshape(-1, depth, *grid.size[:2]).permute(0, 2, 3, 1)
@@ -150,7 +148,7 @@ def to_grid(
     inside = sample(torch.ones(1, 1, X, Y))[0, 0] > 0.5
     valid = pad(inside[None].expand(depth, -1, -1).float())[0] > 0.5
     image = pad(sample(fold(scaled.astype(np.float32)))[:, 0]) * valid
-    one_hot = F.one_hot(fold(sequence.mask)[:, 0].long(), N_CLASSES).permute(0, 3, 1, 2).float()
+    one_hot = F.one_hot(fold(sequence.mask[frames][..., first : first + depth])[:, 0].long(), N_CLASSES).permute(0, 3, 1, 2).float()
     # A shift by half a pixel makes many ties, and argmax would give them all to the lower label: nearest decides.
     shares = sample(one_hot) + 0.01 * sample(one_hot, "nearest")
     mask = pad(shares.argmax(1).float()).to(torch.uint8) * valid

@@ -75,10 +75,10 @@ def load_training_set(cohort: Cohort, patients: tuple[str, ...], config: Generat
 
 
 def augmented(
-    case: TrainingCase, grid: Grid, config: GeneratorConfig, rng: np.random.Generator, frames: list[int]
+    subject: Subject, sequence: Sequence, grid: Grid, config: GeneratorConfig, rng: np.random.Generator, frames: list[int]
 ) -> tuple[Gridded, Priors]:
     """One augmented copy of a patient: rotated, scaled and shifted in one resampling, with the priors of the result."""
-    sequence, settings = load_sequence(case.subject), config.latents
+    settings = config.latents
     base = place(sequence, grid)
     shift = rng.uniform(-settings.shift, settings.shift, 2)
     placement = Placement(
@@ -88,4 +88,4 @@ def augmented(
     )
     gridded = to_grid(sequence, grid, config.grid, placement, frames)
     body = {"height": None, "weight": None}  # a scaled heart says nothing certain about the body
-    return gridded, replace(grid_priors(case.subject, gridded, moved=True), **body)
+    return gridded, replace(grid_priors(subject, gridded, moved=True), **body)

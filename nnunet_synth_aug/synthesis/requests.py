@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -24,7 +25,7 @@ def draw_priors(generator: Generator, rng: np.random.Generator, given: Priors = 
         t.priors for t in generator.templates
     ]
     base = pool[rng.integers(len(pool))]
-    values = {}
+    values: dict[str, Any] = {}
     size = float(np.exp(rng.normal(0, VOLUME_SPREAD)))
     for name in ("lv_edv", "rv_edv", "lv_mass"):
         if (value := getattr(base, name)) is not None:
