@@ -64,3 +64,4 @@ class SyntheticSequence:
     #: mean and standard deviation that nnU-Net's z-score would see if the image had a real case's
     #: whole field of view, in the grey values of `image`; None when the fields of view agree.
     context: tuple[float, float] | None = None
+    motion_seed: int = 0  # of the motion LDM, given the anatomy that `seed` makes

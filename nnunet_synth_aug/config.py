@@ -40,21 +40,21 @@ class VAEConfig:
     channels: tuple[int, ...] = (32, 48, 64)  # per level; each step halves X and Y, never Z
     flat_levels: int = 1  # finest levels with (3, 3, 1) kernels; the others see neighbouring slices
     latent_channels: int = 8
-    kl_weight: float = 1e-5  # per latent dimension
-    mask_weight: float = 0.5  # of DiceCE on labelled frames
+    kl_weight: float = 1e-3  # per latent dimension
+    mask_weight: float = 1.0  # of DiceCE on labelled frames
     edge_weight: float = 1.0  # of the gradient L1 over two scales
     consistency_weight: float = 0.1  # of the EMA teacher's mask on unlabelled frames
     consistency_start: float = 0.4  # share of the steps before the teacher is trusted
-    latent_noise: float = 0.05  # relative noise on the latent while training: the LDM's samples are not exact either
+    latent_noise: float = 0.15  # relative noise on the latent while training: the LDM's samples are not exact either
     labelled_share: float = 0.5  # of each batch
-    train: TrainConfig = field(default_factory=lambda: TrainConfig(steps=600))
+    train: TrainConfig = field(default_factory=lambda: TrainConfig(steps=600, learning_rate=2e-3))
 
 
 @dataclass(frozen=True)
 class LDMConfig:
     """A latent rectified flow (static or motion)."""
 
-    channels: tuple[int, ...] = (48, 96)  # per level
+    channels: tuple[int, ...] = (32, 64)  # per level
     embedding: int = 128
     attention: bool = True  # at the coarsest level
     dropout: float = 0.05
@@ -63,7 +63,7 @@ class LDMConfig:
     sampler_steps: int = 12
     guidance: float = 2.0
     guidance_interval: tuple[float, float] = (0.2, 0.9)  # of flow time t, 1 = noise
-    train: TrainConfig = field(default_factory=lambda: TrainConfig(steps=300, batch_size=16, ema_decay=0.99))
+    train: TrainConfig = field(default_factory=lambda: TrainConfig(steps=1000, batch_size=8, learning_rate=2e-3))
 
 
 @dataclass(frozen=True)

@@ -125,7 +125,7 @@ def steps(folders: Folders, source: Path | None, device: str, seed: int) -> list
         ),
         Step(
             "example hearts",
-            ["synthaug", "sample", "-d", d, "-f", f, "-n", "3", "-o", str(folders.out / "hearts"), "-device", device],
+            ["synthaug", "sample", "-d", d, "-f", f, "-n", "3", "--no-check", "-o", str(folders.out / "hearts"), "-device", device],
             (folders.out / "hearts" / "figures.json").is_file,
             0.2,
         ),
@@ -153,7 +153,7 @@ def run_demo(source: Path | None, out: Path, device: str = "cpu", seed: int = 0)
         device: of generator and nnU-Net.
         seed: of cohort and generator.
     """
-    name = "DemoPhantom" if source is None else "DemoACDC"
+    name = "Phantom" if source is None else "ACDC"  # what the importing commands call it
     folders = Folders(out.resolve(), f"Dataset{DATASET_ID}_{name}")
     settings = {"source": None if source is None else str(source.resolve()), "seed": seed}
     asked = out / "demo.json"

@@ -16,7 +16,7 @@ from nnunet_synth_aug.data.dataset import write_dataset
 from nnunet_synth_aug.data.phantom import phantom_cohort
 from nnunet_synth_aug.data.splits import fold_patients
 from nnunet_synth_aug.errors import UserError
-from nnunet_synth_aug.files import read_json
+from nnunet_synth_aug.files import read_json, write_json
 from nnunet_synth_aug.generator import STAGES, fit_generator, load_generator
 from nnunet_synth_aug.priors import Priors
 from nnunet_synth_aug.synthesis.cascade import Request, sample_sequence
@@ -126,6 +126,7 @@ def test_sampling_resumes_and_equals_an_undisturbed_run(world, tmp_path):
     shutil.copytree(tmp_path / "a", tmp_path / "b")
     for name in ("synth_00001.json", "synth_00002_image.nii.gz", "synth_00002.json", "index.json", "priors.csv"):
         (tmp_path / "b" / name).unlink()
+    write_json(tmp_path / "b" / "rejections.json", {"synth_00000": []})
     sample_to_folder(generator, asked, tmp_path / "b", check=False)
     for path in (tmp_path / "a").iterdir():
         other = tmp_path / "b" / path.name
@@ -171,8 +172,6 @@ def test_a_finished_stage_is_kept_and_the_result_is_the_same(world, tmp_path):
     (copy / "motion.safetensors").unlink()
     meta = read_json(copy / "generator.json")
     del meta["finished"]["motion"]
-    from nnunet_synth_aug.files import write_json
-
     write_json(copy / "generator.json", meta)
     fit_generator("7", 0, MICRO, CPU, copy)
     again = load_generator(copy, CPU)

@@ -5,7 +5,7 @@ import pytest
 
 from nnunet_synth_aug.labels import LV, MYO, RV
 from nnunet_synth_aug.priors import Priors
-from nnunet_synth_aug.synthesis.quality import defects, missed
+from nnunet_synth_aug.synthesis.quality import ANATOMY, MOTION, anatomy_defects, missed, motion_defects
 
 
 def heart(ed_radius=10.0, es_radius=7.0, frames=6) -> np.ndarray:
@@ -42,6 +42,10 @@ def spoil(name: str) -> np.ndarray:
     return mask
 
 
+def defects(mask: np.ndarray) -> list[str]:
+    return [*anatomy_defects(mask[0]), *motion_defects(mask)]
+
+
 def test_a_sound_heart_has_no_defect():
     assert defects(heart()) == []
 
@@ -53,8 +57,9 @@ def test_each_defect_is_named(name):
 
 def test_requests_are_met_within_tolerance_or_named():
     asked = Priors(lv_edv=200, lv_ef=60)
-    assert missed(asked, Priors(lv_edv=220, lv_ef=52)) == []
-    assert missed(asked, Priors(lv_edv=300, lv_ef=52)) == ["missed_lv_edv"]
-    assert missed(asked, Priors(lv_edv=200, lv_ef=30)) == ["missed_lv_ef"]
-    assert missed(asked, Priors(lv_edv=200)) == ["missed_lv_ef"]
-    assert missed(Priors(), Priors()) == []
+    both = ANATOMY | MOTION
+    assert missed(asked, Priors(lv_edv=220, lv_ef=52), both) == []
+    assert missed(asked, Priors(lv_edv=300, lv_ef=52), both) == ["missed_lv_edv"]
+    assert missed(asked, Priors(lv_edv=200, lv_ef=30), both) == ["missed_lv_ef"]
+    assert missed(asked, Priors(lv_edv=200), both) == ["missed_lv_ef"]
+    assert missed(Priors(), Priors(), both) == []

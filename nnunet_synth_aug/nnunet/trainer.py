@@ -57,6 +57,8 @@ class nnUNetTrainerSynthAug(nnUNetTrainer):
         super().__init__(plans, configuration, fold, dataset_json, device)
         if settings.epochs is not None:
             self.num_epochs: int = settings.epochs
+            # nnU-Net saves every 50 epochs, so a short training that is killed would have nothing for --c.
+            self.save_every: int = max(1, min(self.save_every, settings.epochs // 10))
         if settings.iterations_per_epoch is not None:
             self.num_iterations_per_epoch: int = settings.iterations_per_epoch
         if settings.val_iterations_per_epoch is not None:

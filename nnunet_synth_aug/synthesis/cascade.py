@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from nnunet_synth_aug.cases import SyntheticSequence
+from nnunet_synth_aug.cases import Spacing, SyntheticSequence
+from nnunet_synth_aug.conditions import Conditions
 from nnunet_synth_aug.generator import Generator, Template
 from nnunet_synth_aug.labels import LV
 from nnunet_synth_aug.ldm import sample_latent
@@ -48,9 +49,28 @@ def _noise(rng: np.random.Generator, shape: tuple[int, ...], device: torch.devic
     return torch.from_numpy(rng.standard_normal(shape, dtype=np.float32)).to(device)
 
 
+@dataclass(frozen=True)
+class Anatomy:
+    """The first half of a heart: its ED latent, and the geometry it was made for."""
+
+    request: Request
+    template: Template
+    conditions: Conditions
+    latent: torch.Tensor  # (1, C, x, y, Z), standardised
+    valid: torch.Tensor  # (1, 1, x, y, Z)
+    n_slices: int
+    spacing: Spacing  # mm
+
+    @property
+    def slices(self) -> slice:
+        """The stack within the grid."""
+        before = (self.valid.shape[-1] - self.n_slices) // 2
+        return slice(before, before + self.n_slices)
+
+
 @torch.no_grad()
-def sample_sequence(generator: Generator, request: Request) -> SyntheticSequence:
-    """Sample one sequence; the same request gives the same sequence, whatever else is sampled."""
+def sample_anatomy(generator: Generator, request: Request) -> Anatomy:
+    """Static LDM: priors and ``request.seed`` -> the ED latent."""
     rng = np.random.default_rng(request.seed)
     template = _template(generator, request.priors, rng)
     n = min(request.priors.n_slices or int(template.priors.n_slices or generator.grid.size[2]), generator.grid.size[2])
@@ -58,39 +78,50 @@ def sample_sequence(generator: Generator, request: Request) -> SyntheticSequence
     asked = replace(request.priors, n_slices=n, slice_thickness=thickness)
     conditions = generator.scaler.encode([asked]).to(generator.device)
     valid = _slices(generator, n).to(generator.device)
-    channels, spatial = generator.vae.latent_channels, tuple(valid.shape[2:])
+    noise = _noise(rng, (1, generator.vae.latent_channels, *valid.shape[2:]), generator.device)
+    latent = sample_latent(generator.static, noise, valid, valid, conditions, generator.config.static)
+    return Anatomy(request, template, conditions, latent, valid, n, (generator.grid.pixel, generator.grid.pixel, thickness))
 
-    noise = _noise(rng, (1, channels, *spatial), generator.device)
-    ed = sample_latent(generator.static, noise, valid, valid, conditions, generator.config.static)
-    noise = _noise(rng, (1, 2 * generator.config.latents.harmonics * channels, *spatial), generator.device)
-    context = torch.cat([ed, valid], dim=1)
-    scaled = sample_latent(generator.motion, noise, context, valid, conditions, generator.config.motion)
 
-    coefficients = generator.scale.restore_motion(scaled)
+def anatomy_mask(generator: Generator, anatomy: Anatomy) -> np.ndarray:
+    """ED mask uint8 (X, Y, Z) of an anatomy, before any motion is made."""
+    return decode(generator, generator.scale.restore(anatomy.latent) * anatomy.valid)[1][0][..., anatomy.slices]
+
+
+@torch.no_grad()
+def sample_cycle(generator: Generator, anatomy: Anatomy, seed: int) -> SyntheticSequence:
+    """Motion LDM: the anatomy's whole cycle, decoded."""
+    request, template = anatomy.request, anatomy.template
+    channels = 2 * generator.config.latents.harmonics * generator.vae.latent_channels
+    noise = _noise(np.random.default_rng(seed), (1, channels, *anatomy.valid.shape[2:]), generator.device)
+    context = torch.cat([anatomy.latent, anatomy.valid], dim=1)
+    scaled = sample_latent(generator.motion, noise, context, anatomy.valid, anatomy.conditions, generator.config.motion)
     n_frames = request.n_frames or template.n_frames or DEFAULT_FRAMES
-    latents = generator.scale.restore(ed) + motion(coefficients, phases(n_frames).to(generator.device))[0]
-    image, mask = decode(generator, latents * valid[0])
-    before = (generator.grid.size[2] - n) // 2
-    image, mask = image[..., before : before + n], mask[..., before : before + n]
+    residuals = motion(generator.scale.restore_motion(scaled), phases(n_frames).to(generator.device))[0]
+    image, mask = decode(generator, (generator.scale.restore(anatomy.latent) + residuals) * anatomy.valid)
+    image, mask = image[..., anatomy.slices], mask[..., anatomy.slices]
     low, high = template.grey
-    grey = np.clip((image + 1) / 2 * (high - low) + low, 0, None)
-    spacing = (generator.grid.pixel, generator.grid.pixel, thickness)
     lv = np.count_nonzero(mask == LV, axis=(1, 2, 3))
     es = int(lv.argmin()) if lv.min() < lv[0] else n_frames // 3
-    seconds = template.frame_seconds or DEFAULT_CYCLE_SECONDS / n_frames
     return SyntheticSequence(
         id=request.id,
-        image=grey.astype(np.float32),
+        image=np.clip((image + 1) / 2 * (high - low) + low, 0, None).astype(np.float32),
         mask=mask,
-        spacing=spacing,
+        spacing=anatomy.spacing,
         ed=0,
         es=es,
-        frame_seconds=seconds,
+        frame_seconds=template.frame_seconds or DEFAULT_CYCLE_SECONDS / n_frames,
         seed=request.seed,
         requested=request.priors,
-        measured=measure(mask[0], mask[es], spacing),
+        measured=measure(mask[0], mask[es], anatomy.spacing),
         context=None if template.context is None else _to_grey(template.context, low, high),
+        motion_seed=seed,
     )
+
+
+def sample_sequence(generator: Generator, request: Request) -> SyntheticSequence:
+    """Anatomy and cycle; the same request gives the same sequence, whatever else is sampled."""
+    return sample_cycle(generator, sample_anatomy(generator, request), request.seed + 1)
 
 
 def _to_grey(context: tuple[float, float], low: float, high: float) -> tuple[float, float]:

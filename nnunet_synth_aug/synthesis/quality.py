@@ -18,17 +18,14 @@ MIN_VOXELS = 20
 MAX_MASS_SPREAD = 0.35  # coefficient of variation of the myocardial volume over the cycle
 
 
-def defects(mask: np.ndarray) -> list[str]:
-    """Names of what is anatomically wrong with a mask (T, X, Y, Z) whose frame 0 is ED; empty if nothing.
+def anatomy_defects(ed: np.ndarray) -> list[str]:
+    """Names of what is anatomically wrong with an ED mask (X, Y, Z); empty if nothing.
 
-    missing_<structure>    fewer than 20 voxels at ED
-    fragmented_<structure> its largest component at ED holds less than 90 % of it
-    lv_not_enclosed        less than 75 % of the LV's in-plane border at ED touches myocardium
-    rv_detached            the RV at ED touches no myocardium
-    no_contraction         the LV is never at least 2 % smaller than at ED
-    mass_not_conserved     the myocardial volume varies by more than 35 % (SD over mean)
+    missing_<structure>    fewer than 20 voxels
+    fragmented_<structure> its largest component holds less than 90 % of it
+    lv_not_enclosed        less than 75 % of the LV's in-plane border touches myocardium
+    rv_detached            the RV touches no myocardium
     """
-    ed = mask[0]
     found = []
     for name, label in STRUCTURES.items():
         structure = ed == label
@@ -46,6 +43,16 @@ def defects(mask: np.ndarray) -> list[str]:
         found.append("lv_not_enclosed")
     if not np.any(ndimage.binary_dilation(ed == RV, plane, iterations=2) & (ed == MYO)):
         found.append("rv_detached")
+    return found
+
+
+def motion_defects(mask: np.ndarray) -> list[str]:
+    """Names of what is wrong with the motion of a mask (T, X, Y, Z) whose frame 0 is ED.
+
+    no_contraction         the LV is never at least 2 % smaller than at ED
+    mass_not_conserved     the myocardial volume varies by more than 35 % (SD over mean)
+    """
+    found = []
     lv = np.count_nonzero(mask == LV, axis=(1, 2, 3))
     if lv.min() > 0.98 * lv[0]:
         found.append("no_contraction")
@@ -55,18 +62,19 @@ def defects(mask: np.ndarray) -> list[str]:
     return found
 
 
-#: Relative (volumes, mass) or absolute (EF, percentage points) tolerance of a request.
-TOLERANCE = {"lv_edv": 0.35, "rv_edv": 0.5, "lv_mass": 0.5, "lv_ef": 15.0, "rv_ef": 25.0}
+#: Tolerance of a request by what decides it: relative (volumes, mass) or in percentage points (EF).
+ANATOMY = {"lv_edv": 0.35, "rv_edv": 0.5, "lv_mass": 0.5}
+MOTION = {"lv_ef": 15.0, "rv_ef": 25.0}
 
 
-def missed(requested: Priors, measured: Priors) -> list[str]:
-    """Requested variables that the measured ones miss by more than :data:`TOLERANCE`, as ``missed_<variable>``."""
+def missed(requested: Priors, measured: Priors, tolerance: dict[str, float]) -> list[str]:
+    """Requested variables that the measured ones miss by more than ``tolerance``, as ``missed_<variable>``."""
     out = []
-    for name, tolerance in TOLERANCE.items():
+    for name, allowed in tolerance.items():
         want, got = getattr(requested, name), getattr(measured, name)
         if want is None:
             continue
-        limit = tolerance if name.endswith("_ef") else tolerance * want
+        limit = allowed if name.endswith("_ef") else allowed * want
         if got is None or abs(got - want) > limit:
             out.append(f"missed_{name}")
     return out

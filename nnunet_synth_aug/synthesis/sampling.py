@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,31 +16,41 @@ from nnunet_synth_aug.data.gating import closure_ratio
 from nnunet_synth_aug.errors import UserError
 from nnunet_synth_aug.files import atomic_path, hash_json, read_json, write_json
 from nnunet_synth_aug.generator import Generator
-from nnunet_synth_aug.priors import VARIABLES
-from nnunet_synth_aug.synthesis.cascade import Request, sample_sequence
+from nnunet_synth_aug.priors import VARIABLES, measure
+from nnunet_synth_aug.synthesis.cascade import Request, anatomy_mask, sample_anatomy, sample_cycle
 from nnunet_synth_aug.synthesis.pictures import cycle_pictures, write_gif
-from nnunet_synth_aug.synthesis.quality import defects, missed
+from nnunet_synth_aug.synthesis.quality import ANATOMY, MOTION, anatomy_defects, missed, motion_defects
 from nnunet_synth_aug.synthesis.sequences import read_index, read_sequence, sequence_exists, write_index, write_sequence
 
-#: Tries per request; the last one is an error, so that no defective heart slips in silently.
-MAX_TRIES = 12
+#: Anatomies per request, and cycles per accepted anatomy, before a request counts as impossible.
+MAX_ANATOMIES, MAX_CYCLES = 16, 3
 
 
-def sample_accepted(generator: Generator, request: Request, check: bool) -> tuple[SyntheticSequence, list[list[str]]]:
-    """Sample until the quality control accepts; returns the sequence and the reasons of every rejection."""
+def sample_accepted(generator: Generator, request: Request, check: bool) -> tuple[SyntheticSequence | None, list[list[str]]]:
+    """Sample until the quality control accepts.
+
+    The anatomy is judged before any motion is made for it: decoding one frame costs a fraction of a cycle.
+
+    Returns:
+        the sequence, or None if the tries are used up, and the reasons of every rejection.
+    """
+    seeds = np.random.default_rng(request.seed).integers(2**31, size=(MAX_ANATOMIES, 1 + MAX_CYCLES)).tolist()
     rejected: list[list[str]] = []
-    for attempt in range(MAX_TRIES):
-        seed = request.seed if attempt == 0 else int(np.random.default_rng([request.seed, attempt]).integers(2**31))
-        sequence = sample_sequence(generator, replace(request, seed=seed))
-        reasons = [*defects(sequence.mask), *missed(request.priors, sequence.measured)] if check else []
-        if not reasons:
-            return sequence, rejected
-        rejected.append(reasons)
-    common = Counter(r for reasons in rejected for r in reasons).most_common(3)
-    raise UserError(
-        f"{request.id}: none of {MAX_TRIES} samples for {request.priors.specified()} passed the quality control "
-        f"({', '.join(f'{r} {n}x' for r, n in common)}); ask for values nearer to the training patients', train longer, or pass --no-check"
-    )
+    for anatomy_seed, *motion_seeds in seeds:
+        anatomy = sample_anatomy(generator, replace(request, seed=anatomy_seed))
+        if check:
+            ed = anatomy_mask(generator, anatomy)
+            reasons = [*anatomy_defects(ed), *missed(request.priors, measure(ed, None, anatomy.spacing), ANATOMY)]
+            if reasons:
+                rejected.append(reasons)
+                continue
+        for motion_seed in motion_seeds:
+            sequence = sample_cycle(generator, anatomy, motion_seed)
+            reasons = [*motion_defects(sequence.mask), *missed(request.priors, sequence.measured, MOTION)] if check else []
+            if not reasons:
+                return sequence, rejected
+            rejected.append(reasons)
+    return None, rejected
 
 
 def sample_to_folder(
@@ -59,40 +70,48 @@ def sample_to_folder(
     """
     folder.mkdir(parents=True, exist_ok=True)
     _agree(folder / "plan.json", generator, requests, check)
-    counts_path = folder / "rejections.json"
-    rejections: dict[str, list[list[str]]] = read_json(counts_path) if counts_path.is_file() else {}
-    skipped = []
+    log = folder / "rejections.json"
+    rejections: dict[str, list[list[str]]] = read_json(log) if log.is_file() else {}
     with progress("sampling", len(requests)) as bar:
         for done, request in enumerate(requests, 1):
-            if not sequence_exists(folder, request.id) and rejections.get(request.id) != [["given up"]]:
-                try:
-                    sequence, rejected = sample_accepted(generator, request, check)
+            # An id in the log without a sequence was given up; a killed run is in neither.
+            if request.id not in rejections or not (sequence_exists(folder, request.id) or skip_impossible):
+                sequence, rejected = sample_accepted(generator, request, check)
+                if sequence is not None:
                     write_sequence(folder, sequence)
-                except UserError:
-                    if not skip_impossible:
-                        raise
-                    rejected = [["given up"]]
+                elif not skip_impossible:
+                    raise UserError(_impossible(request, rejected))
                 rejections[request.id] = rejected
-                write_json(counts_path, rejections)
-            if not sequence_exists(folder, request.id):
-                skipped.append(request.id)
+                write_json(log, rejections)
             bar.advance(done, request.id)
-    ids = [r.id for r in requests if r.id not in skipped]
+    ids = [r.id for r in requests if sequence_exists(folder, r.id)]
     if not ids:
-        raise UserError(f"no request passed the quality control; train the generator longer, or see {counts_path} for the reasons")
-    tries = len(ids) + sum(len(r) for i, r in rejections.items() if i not in skipped) + MAX_TRIES * len(skipped)
-    reasons = Counter(reason for each in rejections.values() for one in each for reason in one)
-    quality = {
+        raise UserError(f"no request passed the quality control; train the generator longer, or see {log} for the reasons")
+    write_index(folder, ids, generator.provenance | {"quality": _quality(requests, ids, rejections, check)})
+    write_table(folder)
+    return ids
+
+
+def _impossible(request: Request, rejected: list[list[str]]) -> str:
+    common = Counter(r for reasons in rejected for r in reasons).most_common(3)
+    return (
+        f"{request.id}: none of {len(rejected)} samples for {request.priors.specified()} passed the quality control "
+        f"({', '.join(f'{r} {n}x' for r, n in common)}); ask for values nearer to the training patients', train longer, or pass --no-check"
+    )
+
+
+def _quality(requests: list[Request], ids: list[str], rejections: dict[str, list[list[str]]], check: bool) -> dict[str, Any]:
+    """What the quality control did: part of the provenance, because rejecting selects."""
+    mine = [rejections.get(r.id, []) for r in requests]
+    tries = len(ids) + sum(len(r) for r in mine)
+    return {
         "checked": check,
         "tries": tries,
         "accepted": len(ids),
         "acceptance_rate": len(ids) / tries,
-        "reasons": dict(reasons),
-        "given_up": skipped,
+        "reasons": dict(Counter(reason for each in mine for one in each for reason in one)),
+        "given_up": [r.id for r in requests if r.id not in ids],
     }
-    write_index(folder, ids, generator.provenance | {"quality": quality})
-    write_table(folder)
-    return ids
 
 
 def _agree(path: Path, generator: Generator, requests: list[Request], check: bool) -> None:

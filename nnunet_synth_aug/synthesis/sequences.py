@@ -38,6 +38,7 @@ def write_sequence(folder: Path, sequence: SyntheticSequence) -> None:
         {
             "id": sequence.id,
             "seed": sequence.seed,
+            "motion_seed": sequence.motion_seed,
             "spacing_mm": sequence.spacing,
             "frame_seconds": sequence.frame_seconds,
             "n_frames": sequence.image.shape[0],
@@ -71,6 +72,7 @@ def read_sequence(folder: Path, sequence_id: str) -> SyntheticSequence:
         es=meta["es"],
         frame_seconds=meta["frame_seconds"],
         seed=meta["seed"],
+        motion_seed=meta["motion_seed"],
         requested=Priors.from_mapping(meta["requested"], sequence_id),
         # Measured values may lie outside the ranges that a request must respect.
         measured=Priors(**{k: v for k, v in meta["measured"].items() if k in {f.name for f in dataclasses.fields(Priors)}}),

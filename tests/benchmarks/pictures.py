@@ -38,7 +38,7 @@ def main() -> None:
     arguments = parser.parse_args()
     if read_json(arguments.demo / "demo.json")["settings"]["source"] is not None:
         raise UserError("only the phantom demo's pictures may leave the machine")
-    folders = Folders(arguments.demo.resolve(), "Dataset901_DemoPhantom")
+    folders = Folders(arguments.demo.resolve(), "Dataset901_Phantom")
     from nnunet_synth_aug.data.phantom import phantom_subject
 
     cohort = json.loads((Path(folders.environment["nnUNet_raw"]) / folders.dataset / "cohort.json").read_text())

@@ -115,7 +115,7 @@ def sweep(out: Path, source: Path | None) -> dict[str, Any]:
 
 
 def _folders(out: Path, source: Path | None) -> Folders:
-    return Folders(out.resolve(), f"Dataset{D}_{'DemoPhantom' if source is None else 'DemoACDC'}")
+    return Folders(out.resolve(), f"Dataset{D}_{'Phantom' if source is None else 'ACDC'}")
 
 
 def fresh_shell(folders: Folders) -> dict[str, str]:
