@@ -64,4 +64,6 @@ class SyntheticSequence:
     #: mean and standard deviation that nnU-Net's z-score would see if the image had a real case's
     #: whole field of view, in the grey values of `image`; None when the fields of view agree.
     context: tuple[float, float] | None = None
+    #: factor on the pixel size and gain on the motion of the closed loop; None for the open loop.
+    calibration: tuple[float, float] | None = None
     motion_seed: int = 0  # of the motion LDM, given the anatomy that `seed` makes

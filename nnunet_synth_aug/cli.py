@@ -163,6 +163,7 @@ def sample(
         bool, typer.Option("--free", help="Leave what is not set unspecified, instead of drawing it near a training patient.")
     ] = False,
     check: Annotated[bool, typer.Option("--check/--no-check", help="Quality control with resampling.")] = True,
+    open_loop: Annotated[bool, typer.Option("--open-loop", help="Without calibration of EDV and EF on the sample.")] = False,
     gif: Annotated[bool, typer.Option("--gif/--no-gif", help="One beating-heart GIF per sequence.")] = True,
     device: Device = "cpu",
     seed: Seed = 0,
@@ -192,7 +193,7 @@ def sample(
     from nnunet_synth_aug.synthesis.sampling import describe, sample_to_folder, write_gifs
 
     generator = load_generator(generator_folder(dataset_name(dataset), fold_of(fold)), torch_device(device))
-    ids = sample_to_folder(generator, requests(generator, n, seed, given, frames, free), out, check)
+    ids = sample_to_folder(generator, requests(generator, n, seed, given, frames, free, not open_loop), out, check)
     if gif:
         write_gifs(out, ids)
     for line in describe(out, generator):

@@ -14,9 +14,14 @@ import torch
 Velocity = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
+#: Mean and standard deviation of logit(t) in training. Shifted to the noisy end, where the coarse anatomy and the bulk of the
+#: contraction are decided: with (0, 1) only 1.4 % of the samples have t > 0.9, and short trainings contract too little.
+TIME_MEAN, TIME_STD = 0.6, 1.2
+
+
 def draw_times(n: int, device: torch.device | str = "cpu") -> torch.Tensor:
-    """Logit-normal training times (B,), which favour the middle of the path (Esser et al., arXiv 2403.03206, eq. 19)."""
-    return torch.sigmoid(torch.randn(n, device=device))
+    """Logit-normal training times (B,) (Esser et al., arXiv 2403.03206, section 3.1)."""
+    return torch.sigmoid(TIME_MEAN + TIME_STD * torch.randn(n, device=device))
 
 
 def precondition(network: Velocity, x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:

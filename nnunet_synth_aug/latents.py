@@ -14,7 +14,7 @@ from nnunet_synth_aug.console import progress
 from nnunet_synth_aug.data.cohort import load_sequence
 from nnunet_synth_aug.data.training_set import TrainingCase, TrainingSet, augmented
 from nnunet_synth_aug.errors import UserError
-from nnunet_synth_aug.motion_ldm.basis import fit_motion, phases
+from nnunet_synth_aug.periodic import fit_motion, phases
 from nnunet_synth_aug.priors import Priors
 
 

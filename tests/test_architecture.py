@@ -15,9 +15,10 @@ ROOMS: list[set[str]] = [
     {"files", "priors", "cases", "paths", "console"},
     {"config", "checkpoint"},
     {"data"},
-    {"conditions", "diffusion", "unet", "training"},
+    {"conditions", "diffusion", "periodic", "unet", "training"},
     {"anatomy_vae"},
-    {"latents", "ldm", "motion_ldm", "static_ldm"},
+    {"latents", "ldm"},
+    {"motion_ldm", "static_ldm"},
     {"generator"},
     {"synthesis"},
     {"nnunet"},
@@ -25,7 +26,7 @@ ROOMS: list[set[str]] = [
 ]
 ORDER = {room: level for level, rooms in enumerate(ROOMS) for room in rooms}
 #: What training from a bank must never load.
-GENERATIVE = {"conditions", "diffusion", "unet", "training", "anatomy_vae", "latents", "ldm", "motion_ldm", "static_ldm", "generator"}
+GENERATIVE = set().union(*ROOMS[4:8])
 
 
 def imports(path: Path) -> set[str]:

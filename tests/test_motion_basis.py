@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nnunet_synth_aug.data.gating import closure_ratio, cycle_frames
-from nnunet_synth_aug.motion_ldm.basis import basis, fit_motion, motion, phases
+from nnunet_synth_aug.periodic import basis, fit_motion, motion, phases
 
 
 @settings(max_examples=50, deadline=None)

@@ -12,8 +12,9 @@ from nnunet_synth_aug.conditions import Conditions
 from nnunet_synth_aug.generator import Generator, Template
 from nnunet_synth_aug.labels import LV
 from nnunet_synth_aug.ldm import sample_latent
-from nnunet_synth_aug.motion_ldm.basis import motion, phases
+from nnunet_synth_aug.periodic import motion, phases
 from nnunet_synth_aug.priors import Priors, measure
+from nnunet_synth_aug.synthesis.calibration import motion_gain, pixel_scale
 
 #: Frames where neither the request nor the training cines say.
 DEFAULT_FRAMES = 20
@@ -28,6 +29,7 @@ class Request:
     seed: int
     priors: Priors
     n_frames: int | None = None
+    calibrate: bool = False  # closed loop, see synthesis.calibration
 
 
 def _template(generator: Generator, priors: Priors, rng: np.random.Generator) -> Template:
@@ -98,8 +100,16 @@ def sample_cycle(generator: Generator, anatomy: Anatomy, seed: int) -> Synthetic
     scaled = sample_latent(generator.motion, noise, context, anatomy.valid, anatomy.conditions, generator.config.motion)
     n_frames = request.n_frames or template.n_frames or DEFAULT_FRAMES
     residuals = motion(generator.scale.restore_motion(scaled), phases(n_frames).to(generator.device))[0]
-    image, mask = decode(generator, (generator.scale.restore(anatomy.latent) + residuals) * anatomy.valid)
+    ed = generator.scale.restore(anatomy.latent)
+    gain, pixel = 1.0, 1.0
+    if request.calibrate:
+        gain = _calibrated_gain(generator, anatomy, ed, residuals)
+    image, mask = decode(generator, (ed + gain * residuals) * anatomy.valid)
     image, mask = image[..., anatomy.slices], mask[..., anatomy.slices]
+    spacing = anatomy.spacing
+    if request.calibrate:
+        pixel = pixel_scale(request.priors.lv_edv, measure(mask[0], None, spacing).lv_edv)
+        spacing = (spacing[0] * pixel, spacing[1] * pixel, spacing[2])
     low, high = template.grey
     lv = np.count_nonzero(mask == LV, axis=(1, 2, 3))
     es = int(lv.argmin()) if lv.min() < lv[0] else n_frames // 3
@@ -107,16 +117,33 @@ def sample_cycle(generator: Generator, anatomy: Anatomy, seed: int) -> Synthetic
         id=request.id,
         image=np.clip((image + 1) / 2 * (high - low) + low, 0, None).astype(np.float32),
         mask=mask,
-        spacing=anatomy.spacing,
+        spacing=spacing,
         ed=0,
         es=es,
         frame_seconds=template.frame_seconds or DEFAULT_CYCLE_SECONDS / n_frames,
         seed=request.seed,
         requested=request.priors,
-        measured=measure(mask[0], mask[es], anatomy.spacing),
+        measured=measure(mask[0], mask[es], spacing),
         context=None if template.context is None else _to_grey(template.context, low, high),
         motion_seed=seed,
+        calibration=(pixel, gain) if request.calibrate else None,
     )
+
+
+def _calibrated_gain(generator: Generator, anatomy: Anatomy, ed: torch.Tensor, residuals: torch.Tensor) -> float:
+    """Gain on the residuals (T, C, x, y, Z) with which the LV reaches the requested EF in its smallest frame."""
+    if anatomy.request.priors.lv_ef is None:
+        return 1.0
+    # Every other frame finds ES well enough: the volume curve is flat there.
+    masks = decode(generator, (ed + residuals[::2]) * anatomy.valid)[1][..., anatomy.slices]
+    lv = np.count_nonzero(masks == LV, axis=(1, 2, 3))
+    es = 2 * (int(lv[1:].argmin()) + 1) if len(lv) > 1 else 1
+
+    def ef_of(gain: float) -> float:
+        smallest = decode(generator, (ed + gain * residuals[es : es + 1]) * anatomy.valid)[1][..., anatomy.slices]
+        return 100 * (1 - np.count_nonzero(smallest == LV) / max(int(lv[0]), 1))
+
+    return motion_gain(ef_of, anatomy.request.priors.lv_ef)
 
 
 def sample_sequence(generator: Generator, request: Request) -> SyntheticSequence:

@@ -64,7 +64,7 @@ def motion_defects(mask: np.ndarray) -> list[str]:
 
 #: Tolerance of a request by what decides it: relative (volumes, mass) or in percentage points (EF).
 ANATOMY = {"lv_edv": 0.35, "rv_edv": 0.5, "lv_mass": 0.5}
-MOTION = {"lv_ef": 15.0, "rv_ef": 25.0}
+MOTION = {"lv_ef": 15.0, "rv_ef": 30.0}
 
 
 def missed(requested: Priors, measured: Priors, tolerance: dict[str, float]) -> list[str]:

@@ -37,7 +37,9 @@ def draw_priors(generator: Generator, rng: np.random.Generator, given: Priors = 
     return drawn.updated(given)
 
 
-def requests(generator: Generator, n: int, seed: int, given: Priors, n_frames: int | None, free: bool, first: int = 0) -> list[Request]:
+def requests(
+    generator: Generator, n: int, seed: int, given: Priors, n_frames: int | None, free: bool, calibrate: bool = True
+) -> list[Request]:
     """``n`` requests with ids synth_00000...; request i is the same for any n.
 
     Args:
@@ -47,11 +49,11 @@ def requests(generator: Generator, n: int, seed: int, given: Priors, n_frames: i
         given: priors that every heart must have.
         n_frames: per cycle; None follows the training cines.
         free: leave what ``given`` does not set unspecified, instead of drawing it.
-        first: number of the first id.
+        calibrate: close the loop on EDV and EF.
     """
     out = []
-    for index in range(first, first + n):
+    for index in range(n):
         rng = np.random.default_rng([seed, index])
         priors = given if free else draw_priors(generator, rng, given)
-        out.append(Request(f"synth_{index:05d}", int(rng.integers(2**31)), priors, n_frames))
+        out.append(Request(f"synth_{index:05d}", int(rng.integers(2**31)), priors, n_frames, calibrate))
     return out

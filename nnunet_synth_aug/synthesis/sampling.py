@@ -117,7 +117,7 @@ def _quality(requests: list[Request], ids: list[str], rejections: dict[str, list
 def _agree(path: Path, generator: Generator, requests: list[Request], check: bool) -> None:
     """Refuse a folder of another generator or other requests; a folder may grow or be used in part."""
     same = {"generator_hash": generator.provenance["generator_hash"], "check": check}
-    asked = {r.id: hash_json([r.seed, r.priors.specified(), r.n_frames]) for r in requests}
+    asked = {r.id: hash_json([r.seed, r.priors.specified(), r.n_frames, r.calibrate]) for r in requests}
     known = read_json(path) if path.is_file() else same | {"requests": {}}
     conflict = [i for i, h in asked.items() if known["requests"].get(i, h) != h]
     if conflict or any(known[k] != v for k, v in same.items()):
@@ -184,6 +184,7 @@ def describe(folder: Path, generator: Generator) -> list[str]:
         "closure_synthetic": _quartiles(ratios),
         "closure_real": _quartiles(real) | {"n": len(real)},
         "priors": errors,
+        "closed_loop": all(read_json(folder / f"{i}.json")["calibration"] is not None for i in ids),
         "quality": provenance["quality"],
     }
     write_json(folder / "figures.json", figures)

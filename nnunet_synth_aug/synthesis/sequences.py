@@ -47,6 +47,7 @@ def write_sequence(folder: Path, sequence: SyntheticSequence) -> None:
             "requested": sequence.requested.specified(),
             "measured": sequence.measured.specified(),
             "context": sequence.context,
+            "calibration": sequence.calibration,
         },
     )
 
@@ -73,6 +74,7 @@ def read_sequence(folder: Path, sequence_id: str) -> SyntheticSequence:
         frame_seconds=meta["frame_seconds"],
         seed=meta["seed"],
         motion_seed=meta["motion_seed"],
+        calibration=None if meta["calibration"] is None else (meta["calibration"][0], meta["calibration"][1]),
         requested=Priors.from_mapping(meta["requested"], sequence_id),
         # Measured values may lie outside the ranges that a request must respect.
         measured=Priors(**{k: v for k, v in meta["measured"].items() if k in {f.name for f in dataclasses.fields(Priors)}}),

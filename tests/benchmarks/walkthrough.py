@@ -103,7 +103,7 @@ def sweep(out: Path, source: Path | None) -> dict[str, Any]:
     for ef in (20, 35, 50, 65):
         target = out / "sweep" / f"ef{ef}"
         shutil.rmtree(target, ignore_errors=True)
-        options = ["--ef", str(ef), "--edv", "150", "-n", "5", "--frames", "16", "--free", "--no-check", "--no-gif"]
+        options = ["--ef", str(ef), "--edv", "150", "-n", "5", "--frames", "16", "--free", "--no-check", "--no-gif", "--open-loop"]
         code = run(["synthaug", "sample", "-d", D, "-f", F, "-o", str(target), *options], folders.environment)["exit_code"]
         figures = read_json(target / "figures.json")["priors"]
         rows[str(ef)] = {

@@ -1,0 +1,124 @@
+"""Write docs/walkthrough.md from docs/walkthrough.json, so that no number is typed by hand.
+
+python tests/benchmarks/walkthrough_page.py [docs/walkthrough.json] [docs/walkthrough.md]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from nnunet_synth_aug.files import read_json, write_text
+
+INTRO = """# Walkthrough
+
+The whole loop, run from the command line by `tests/benchmarks/walkthrough.py`; this page is written from its figures
+([walkthrough.json](walkthrough.json)) by `tests/benchmarks/walkthrough_page.py`. Machine: {cores} CPU cores, no GPU, Python {python},
+version {version}, {date}. Seeds: cohort and generator 0; nnU-Net itself is not deterministic, so its Dice values differ a little from run to run.
+
+The demo is built to show that every part works, in minutes: {iterations} nnU-Net iterations are a three-hundredth of a real training. Its
+differences between arms say something about the demo, not about the method.
+"""
+
+HEARTS = """
+![Cohort and generated hearts](images/hearts.png)
+
+*Phantom demo, ED above ES, five slices each: two hearts of the cohort (four upper rows), two generated ones that passed the quality control (four
+lower rows). Outlines: green RV, orange myocardium, blue LV. Made by `tests/benchmarks/pictures.py`.*
+"""
+
+
+def table(header: list[str], rows: list[list[Any]]) -> str:
+    lines = [header, ["---"] * len(header), *[[str(c).replace("|", "\\|") for c in row] for row in rows]]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"
+
+
+def demo(title: str, result: dict[str, Any]) -> str:
+    figures = result["figures"]
+    parts = [f"## {title}\n\n```bash\n{result['command']}\n```\n"]
+    parts.append(
+        f"Exit code {result['exit_code']}, {result['seconds'] / 60:.1f} minutes, peak memory of all processes together "
+        f"{result['peak_gib']:.1f} GiB, {result['patients_tested']} test patients.\n"
+    )
+    parts.append(table(["step", "seconds"], [[k, f"{v:.0f}"] for k, v in figures["seconds"].items()]))
+    rows = []
+    for row in figures["headline"]:
+        interval = f"{row['difference']:+.3f} [{number(row['ci_low'])}, {number(row['ci_high'])}]"
+        arms = [number(row["baseline_mean"]), number(row["augmented_mean"])]
+        rows.append([row["structure"], f"{row['metric']} {row['unit'] or ''}".strip(), *arms, interval, number(row["p_holm"])])
+    parts.append("Real only against mix50, equal iterations, mean over test patients (ED and ES averaged within a patient first):\n")
+    parts.append(table(["structure", "metric", "real only", "mix50", "difference [95 % CI]", "Holm p"], rows))
+    parts.append("What the report concludes: " + " ".join(figures["conclusion"]) + "\n")
+    share, bank = figures["share"], figures["bank"]
+    parts.append(
+        f"**Share.** {share['synthetic_samples']} of {share['samples']} training samples were synthetic, counted from the batches that the optimiser "
+        f"saw; the name asks for {share['ratio']:.2f}, that is {share['ratio'] * share['samples']:.1f}.\n"
+    )
+    synthetic, real = bank["closure_synthetic"], bank["closure_real"]
+    parts.append(
+        f"**Closure.** Last-to-first step over mean step of {bank['n']} generated cines: median {synthetic['median']:.2f} (quartiles {synthetic['q25']:.2f}, "
+        f"{synthetic['q75']:.2f}); of the {real['n']} real cines that the generator learnt from: {real['median']:.2f} ({real['q25']:.2f}, {real['q75']:.2f}).\n"
+    )
+    quality = bank["quality"]
+    reasons = ", ".join(f"{name} {n}" for name, n in sorted(quality["reasons"].items(), key=lambda item: -item[1]))
+    parts.append(
+        f"**Quality control.** {quality['accepted']} of {quality['tries']} samples were accepted ({quality['acceptance_rate']:.0%}); "
+        f"{len(quality['given_up'])} requests were given up. Reasons (a sample may have several): {reasons}.\n"
+    )
+    rows = [
+        [k, e["n"], number(e["mean_requested"], 1), number(e["mean_measured"], 1), number(e["mean_absolute_error"], 1)]
+        for k, e in bank["priors"].items()
+    ]
+    parts.append(
+        "Requested against measured in the bank, closed loop (pixel size and motion gain calibrated on each sample) and after rejection of misses, so this says nothing about the generator itself:\n"
+    )
+    parts.append(table(["variable", "n", "requested (mean)", "measured (mean)", "mean absolute error"], rows))
+    rows = [[ef, number(r["ef_measured"], 1), number(r["edv_measured"], 0)] for ef, r in result["controllability"].items()]
+    parts.append("Open loop, nothing rejected, five hearts each, only EF and an EDV of 150 mL requested:\n")
+    parts.append(table(["EF requested [%]", "EF measured [%]", "EDV measured [mL]"], rows))
+    return "\n".join(parts)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("source", type=Path, nargs="?", default=Path("docs/walkthrough.json"))
+    parser.add_argument("target", type=Path, nargs="?", default=Path("docs/walkthrough.md"))
+    arguments = parser.parse_args()
+    source, target = arguments.source, arguments.target
+    figures = read_json(source)
+    iterations = figures["demo_phantom"]["figures"]["share"]["samples"] // 8
+    parts = [INTRO.format(**figures["machine"], iterations=iterations), demo("The phantom demo", figures["demo_phantom"]), HEARTS]
+    if "demo_acdc" in figures:
+        note = "\nACDC is real patient data (40 cines, Siemens, Dijon; crops around the heart): no picture of it, nor of hearts generated from it, is kept here.\n"
+        parts += [demo("The same on real ACDC cines", figures["demo_acdc"]), note]
+    parts.append(
+        "## nnU-Net's own commands\n\nEach in a fresh shell with nothing exported but nnU-Net's three folders, on the phantom demo's data.\n"
+    )
+    parts.append(
+        table(
+            ["command", "exit code", "seconds"],
+            [[f"`{r['command']}`", r["exit_code"], f"{r['seconds']:.0f}"] for r in figures["plain_commands"]],
+        )
+    )
+    leak = figures["leak"]
+    parts.append(
+        "## A bank that knows a validation patient\n\nFold 0's bank put in the place of fold 1's, whose validation patients its generator was trained on:\n"
+    )
+    parts.append(
+        f"```text\n$ {leak['command']}\n{leak['last_lines'][-1]}\n```\n\nExit code {leak['exit_code']}; checkpoints written: {leak['checkpoints_written']}.\n"
+    )
+    parts.append("## Bad input\n\nOne sentence each, exit code 2, nothing half-written.\n")
+    rows = [[r["case"], r["exit_code"], r["message"], len(r["left_behind"])] for r in figures["bad_inputs"]]
+    parts.append(table(["input", "exit code", "message", "files left behind"], rows))
+    write_text(target, "\n".join(part.rstrip("\n") + "\n" for part in parts))
+    print(json.dumps({"page": str(target)}))
+
+
+if __name__ == "__main__":
+    main()
