@@ -115,13 +115,13 @@ def steps(folders: Folders, source: Path | None, device: str, seed: int) -> list
             "generator",
             ["synthaug", "fit", "-d", d, "-f", f, "--preset", "tiny", "-device", device, "--seed", str(seed)],
             _finished(folders),
-            5.0,
+            5.5,
         ),
         Step(
             "bank",
             ["synthaug", "bank", "-d", d, "-f", f, "-p", PLANS, "-n", str(SEQUENCES), "--frames", str(FRAMES), "-device", device],
             bank.is_file,
-            1.5,
+            1.8,
         ),
         Step(
             "example hearts",

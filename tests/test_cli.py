@@ -62,7 +62,7 @@ def test_help_names_every_command_and_needs_no_torch():
         (["fit", "-d", "9", "--preset", "huge"], "choose one of tiny"),
         (["import", "acdc", "nowhere", "-d", "9"], "nowhere"),
         (["bank", "-d", "9"], "there is no dataset 9"),
-        (["compare", "--baseline", "a", "--augmented", "b", "-o", "c"], "a does not exist"),
+        (["compare", "--baseline", "a", "--augmented", "b", "-o", "c"], "the results folder a of baseline does not exist"),
     ],
 )
 def test_usage_errors_are_one_sentence(folders, words, expected):

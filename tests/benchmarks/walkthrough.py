@@ -12,6 +12,7 @@ import argparse
 import json
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -223,6 +224,13 @@ def bad_inputs(out: Path) -> list[dict[str, Any]]:
     return results
 
 
+def suite(log: Path) -> dict[str, Any]:
+    """What pytest's last line says: counts and seconds."""
+    found = re.findall(r"=+ (.*passed.*) in ([0-9.]+)s.*=+|^(\d+ passed.*) in ([0-9.]+)s", log.read_text(errors="replace"), re.MULTILINE)
+    counts, seconds = next((a or c, b or d) for a, b, c, d in reversed(found))
+    return {"result": counts, "seconds": float(seconds)}
+
+
 def _save(path: Path, array: np.ndarray) -> None:
     image = nib.Nifti1Image(array, np.diag([1.5, 1.5, 8.0, 1.0]))
     image.header.set_zooms((1.5, 1.5, 8.0) + ((0.03,) if array.ndim == 4 else ()))
@@ -238,6 +246,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--acdc", type=Path)
     parser.add_argument("--json", type=Path, default=Path("docs/walkthrough.json"))
+    parser.add_argument("--suite-log", type=Path, help="output of .ci/run, whose pytest summary is kept too")
     parser.add_argument("--again", action="append", default=[])
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
@@ -251,6 +260,8 @@ def main() -> None:
     }
     if arguments.acdc is not None:
         steps["demo_acdc"] = lambda: demo(real, arguments.acdc)
+    if arguments.suite_log is not None:
+        steps["test_suite"] = lambda: suite(arguments.suite_log)
     for name, step in steps.items():
         if name in figures and name not in arguments.again:
             continue

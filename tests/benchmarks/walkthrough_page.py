@@ -116,6 +116,11 @@ def main() -> None:
     parts.append("## Bad input\n\nOne sentence each, exit code 2, nothing half-written.\n")
     rows = [[r["case"], r["exit_code"], r["message"], len(r["left_behind"])] for r in figures["bad_inputs"]]
     parts.append(table(["input", "exit code", "message", "files left behind"], rows))
+    if "test_suite" in figures:
+        suite = figures["test_suite"]
+        parts.append(
+            f"## Tests\n\nThe whole suite, by the README's second command in a fresh environment: {suite['result']}, {suite['seconds'] / 60:.1f} minutes.\n"
+        )
     write_text(target, "\n".join(part.rstrip("\n") + "\n" for part in parts))
     print(json.dumps({"page": str(target)}))
 
