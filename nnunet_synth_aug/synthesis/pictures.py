@@ -85,9 +85,9 @@ def side_by_side(*cycles: list[np.ndarray]) -> list[np.ndarray]:
     return frames
 
 
-def write_gif(path: Path, pictures: list[np.ndarray], cycle_seconds: float = 1.2) -> None:
+def write_gif(path: Path, pictures: list[np.ndarray], cycle_seconds: float = 1.2, colours: int = 128) -> None:
     """A GIF that loops; one palette for all frames, so that nothing flickers."""
-    palette = Image.fromarray(np.concatenate(pictures[:: max(1, len(pictures) // 4)], axis=0)).quantize(128)
+    palette = Image.fromarray(np.concatenate(pictures[:: max(1, len(pictures) // 4)], axis=0)).quantize(colours)
     frames = [Image.fromarray(p).quantize(palette=palette, dither=Image.Dither.NONE) for p in pictures]
     with atomic_path(path) as temporary:
         frames[0].save(
