@@ -231,6 +231,18 @@ def suite(log: Path) -> dict[str, Any]:
     return {"result": counts, "seconds": float(seconds)}
 
 
+def scrubbed(value: Any, places: list[str]) -> Any:
+    """Without the paths of this machine: what is kept of each is the last part."""
+    if isinstance(value, dict):
+        return {k: scrubbed(v, places) for k, v in value.items()}
+    if isinstance(value, list):
+        return [scrubbed(v, places) for v in value]
+    if isinstance(value, str):
+        for place in places:
+            value = value.replace(place, Path(place).name)
+    return value
+
+
 def _save(path: Path, array: np.ndarray) -> None:
     image = nib.Nifti1Image(array, np.diag([1.5, 1.5, 8.0, 1.0]))
     image.header.set_zooms((1.5, 1.5, 8.0) + ((0.03,) if array.ndim == 4 else ()))
@@ -275,6 +287,8 @@ def main() -> None:
             "date": time.strftime("%Y-%m-%d"),
         }
         write_json(arguments.json, figures)
+    places = [arguments.out.resolve(), Path(sys.prefix).resolve(), *([arguments.acdc.resolve()] if arguments.acdc else [])]
+    write_json(arguments.json, scrubbed(read_json(arguments.json), [str(p) for p in places]))
     print(json.dumps({"figures": str(arguments.json), "steps": sorted(steps)}))
 
 
