@@ -277,9 +277,12 @@ def compare(
 ) -> None:
     """Dice, HD, HD95 and ASSD per structure and patient, paired statistics, one self-contained HTML report."""
     from evaluation.compare import compare as run
+    from evaluation.compare import headline_long
 
     result = run(baseline, augmented, out, gt=gt, dataset=dataset, engine=engine)
-    say(result.headline.to_string(index=False))
+    say(headline_long(result.summary).drop(columns="verdict").round(3).to_string(index=False))
+    for sentence in result.conclusion:
+        say(sentence)
     say(f"report: {result.report}")
 
 
