@@ -16,7 +16,7 @@ from nnunet_synth_aug.nnunet.doctor import Check, run_checks
 from nnunet_synth_aug.nnunet.manifest import manifest_path
 
 __all__ = ["built_project", "project"]
-HOOK = Path(_startup.__file__).with_name("_startup.pth")
+HOOK = Path(__file__).resolve().parents[1] / "nnunet_synth_aug" / "_startup.pth"  # the wheel holds it at its root only
 SHOW = "import os; print(os.environ.get('nnUNet_extTrainer', ''))"
 
 
