@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from nnunet_fixture import DATASET, PATIENTS, PLANS, Project, built_project, command, project
+from nnunet_fixture import DATASET, PATIENTS, PLANS, Project, built_project, command, draw_batches, project
 from nnunetv2.run.run_training import get_trainer_from_args, maybe_load_checkpoint
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
@@ -273,18 +273,13 @@ def test_every_case_and_position_is_drawn_alike(project: Project) -> None:
     np.testing.assert_allclose(counts, 4000 / 9, rtol=0.2)
 
 
-def _draw(loader: MixedDataLoader, queue: Any) -> None:
-    np.random.seed(None)
-    queue.put([list(loader.get_indices()) for _ in range(40)])
-
-
 def test_loader_works_in_a_spawned_worker(project: Project) -> None:
     made = make("nnUNetTrainerSynthAug_mix25")
     made.initialize()
     loader = made.get_dataloaders()[0].data_loader
     context = multiprocessing.get_context("spawn")
     queue = context.Queue()
-    worker = context.Process(target=_draw, args=(loader, queue))
+    worker = context.Process(target=draw_batches, args=(loader, queue))
     worker.start()
     there = queue.get(timeout=120)
     worker.join()
