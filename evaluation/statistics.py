@@ -34,7 +34,7 @@ def bca_interval(values: np.ndarray, *, n_resamples: int = RESAMPLES, seed: int 
     x = np.asarray(values, float)
     if x.size < 2:
         return float("nan"), float("nan")
-    if np.ptp(x) == 0:
+    if np.ptp(x) <= 1e-12 * max(1.0, float(np.abs(x).max())):  # equal up to rounding
         return float(x[0]), float(x[0])
     mean = x.mean()
     rng = np.random.default_rng(seed)

@@ -67,3 +67,4 @@ class SyntheticSequence:
     #: factor on the pixel size and gain on the motion of the closed loop; None for the open loop.
     calibration: tuple[float, float] | None = None
     motion_seed: int = 0  # of the motion LDM, given the anatomy that `seed` makes
+    open_loop: Priors | None = None  # with calibration: what would have been measured without it

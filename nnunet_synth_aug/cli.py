@@ -112,6 +112,50 @@ def import_acdc(
     say(f"dataset: {written}")
 
 
+@importers.command("mnms")
+def import_mnms(
+    folder: Annotated[Path, typer.Argument(help="OpenDataset, the folder of the download.")],
+    dataset_id: Annotated[int, typer.Option("-d", help="A free dataset number.")],
+    name: Annotated[str, typer.Option("--name", help="Name after the number.")] = "MNMs",
+    folds: Folds = 5,
+) -> None:
+    """Import M&Ms: https://www.ub.edu/mnms/."""
+    from nnunet_synth_aug.data.dataset import write_dataset
+    from nnunet_synth_aug.data.mnms import list_mnms, read_mnms
+
+    total = len(list_mnms(folder))
+    say(f"dataset: {write_dataset(read_mnms(folder), dataset_id, name, folds=folds, total=total, source={'source': 'M&Ms'})}")
+
+
+@importers.command("mnms2")
+def import_mnms2(
+    folder: Annotated[Path, typer.Argument(help="MnM2, the folder of the download.")],
+    dataset_id: Annotated[int, typer.Option("-d", help="A free dataset number.")],
+    name: Annotated[str, typer.Option("--name", help="Name after the number.")] = "MNMs2",
+    folds: Folds = 5,
+) -> None:
+    """Import the short axis of M&Ms-2: https://www.ub.edu/mnms-2/."""
+    from nnunet_synth_aug.data.dataset import write_dataset
+    from nnunet_synth_aug.data.mnms import list_mnms2, read_mnms2
+
+    total = len(list_mnms2(folder))
+    say(f"dataset: {write_dataset(read_mnms2(folder), dataset_id, name, folds=folds, total=total, source={'source': 'M&Ms-2'})}")
+
+
+@importers.command("sunnybrook")
+def import_sunnybrook(
+    folder: Annotated[Path, typer.Argument(help="Folder of SCDnnnnnnn_4d.nii.gz and SCDnnnnnnn_frameNN_gt.nii.gz.")],
+    dataset_id: Annotated[int, typer.Option("-d", help="A free dataset number.")],
+    name: Annotated[str, typer.Option("--name", help="Name after the number.")] = "Sunnybrook",
+) -> None:
+    """Import Sunnybrook (as NIfTI) as a test set of the LV: its other structures were not contoured at both ED and ES."""
+    from nnunet_synth_aug.data.sunnybrook import list_sunnybrook, read_sunnybrook
+    from nnunet_synth_aug.data.test_set import write_test_set
+
+    total = len(list_sunnybrook(folder))
+    say(f"dataset: {write_test_set(read_sunnybrook(folder), dataset_id, name, total=total, source={'source': 'Sunnybrook'})}")
+
+
 @app.command()
 def fit(
     dataset: Dataset,
@@ -119,6 +163,9 @@ def fit(
     preset: Annotated[str, typer.Option("--preset", help="tiny (CPU minutes) or small (CPU hours).")] = "tiny",
     device: Device = "cpu",
     seed: Seed = 0,
+    report: Annotated[
+        bool, typer.Option("--report/--no-report", help="End with a short report: does it obey the priors of held-out patients?")
+    ] = True,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the settings and stop.")] = False,
 ) -> None:
     """Train the generator on one fold's training patients. The same command resumes after a kill."""
@@ -131,9 +178,14 @@ def fit(
     if dry_run:
         say(json.dumps(config.to_json(), indent=2))
         return
-    from nnunet_synth_aug.generator import fit_generator
+    from nnunet_synth_aug.fit import fit_generator
 
-    say(f"generator: {fit_generator(dataset, fold_of(fold), config, torch_device(device))}")
+    folder = fit_generator(dataset, fold_of(fold), config, torch_device(device))
+    if os.environ.get("RANK", "0") != "0":
+        return  # under torchrun the first process alone reports
+    if report:
+        _report(dataset, folder, folder / "report", device, SHORT_REPORT, only=["controllability"])
+    say(f"generator: {folder}")
 
 
 @app.command()
@@ -199,6 +251,51 @@ def sample(
     for line in describe(out, generator):
         say(line)
     say(f"sequences: {out}")
+
+
+@app.command()
+def report(
+    dataset: Dataset,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for tables, figures and the sampled hearts; the same command resumes.")],
+    fold: Fold = "0",
+    n: Annotated[int, typer.Option("-n", min=1, max=100_000, help="Hearts to sample for the priors of held-out patients.")] = 64,
+    segmenter: Annotated[
+        Path | None,
+        typer.Option("--segmenter", help="nnU-Net results folder of a real-only training: an independent judge."),
+    ] = None,
+    fvd_weights: Annotated[Path | None, typer.Option("--fvd-weights", help="TorchScript file of I3D, for the FVD.")] = None,
+    only: Annotated[
+        list[str] | None, typer.Option("--only", help="controllability, reconstruction, realism or memorisation; may be repeated.")
+    ] = None,
+    closed_loop: Annotated[bool, typer.Option("--closed-loop", help="Judge calibrated samples, too, apart from the open loop.")] = False,
+    device: Device = "cpu",
+    seed: Seed = 0,
+) -> None:
+    """Judge a generator: does it obey its priors, how much does it lose, is it realistic, has it memorised its patients?"""
+    from nnunet_synth_aug.paths import dataset_name, generator_folder
+
+    folder = generator_folder(dataset_name(dataset), fold_of(fold))
+    options = {"only": only or (), "fvd_weights": fvd_weights, "closed_loop": closed_loop, "seed": seed}
+    _report(dataset, folder, out, device, n, segmenter=segmenter, **options)
+
+
+#: Hearts of the report that ends a fit.
+SHORT_REPORT = 16
+
+
+def _report(dataset: str, folder: Path, out: Path, device: str, n: int, *, segmenter: Path | None = None, **options: Any) -> None:
+    """Judge the generator in ``folder`` into ``out``."""
+    from nnunet_synth_aug.data.cohort import Cohort
+    from nnunet_synth_aug.generator import load_generator
+    from nnunet_synth_aug.reports.markdown import headline
+    from nnunet_synth_aug.reports.run import run_reports
+    from nnunet_synth_aug.reports.segmenter import load_segmenter
+
+    generator = load_generator(folder, torch_device(device))
+    judge = None if segmenter is None else load_segmenter(segmenter, generator, generator.device)
+    for line in headline(run_reports(generator, Cohort.load(dataset), out, n, segmenter=judge, **options)):
+        say(line)
+    say(f"report: {out / 'report.md'}")
 
 
 @app.command()

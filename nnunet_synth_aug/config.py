@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from nnunet_synth_aug.errors import UserError
 
@@ -29,7 +29,8 @@ class TrainConfig:
     weight_decay: float = 0.01
     ema_decay: float = 0.99  # of the weights that are used afterwards
     clip_norm: float = 1.0
-    checkpoint_seconds: float = 60.0  # a kill loses at most this much
+    checkpoint_seconds: float = 60.0  # a kill loses at most this much and ten steps
+    autocast: Literal["auto", "off", "bf16"] = "auto"  # of the networks, see training.uses_bf16; losses are float32
 
 
 @dataclass(frozen=True)
@@ -52,17 +53,18 @@ class VAEConfig:
 
 @dataclass(frozen=True)
 class LDMConfig:
-    """A latent rectified flow (static or motion)."""
+    """A latent diffusion (static or motion)."""
 
+    objective: Literal["rf", "edm", "v"] = "rf"  # rectified flow, EDM, or v-prediction: see diffusion
     channels: tuple[int, ...] = (32, 64)  # per level
     embedding: int = 128
     attention: bool = True  # at the coarsest level
     dropout: float = 0.05
     prior_dropout: float = 0.15  # per sample and variable: learns every subset of priors
     null_share: float = 0.1  # samples with no prior at all (classifier-free guidance)
-    sampler_steps: int = 12
+    sampler_steps: int = 12  # 2 * 12 - 1 evaluations
     guidance: float = 2.0
-    guidance_interval: tuple[float, float] = (0.2, 0.9)  # of flow time t, 1 = noise
+    guidance_interval: tuple[float, float] = (0.2, 0.9)  # of time t, 1 = noise
     train: TrainConfig = field(default_factory=lambda: TrainConfig(steps=1000, batch_size=8, learning_rate=2e-3))
 
 
@@ -76,6 +78,18 @@ class LatentConfig:
     shift: float = 6.0  # mm, uniform +-
     max_frames: int = 16  # frames encoded per cine; the periodic fit needs no more
     harmonics: int = 4  # K of the periodic residual basis
+    components: int = 24  # R, principal directions of the coefficients that the motion LDM makes
+    motion: str = "fourier"  # or "framewise": every frame sampled by itself, the paper's scheme, for comparison
+
+
+@dataclass(frozen=True)
+class PretrainConfig:
+    """Training on phantoms before the patients."""
+
+    hearts: int = 0  # number of phantoms; 0 starts from random weights
+    seed: int = 1000  # of the phantom cohort
+    finetune_steps: float = 0.5  # share of each stage's steps spent on the patients afterwards
+    finetune_rate: float = 0.5  # of the learning rate
 
 
 @dataclass(frozen=True)
@@ -89,6 +103,7 @@ class GeneratorConfig:
     latents: LatentConfig = field(default_factory=LatentConfig)
     static: LDMConfig = field(default_factory=LDMConfig)
     motion: LDMConfig = field(default_factory=LDMConfig)
+    pretrain: PretrainConfig = field(default_factory=PretrainConfig)
 
     def to_json(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
@@ -125,6 +140,25 @@ PRESETS: dict[str, GeneratorConfig] = {
         latents=LatentConfig(variants=16, max_frames=32),
         static=LDMConfig(channels=(64, 128), train=TrainConfig(steps=4000, batch_size=16, ema_decay=0.999, learning_rate=5e-4)),
         motion=LDMConfig(channels=(64, 128), train=TrainConfig(steps=4000, batch_size=16, ema_decay=0.999, learning_rate=5e-4)),
+    ),
+    # One GPU, at most half an hour for the three stages. Parameters and FLOPs: docs/compute.md.
+    "base": GeneratorConfig(
+        preset="base",
+        grid=GridConfig(size=(128, 128, 12)),
+        vae=VAEConfig(channels=(64, 128, 192), train=TrainConfig(steps=6000, batch_size=16, ema_decay=0.999, learning_rate=4e-4)),
+        latents=LatentConfig(variants=8, max_frames=32, components=32),
+        static=LDMConfig(
+            channels=(128, 192, 288),
+            embedding=256,
+            dropout=0.1,
+            train=TrainConfig(steps=8000, batch_size=32, ema_decay=0.999, learning_rate=3e-4),
+        ),
+        motion=LDMConfig(
+            channels=(128, 192, 288),
+            embedding=256,
+            dropout=0.1,
+            train=TrainConfig(steps=8000, batch_size=32, ema_decay=0.999, learning_rate=3e-4),
+        ),
     ),
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-console = Console(stderr=True, soft_wrap=True)
+console = Console(stderr=True, soft_wrap=True, quiet=os.environ.get("RANK", "0") != "0")
 
 
 def _clock(seconds: float) -> str:
@@ -40,9 +41,17 @@ class Bar:
             print(f"{self._title}: {done}/{self._total or '?'}{left} {note}", file=sys.stderr, flush=True)
 
 
+class _Silent(Bar):
+    def advance(self, done: int, note: str = "") -> None:
+        pass
+
+
 @contextmanager
 def progress(title: str, total: int, start: int = 0) -> Iterator[Bar]:
     """A bar of ``total`` units (0 if unknown) of which ``start`` are done already."""
+    if os.environ.get("RANK", "0") != "0":  # of several processes, the first one speaks
+        yield _Silent(None, 0, title, total, start)
+        return
     if not console.is_terminal:
         yield Bar(None, 0, title, total, start)
         return

@@ -113,7 +113,7 @@ def steps(folders: Folders, source: Path | None, device: str, seed: int) -> list
         ),
         Step(
             "generator",
-            ["synthaug", "fit", "-d", d, "-f", f, "--preset", "tiny", "-device", device, "--seed", str(seed)],
+            ["synthaug", "fit", "-d", d, "-f", f, "--preset", "tiny", "--no-report", "-device", device, "--seed", str(seed)],
             _finished(folders),
             5.5,
         ),

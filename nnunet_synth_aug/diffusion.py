@@ -1,83 +1,175 @@
-"""Rectified flow: loss and sampler as pure functions of a network.
+"""Training objectives and samplers of a latent diffusion, as pure functions of a network.
 
-Path: x_t = (1 - t) x_0 + t e with e ~ N(0, I); t = 0 is data, t = 1 is noise. The velocity is
-v = dx_t/dt = e - x_0 (Liu et al., arXiv 2209.03003; Lipman et al., arXiv 2210.02747).
+All objectives share one parametrisation. On a Gaussian path x = alpha x_0 + sigma e, with e ~ N(0, I), t = 0 data and t = 1 noise,
+the network sees u = x / s with s^2 = alpha^2 + sigma^2 and predicts
+
+    F = (alpha e - sigma x_0) / s,
+
+the velocity of Salimans and Ho (arXiv 2202.00512). For data of unit variance u and F have unit variance at every t and are
+uncorrelated, so the network predicts only what a linear estimator cannot (the idea of EDM's preconditioning, Karras et al.,
+arXiv 2206.00364, section 5), and one that says 0 already samples unit Gaussians. Data and noise follow by rotation:
+
+    x_0 = (alpha u - sigma F) / s,    e = (sigma u + alpha F) / s.
+
+Objectives differ in the path, the times at which they train, their weights, and the sampler.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 
-#: v(x, t) with x (B, C, X, Y, Z) and t (B,).
-Velocity = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+from nnunet_synth_aug.errors import UserError
+
+#: F(u, t) with u (B, C, X, Y, Z) and t (B,).
+Network = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
-#: Mean and standard deviation of logit(t) in training. Shifted to the noisy end, where the coarse anatomy and the bulk of the
-#: contraction are decided: with (0, 1) only 1.4 % of the samples have t > 0.9, and short trainings contract too little.
+@dataclass(frozen=True)
+class Objective:
+    """How a network is trained, and how it samples. Every sampler of ``steps`` steps costs 2 steps - 1 evaluations."""
+
+    path: Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]  # t -> alpha, sigma
+    draw_times: Callable[[int, torch.device | str], torch.Tensor]  # n -> training times (n,)
+    weight: Callable[[torch.Tensor], torch.Tensor]  # t (B,) -> weight of |F error|^2 (B,)
+    grid: Callable[[int], torch.Tensor]  # steps -> sampler's times, float64, from noise to exactly 0
+    heun: bool  # second order (the last step excepted); otherwise first order
+
+    def estimate(self, network: Network, x: torch.Tensor, time: float, alpha: float, sigma: float) -> tuple[torch.Tensor, torch.Tensor]:
+        """Estimates of data and noise (B, ...) in x at one time of the path."""
+        s = math.hypot(alpha, sigma)
+        u = x / s
+        f = network(u, torch.full((len(x),), time, device=x.device, dtype=x.dtype))
+        return (alpha * u - sigma * f) / s, (sigma * u + alpha * f) / s
+
+    def loss(self, network: Network, x0: torch.Tensor, t: torch.Tensor, noise: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        """Weighted mean squared error of F in each row.
+
+        Args:
+            network: F(u, t).
+            x0: (B, C, ...) data of unit variance.
+            t: (B,) times.
+            noise: like x0.
+            weight: of elements, broadcastable to x0 (validity, channel weights); only its ratios within a row matter.
+
+        Returns:
+            (B,).
+        """
+        alpha, sigma = (v.reshape(-1, *[1] * (x0.ndim - 1)) for v in self.path(t))
+        s = torch.sqrt(alpha**2 + sigma**2)
+        alpha, sigma = alpha / s, sigma / s
+        error = (network(alpha * x0 + sigma * noise, t).float() - (alpha * noise - sigma * x0)) ** 2
+        weight = weight.expand_as(error)
+        return self.weight(t) * (error * weight).flatten(1).sum(1) / weight.flatten(1).sum(1).clamp_min(1e-6)
+
+    @torch.no_grad()
+    def sample(self, network: Network, noise: torch.Tensor, steps: int) -> torch.Tensor:
+        """Integrate dx = x_0 d alpha + e d sigma along the path, from ``noise`` (B, ...) to data.
+
+        A first-order step is one of DDIM (arXiv 2010.02502), and Euler's in t (rectified flow) or sigma (EDM).
+        """
+        times = self.grid(steps)
+        alphas, sigmas = (v.tolist() for v in self.path(times))
+        points = list(zip(times.tolist(), alphas, sigmas, strict=True))
+        x = sigmas[0] * noise
+        for now, then in pairwise(points):
+            d_alpha, d_sigma = then[1] - now[1], then[2] - now[2]
+            x0, e = self.estimate(network, x, *now)
+            ahead = x + d_alpha * x0 + d_sigma * e
+            if self.heun and then[0] > 0:
+                x0_ahead, e_ahead = self.estimate(network, ahead, *then)
+                ahead = x + d_alpha * (x0 + x0_ahead) / 2 + d_sigma * (e + e_ahead) / 2
+            x = ahead
+        return x
+
+
+def _logit_normal(mean: float, std: float) -> Callable[[int, torch.device | str], torch.Tensor]:
+    return lambda n, device: torch.sigmoid(mean + std * torch.randn(n, device=device))
+
+
+def _even(steps: int) -> torch.Tensor:
+    return torch.linspace(1, 0, steps + 1, dtype=torch.float64)
+
+
+#: Mean and standard deviation of logit(t) in training (logit-normal times: Esser et al., arXiv 2403.03206, section 3.1). Shifted to
+#: the noisy end, where the coarse anatomy and the bulk of the contraction are decided: with (0, 1) only 1.4 % of the
+#: samples have t > 0.9, and short trainings contract too little.
 TIME_MEAN, TIME_STD = 0.6, 1.2
 
+#: Rectified flow (Liu et al., arXiv 2209.03003; Lipman et al., arXiv 2210.02747): x = (1 - t) x_0 + t e, Heun's method on even times.
+RECTIFIED_FLOW = Objective(
+    path=lambda t: (1 - t, t),
+    draw_times=_logit_normal(TIME_MEAN, TIME_STD),
+    weight=torch.ones_like,
+    grid=_even,
+    heun=True,
+)
 
-def draw_times(n: int, device: torch.device | str = "cpu") -> torch.Tensor:
-    """Logit-normal training times (B,) (Esser et al., arXiv 2403.03206, section 3.1)."""
-    return torch.sigmoid(TIME_MEAN + TIME_STD * torch.randn(n, device=device))
-
-
-def precondition(network: Velocity, x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
-    """Velocity from a network that predicts only what a linear estimator cannot.
-
-    For unit-variance data E[v | x_t] = c(t) x_t with c = (2t - 1) / s^2, and what is left has the standard
-    deviation 1 / s, where s^2 = (1 - t)^2 + t^2 (from the joint Gaussian of v and x_t; the idea is EDM's,
-    Karras et al., arXiv 2206.00364, section 5). An untrained network then already samples unit Gaussians.
-    """
-    shape = (-1,) + (1,) * (x.ndim - 1)
-    s = torch.sqrt((1 - t) ** 2 + t**2).reshape(shape)
-    c = (2 * t - 1).reshape(shape) / s**2
-    return c * x + network(x / s, t) / s
+#: Noise levels of EDM's sampler and of its training, as published for data of SD 0.5 and here doubled for unit variance. The training's are
+#: those for latents (Karras et al., arXiv 2312.02696): ln sigma has mean -0.4 + ln 2 and SD 1.
+SIGMA_MIN, SIGMA_MAX, RHO = 2 * 0.002, 2 * 80.0, 7.0
+EDM_MEAN, EDM_STD = -0.4 + math.log(2), 1.0
 
 
-def flow_loss(velocity: Velocity, x0: torch.Tensor, t: torch.Tensor, noise: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-    """Mean squared velocity error over the elements where ``weight`` (broadcastable to x0) is 1.
-
-    The factor s^2 makes the loss of every time equally large for a preconditioned network.
-    """
-    shape = (-1,) + (1,) * (x0.ndim - 1)
-    tt = t.reshape(shape)
-    error = (velocity((1 - tt) * x0 + tt * noise, t) - (noise - x0)) ** 2 * ((1 - tt) ** 2 + tt**2)
-    weight = weight.expand_as(error)
-    return (error * weight).sum() / weight.sum().clamp_min(1)
+def _karras(steps: int) -> torch.Tensor:
+    """Noise levels even in sigma^(1/rho) (arXiv 2206.00364, equation 5), and 0, as times."""
+    ends = torch.tensor([SIGMA_MAX, SIGMA_MIN], dtype=torch.float64) ** (1 / RHO)
+    sigma = (ends[0] + torch.linspace(0, 1, steps, dtype=torch.float64) * (ends[1] - ends[0])) ** RHO
+    return torch.cat([sigma / (1 + sigma), torch.zeros(1, dtype=torch.float64)])
 
 
-def guided(conditional: Velocity, unconditional: Velocity, guidance: float, interval: tuple[float, float]) -> Velocity:
-    """Classifier-free guidance inside a time interval (Kynkaanniemi et al., arXiv 2404.07724)."""
+#: EDM: x = x_0 + sigma e, Heun's method in sigma. Its time t = sigma / (1 + sigma) has the signal-to-noise ratio of the rectified flow's
+#: t, so that logit(t) = ln sigma and a guidance interval means the same. The grid wants 18 steps or more: with a network that says 0
+#: the SD of samples is 1.14 after 12 steps, 1.06 after 18.
+EDM = Objective(
+    path=lambda t: (torch.ones_like(t), t / (1 - t)),
+    draw_times=_logit_normal(EDM_MEAN, EDM_STD),
+    weight=torch.ones_like,  # equals EDM's 1 / c_out^2 on the denoiser's error
+    grid=_karras,
+    heun=True,
+)
 
-    def velocity(x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
-        v = conditional(x, t)
-        if guidance == 1.0 or not interval[0] <= float(t[0]) <= interval[1]:
-            return v
-        return v + (guidance - 1.0) * (v - unconditional(x, t))
+SNR_LIMIT = 5.0
 
-    return velocity
+#: Variance-preserving cosine path up to pure noise (zero terminal SNR, arXiv 2305.08891), v-prediction, and the min-SNR weight
+#: min(SNR, 5) / (SNR + 1) (arXiv 2303.09556) with SNR = alpha^2 / sigma^2; DDIM with twice the steps, for equal cost.
+V_PREDICTION = Objective(
+    path=lambda t: (torch.cos(math.pi / 2 * t), torch.sin(math.pi / 2 * t)),
+    draw_times=lambda n, device: torch.rand(n, device=device),
+    weight=lambda t: torch.minimum(torch.cos(math.pi / 2 * t) ** 2, SNR_LIMIT * torch.sin(math.pi / 2 * t) ** 2),
+    grid=lambda steps: _even(2 * steps - 1),
+    heun=False,
+)
+
+OBJECTIVES = {"rf": RECTIFIED_FLOW, "edm": EDM, "v": V_PREDICTION}
 
 
-@torch.no_grad()
-def sample_flow(velocity: Velocity, noise: torch.Tensor, steps: int) -> torch.Tensor:
-    """Integrate from noise (t = 1) to data (t = 0) with Heun's method; the last step is Euler's.
+def objective(name: str) -> Objective:
+    if name not in OBJECTIVES:
+        raise UserError(f"there is no objective {name!r}; choose one of {', '.join(OBJECTIVES)}")
+    return OBJECTIVES[name]
+
+
+def guided(conditional: Network, doubled: Network, guidance: float, interval: tuple[float, float]) -> Network:
+    """Classifier-free guidance inside a time interval (Kynkaanniemi et al., arXiv 2404.07724).
+
+    F is guided; data, noise and velocity are affine in it, so they are guided alike.
 
     Args:
-        velocity: v(x, t).
-        noise: (B, ...) start.
-        steps: number of steps on an even grid, held in float64 so that the steps add up to 1.
+        conditional: network with priors, for B rows.
+        doubled: network for 2B rows, the first half with priors and the second without.
+        guidance: 1 is none.
+        interval: of t, inclusive.
     """
-    times = torch.linspace(1, 0, steps + 1, dtype=torch.float64)
-    x = noise
-    for now, then in zip(times[:-1].tolist(), times[1:].tolist(), strict=True):
-        t = torch.full((len(x),), now, device=x.device, dtype=x.dtype)
-        v = velocity(x, t)
-        ahead = x + (then - now) * v
-        if then > 0:
-            v = (v + velocity(ahead, torch.full_like(t, then))) / 2
-            ahead = x + (then - now) * v
-        x = ahead
-    return x
+
+    def network(u: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+        if guidance == 1.0 or not interval[0] <= float(t[0]) <= interval[1]:
+            return conditional(u, t)
+        with_priors, without = doubled(torch.cat([u, u]), torch.cat([t, t])).chunk(2)
+        return without + guidance * (with_priors - without)
+
+    return network

@@ -141,6 +141,17 @@ def read_nifti(path: Path, ndim: int | None = None) -> tuple[np.ndarray, tuple[f
     return array, (zooms[0], zooms[1], zooms[2]), np.asarray(image.affine)
 
 
+def nifti_shape(path: Path) -> tuple[int, ...]:
+    """Shape of a NIfTI file from its header alone."""
+    if not path.is_file():
+        raise UserError(f"{path} does not exist")
+    try:
+        image: Any = nib.load(path)
+    except Exception as error:
+        raise UserError(f"{path} is not a NIfTI file ({type(error).__name__}); copy it again from its source") from error
+    return tuple(image.shape)
+
+
 def write_nifti(
     path: Path, array: np.ndarray, spacing: tuple[float, float, float], frame_seconds: float = 0.0, affine: np.ndarray | None = None
 ) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
@@ -22,14 +22,17 @@ from nnunet_synth_aug.priors import Priors
 class LatentScale:
     """Standardisation of latents; travels in the checkpoints.
 
-    mean, std (C,): of ED latents. motion (2K, C): scale of each coefficient; region (x, y): where in the
-    grid motion lives, so that the still chest does not tremble with the noise that the heart needs.
+    mean, std (C,): of ED latents. region (x, y): where in the grid motion lives, so that the still chest does not
+    tremble with the noise that the heart needs. directions (R, 2K*C): the orthonormal principal directions of the
+    coefficients, spread (R,): the standard deviation along each. Few directions carry nearly all motion; a motion LDM
+    on all 2K*C coefficients, each scaled to unit variance, would return the noise of the empty ones as jerk.
     """
 
     mean: torch.Tensor
     std: torch.Tensor
-    motion: torch.Tensor
     region: torch.Tensor
+    directions: torch.Tensor
+    spread: torch.Tensor
 
     def standardise(self, latent: torch.Tensor) -> torch.Tensor:
         """(B, C, x, y, Z) -> zero mean, unit variance per channel."""
@@ -39,23 +42,24 @@ class LatentScale:
         return latent * self.std[:, None, None, None] + self.mean[:, None, None, None]
 
     def standardise_motion(self, coefficients: torch.Tensor) -> torch.Tensor:
-        """(B, 2K, C, x, y, Z) -> (B, 2K*C, x, y, Z)."""
-        scaled = coefficients / (self.motion[:, :, None, None, None] * self.region[:, :, None])
-        return scaled.flatten(1, 2)
+        """Coefficients (B, 2K, C, x, y, Z) -> their principal components (B, R, x, y, Z), each of unit variance."""
+        flat = (coefficients / self.region[:, :, None]).flatten(1, 2)
+        return torch.einsum("rk,bkxyz->brxyz", self.directions / self.spread[:, None], flat)
 
-    def restore_motion(self, scaled: torch.Tensor) -> torch.Tensor:
-        """(B, 2K*C, x, y, Z) -> (B, 2K, C, x, y, Z)."""
-        return scaled.unflatten(1, tuple(self.motion.shape)) * (self.motion[:, :, None, None, None] * self.region[:, :, None])
+    def restore_motion(self, components: torch.Tensor) -> torch.Tensor:
+        """(B, R, x, y, Z) -> (B, 2K, C, x, y, Z)."""
+        flat = torch.einsum("rk,brxyz->bkxyz", self.directions * self.spread[:, None], components)
+        return flat.unflatten(1, (-1, len(self.mean))) * self.region[:, :, None]
 
     def to(self, device: torch.device) -> LatentScale:
-        return LatentScale(self.mean.to(device), self.std.to(device), self.motion.to(device), self.region.to(device))
+        return LatentScale(**{f.name: getattr(self, f.name).to(device) for f in fields(self)})
 
     def tensors(self) -> dict[str, torch.Tensor]:
-        return {f"scale.{k}": getattr(self, k) for k in ("mean", "std", "motion", "region")}
+        return {f"scale.{f.name}": getattr(self, f.name) for f in fields(self)}
 
     @staticmethod
     def from_tensors(tensors: dict[str, torch.Tensor]) -> LatentScale:
-        return LatentScale(**{k: tensors[f"scale.{k}"] for k in ("mean", "std", "motion", "region")})
+        return LatentScale(**{f.name: tensors[f"scale.{f.name}"] for f in fields(LatentScale)})
 
 
 @dataclass(frozen=True)
@@ -63,8 +67,9 @@ class LatentSet:
     """Standardised latents of all patients and variants (N), with their conditions."""
 
     ed: torch.Tensor  # (N, C, x, y, Z)
-    coefficients: torch.Tensor  # (M, 2K*C, x, y, Z): those with a cine
+    motion: torch.Tensor  # (M, R, x, y, Z): of those with a cine; framewise, of each of their frames but ED
     moving: torch.Tensor  # (M,) index into N
+    phase: torch.Tensor  # (M,) phase of the frame; 0 where ``motion`` is that of a whole cycle
     valid: torch.Tensor  # (N, 1, x, y, Z)
     conditions: Conditions  # of N
     scaler: PriorScaler
@@ -72,7 +77,7 @@ class LatentSet:
 
 
 @torch.no_grad()
-def _encode(vae: AnatomyVAE, image: torch.Tensor, valid: torch.Tensor, device: torch.device) -> torch.Tensor:
+def encode(vae: AnatomyVAE, image: torch.Tensor, valid: torch.Tensor, device: torch.device) -> torch.Tensor:
     """Posterior means (T, C, x, y, Z) of frames (T, X, Y, Z)."""
     out = []
     for frames in image.split(8):
@@ -91,13 +96,28 @@ def _chosen_frames(case: TrainingCase, limit: int) -> list[int]:
     return sorted(picked)
 
 
-def encode_training_set(data: TrainingSet, vae: AnatomyVAE, config: GeneratorConfig, device: torch.device) -> LatentSet:
-    """Encode every patient in ``variants`` augmented copies and fit the periodic motion of each."""
+def encode_training_set(
+    data: TrainingSet,
+    vae: AnatomyVAE,
+    config: GeneratorConfig,
+    device: torch.device,
+    scales: tuple[LatentScale, PriorScaler] | None = None,
+) -> LatentSet:
+    """Encode every patient in ``variants`` augmented copies and fit the periodic motion of each.
+
+    Args:
+        data: the patients.
+        vae: encodes them.
+        config: of the generator.
+        device: of the VAE.
+        scales: those of the generator that is continued, whose LDMs speak their language; default the patients' own.
+    """
     settings = config.latents
     ed: list[torch.Tensor] = []
     valids: list[torch.Tensor] = []
     coefficients: list[torch.Tensor] = []
     moving: list[int] = []
+    phase: list[float] = []
     priors: list[Priors] = []
     plain: list[Priors] = []
     with progress("encoding", len(data.cases) * settings.variants) as bar:
@@ -113,11 +133,19 @@ def encode_training_set(data: TrainingSet, vae: AnatomyVAE, config: GeneratorCon
                     rng = np.random.default_rng([config.seed, number, variant])
                     gridded, prior = augmented(case.subject, sequence, data.grid, config, rng, frames)
                     image, ed_at = gridded.image, gridded.ed
-                latent = _encode(vae, image, gridded.valid, device)
+                latent = encode(vae, image, gridded.valid, device)
                 if case.cycle is not None:
-                    phi = phases(case.subject.n_frames, case.cycle, case.subject.ed)[frames]
-                    coefficients.append(fit_motion(latent - latent[ed_at], phi.float(), settings.harmonics))
-                    moving.append(len(ed))
+                    phi = phases(case.subject.n_frames, case.cycle, case.subject.ed, case.subject.es)[frames].float()
+                    residuals = latent - latent[ed_at]
+                    if settings.motion == "framewise":
+                        others = [i for i in range(len(frames)) if i != ed_at]
+                        coefficients += list(residuals[others][:, None])
+                        moving += [len(ed)] * len(others)
+                        phase += phi[others].tolist()
+                    else:
+                        coefficients.append(fit_motion(residuals, phi, settings.harmonics))
+                        moving.append(len(ed))
+                        phase.append(0.0)
                 ed.append(latent[ed_at])
                 valids.append((latent_validity(gridded.valid[None, None].float(), vae.factor) > 0).float()[0])
                 priors.append(prior)
@@ -126,13 +154,14 @@ def encode_training_set(data: TrainingSet, vae: AnatomyVAE, config: GeneratorCon
                 bar.advance(number * settings.variants + variant + 1, case.subject.patient)
     if not moving:
         raise UserError("no training patient of this fold has a 4D cine; the motion LDM cannot learn to move")
-    scaler = PriorScaler.fit(plain)
     latents, valid, motion = torch.stack(ed), torch.stack(valids), torch.stack(coefficients)
-    scale = _scale(latents, valid, motion, valid[moving])
+    scale, scaler = scales or (_scale(latents, valid, motion, valid[moving], settings.components), PriorScaler.fit(plain))
+    scale = scale.to(torch.device("cpu"))
     return LatentSet(
         ed=scale.standardise(latents) * valid,
-        coefficients=scale.standardise_motion(motion) * valid[moving],
+        motion=scale.standardise_motion(motion) * valid[moving],
         moving=torch.tensor(moving),
+        phase=torch.tensor(phase),
         valid=valid,
         conditions=scaler.encode(priors),
         scaler=scaler,
@@ -140,14 +169,18 @@ def encode_training_set(data: TrainingSet, vae: AnatomyVAE, config: GeneratorCon
     )
 
 
-def _scale(latents: torch.Tensor, valid: torch.Tensor, motion: torch.Tensor, motion_valid: torch.Tensor) -> LatentScale:
+def _scale(latents: torch.Tensor, valid: torch.Tensor, motion: torch.Tensor, motion_valid: torch.Tensor, components: int) -> LatentScale:
+    """Statistics of ED latents (N, C, x, y, Z) and coefficients (M, 2K, C, x, y, Z) where they are valid."""
     weight = valid.sum()
     mean = (latents * valid).sum((0, 2, 3, 4)) / weight
     std = (((latents - mean[:, None, None, None]) ** 2 * valid).sum((0, 2, 3, 4)) / weight).sqrt().clamp_min(1e-4)
-    energy = motion**2 * motion_valid[:, None]  # (M, 2K, C, x, y, Z)
-    region = (energy / (std**2)[:, None, None, None]).sum((0, 1, 2, 5)).sqrt()
+    region = (motion**2 * motion_valid[:, None]).sum((0, 1, 2, 5)).sqrt()
     region = (region / region.max()).clamp_min(0.1)
-    within = motion / region[:, :, None]
-    rms = ((within**2 * motion_valid[:, None]).sum((0, 3, 4, 5)) / motion_valid.sum()).sqrt()
-    # High harmonics carry little energy; scaled to unit variance their noise would come back as jerk.
-    return LatentScale(mean, std, rms.clamp_min(0.15 * rms.amax(0, keepdim=True)).clamp_min(1e-5), region)
+    # One cine at a time: all of them in double precision would not fit into a small machine.
+    covariance = torch.zeros(motion.shape[1] * motion.shape[2], motion.shape[1] * motion.shape[2], dtype=torch.float64)
+    for one, inside in zip(motion, motion_valid[:, 0] > 0, strict=True):
+        samples = (one / region[:, :, None]).flatten(0, 1)[:, inside].double()  # (2K*C, positions)
+        covariance += samples @ samples.T
+    variance, directions = torch.linalg.eigh(covariance / motion_valid.sum().double())
+    order = variance.argsort(descending=True)[:components]
+    return LatentScale(mean, std, region, directions[:, order].T.float(), variance[order].clamp_min(1e-12).sqrt().float())

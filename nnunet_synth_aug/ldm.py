@@ -1,4 +1,4 @@
-"""What the static and the motion LDM share: a prior-conditioned rectified flow on masked latents."""
+"""What the static and the motion LDM share: a prior-conditioned diffusion of masked latents."""
 
 from __future__ import annotations
 
@@ -8,50 +8,74 @@ from torch import nn
 
 from nnunet_synth_aug.conditions import Conditions, PriorEmbedding
 from nnunet_synth_aug.config import LDMConfig
-from nnunet_synth_aug.diffusion import draw_times, flow_loss, guided, precondition, sample_flow
+from nnunet_synth_aug.diffusion import guided, objective
+from nnunet_synth_aug.distributed import joint_randn, mine, world
 from nnunet_synth_aug.training import Step
 from nnunet_synth_aug.unet import UNet
 
 
 class LatentFlow(nn.Module):
-    """Velocity of a latent (B, c_out, x, y, Z), given context (B, c_context, x, y, Z) and priors."""
+    """The network F(u, t) of :mod:`diffusion` for a latent (B, c_out, x, y, Z), given context (B, c_context, x, y, Z) and priors."""
 
     def __init__(self, c_out: int, c_context: int, config: LDMConfig) -> None:
         super().__init__()
         self.priors = PriorEmbedding(config.embedding)
         self.unet = UNet(c_out + c_context, c_out, config.channels, config.embedding, config.dropout, config.attention)
 
-    def forward(self, x: torch.Tensor, t: torch.Tensor, context: torch.Tensor, conditions: Conditions) -> torch.Tensor:
-        embedding = self.priors(conditions)
-        return precondition(lambda scaled, time: self.unet(torch.cat([scaled, context], dim=1), time, embedding), x, t)
+    def forward(self, u: torch.Tensor, t: torch.Tensor, context: torch.Tensor, conditions: Conditions) -> torch.Tensor:
+        return self.unet(torch.cat([u, context], dim=1), t, self.priors(conditions))
 
 
 def drop_priors(conditions: Conditions, config: LDMConfig, rng: np.random.Generator) -> Conditions:
     """Leave out variables at random, independently per sample and variable, and everything for a share of the samples."""
-    shape = tuple(conditions.present.shape)
-    keep = rng.random(shape) >= config.prior_dropout
-    keep &= (rng.random(shape[0]) >= config.null_share)[:, None]
-    return conditions.dropped(torch.from_numpy(keep).to(conditions.present))
+    rows, variables = conditions.present.shape
+    keep = rng.random((rows * world(), variables)) >= config.prior_dropout
+    keep &= (rng.random(rows * world()) >= config.null_share)[:, None]
+    return conditions.dropped(torch.from_numpy(mine(keep)).to(conditions.present))
 
 
 def latent_flow_loss(
-    network: nn.Module, x0: torch.Tensor, context: torch.Tensor, valid: torch.Tensor, conditions: Conditions, config: LDMConfig, step: Step
+    network: nn.Module,
+    x0: torch.Tensor,
+    context: torch.Tensor,
+    valid: torch.Tensor,
+    conditions: Conditions,
+    config: LDMConfig,
+    step: Step,
+    channel_weight: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """Flow loss of one batch where ``valid`` (B, 1, x, y, Z) is 1."""
+    """Mean loss of this process's rows of a batch.
+
+    Args:
+        network: a :class:`LatentFlow`.
+        x0: (B, C, x, y, Z), standardised.
+        context: (B, c_context, x, y, Z).
+        valid: (B, 1, x, y, Z); what is 0 there is neither seen nor punished.
+        conditions: of B, before any is dropped.
+        config: objective and dropout of priors.
+        step: its random numbers decide what is dropped.
+        channel_weight: (C,), relative.
+    """
+    chosen = objective(config.objective)
     conditions = drop_priors(conditions, config, step.rng)
-    noise = torch.randn_like(x0) * valid
-    return flow_loss(lambda x, t: network(x, t, context, conditions), x0, draw_times(len(x0), x0.device), noise, valid)
+    noise = joint_randn(x0) * valid
+    t = mine(chosen.draw_times(len(x0) * world(), x0.device))
+    weight = valid if channel_weight is None else valid * channel_weight.to(valid)[:, None, None, None]
+    return chosen.loss(lambda u, time: network(u, time, context, conditions), x0, t, noise, weight).mean()
 
 
 def sample_latent(
     network: LatentFlow, noise: torch.Tensor, context: torch.Tensor, valid: torch.Tensor, conditions: Conditions, config: LDMConfig
 ) -> torch.Tensor:
-    """Sample with guidance; positions outside ``valid`` stay 0."""
-    null = conditions.null()
-    velocity = guided(
-        lambda x, t: network(x, t, context, conditions) * valid,
-        lambda x, t: network(x, t, context, null) * valid,
+    """Sample B latents at once with guidance; positions outside ``valid`` stay 0."""
+    rows = torch.arange(2 * len(noise), device=noise.device)
+    twice, with_priors = rows % len(noise), rows < len(noise)
+    both, context2, valid2 = conditions[twice], context[twice], valid[twice]
+    both = both.dropped(with_priors.to(both.present)[:, None])
+    guide = guided(
+        lambda u, t: network(u, t, context, conditions) * valid,
+        lambda u, t: network(u, t, context2, both) * valid2,
         config.guidance,
         config.guidance_interval,
     )
-    return sample_flow(velocity, noise * valid, config.sampler_steps) * valid
+    return objective(config.objective).sample(guide, noise * valid, config.sampler_steps) * valid

@@ -46,6 +46,11 @@ def generator_folder(name: str, fold: int | str) -> Path:
     return nnunet_folder("nnUNet_results") / name / "synth_aug_generator" / f"fold_{fold}"
 
 
+def pretraining_folder(name: str) -> Path:
+    """A generator trained on phantoms, from which those of real cohorts start; shared by all data sets and folds."""
+    return nnunet_folder("nnUNet_results") / "synth_aug_pretraining" / name
+
+
 def bank_folder(name: str, fold: int | str) -> Path:
     """The bank of one fold: ``sequences/`` (NIfTI) and one folder of preprocessed cases per data identifier.
 

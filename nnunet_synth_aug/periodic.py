@@ -12,10 +12,33 @@ import math
 
 import torch
 
+#: Where ES lies in an aligned cycle, as a share of it.
+ES_SHARE = 0.4
+#: ES annotations outside of this range of the cycle are not believed, and nothing is aligned to them.
+PLAUSIBLE_ES = (0.15, 0.75)
 
-def phases(n_frames: int, cycle: float | None = None, ed: int = 0) -> torch.Tensor:
-    """Cardiac phase in radians of every frame (T,), 0 at ED; ``cycle`` is the cycle's length in frames (default T)."""
-    return 2 * math.pi * (torch.arange(n_frames, dtype=torch.float64) - ed) / (cycle or n_frames)
+
+def phases(n_frames: int, cycle: float | None = None, ed: float = 0, es: float | None = None) -> torch.Tensor:
+    """Cardiac phase in radians of every frame (T,): 0 at ED and, where ES is known, 2 pi ES_SHARE at ES.
+
+    Systole takes about the same time at any heart rate, diastole what is left. Stretching both to fixed shares
+    puts the same event at the same phase in every heart, so that the motion LDM need not guess the timing
+    (a guess that averages hearts of different timing is a heart that contracts too little).
+
+    Args:
+        n_frames: T.
+        cycle: length of the cardiac cycle in frames, T or more; default T.
+        ed: index of the ED frame.
+        es: index of the ES frame; None for plain, unaligned phases.
+    """
+    phi = torch.remainder(2 * math.pi * (torch.arange(n_frames, dtype=torch.float64) - ed) / (cycle or n_frames), 2 * math.pi)
+    if es is None:
+        return phi
+    share = ((es - ed) / (cycle or n_frames)) % 1.0
+    if not PLAUSIBLE_ES[0] <= share <= PLAUSIBLE_ES[1]:
+        return phi
+    turn, aligned = 2 * math.pi * share, 2 * math.pi * ES_SHARE
+    return torch.where(phi < turn, phi * aligned / turn, aligned + (phi - turn) * (2 * math.pi - aligned) / (2 * math.pi - turn))
 
 
 def basis(phi: torch.Tensor, harmonics: int) -> torch.Tensor:

@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from nnunet_synth_aug.distributed import JointDropout
+
 
 def group_norm(channels: int, affine: bool = True) -> nn.GroupNorm:
     return nn.GroupNorm(math.gcd(8, channels), channels, affine=affine)
@@ -28,7 +30,7 @@ class AdaptiveBlock(nn.Module):
         self.norm1, self.conv1 = group_norm(c_in), nn.Conv3d(c_in, c_out, 3, padding=1)
         self.norm2, self.conv2 = group_norm(c_out, affine=False), nn.Conv3d(c_out, c_out, 3, padding=1)
         self.modulation = nn.Linear(embedding, 2 * c_out)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = JointDropout(dropout)
         self.skip = nn.Conv3d(c_in, c_out, 1) if c_in != c_out else nn.Identity()
         nn.init.zeros_(self.conv2.weight)
         nn.init.zeros_(self.conv2.bias)  # type: ignore[arg-type]

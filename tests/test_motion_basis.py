@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nnunet_synth_aug.data.gating import closure_ratio, cycle_frames
-from nnunet_synth_aug.periodic import basis, fit_motion, motion, phases
+from nnunet_synth_aug.periodic import ES_SHARE, basis, fit_motion, motion, phases
 
 
 @settings(max_examples=50, deadline=None)
@@ -62,3 +62,22 @@ def test_a_whole_cycle_closes_and_a_gated_one_is_found_out():
     # Uniform motion: the estimate is right up to chord against arc.
     assert cycle_frames(circle(30, 0.85)) / 30 == pytest.approx(1 / 0.85, abs=0.03)
     assert cycle_frames(circle(30, 0.5)) <= 1.4 * 30
+
+
+@settings(max_examples=50, deadline=None)
+@given(n_frames=st.integers(8, 60), es=st.floats(0.2, 0.7), ed=st.integers(0, 7))
+def test_alignment_puts_es_at_its_share_keeps_ed_and_the_order_of_frames(n_frames, es, ed):
+    at = ed + es * n_frames
+    phi = phases(n_frames, ed=ed, es=at)
+    assert phi[ed] == 0
+    later = torch.cat([phi[ed:], phi[:ed]])
+    assert (later.diff() > 0).all()
+    assert float(later.max()) < 2 * math.pi
+    before = math.floor(es * n_frames)
+    assert float(later[before]) <= 2 * math.pi * ES_SHARE + 1e-9
+    assert before + 1 == n_frames or float(later[before + 1]) >= 2 * math.pi * ES_SHARE - 1e-9
+
+
+@pytest.mark.parametrize("es", [0.0, 1.0, 9.5])
+def test_an_es_that_cannot_be_is_not_believed(es):
+    assert torch.equal(phases(10, es=es), phases(10))

@@ -1,5 +1,7 @@
 """The loop: it learns, it resumes exactly, and it refuses what is not its own."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -8,7 +10,7 @@ from torch import nn
 from nnunet_synth_aug.checkpoint import load_checkpoint, save_checkpoint
 from nnunet_synth_aug.config import PRESETS, GeneratorConfig, TrainConfig, preset
 from nnunet_synth_aug.errors import UserError
-from nnunet_synth_aug.training import learning_rate, train
+from nnunet_synth_aug.training import learning_rate, train, uses_bf16
 
 CPU = torch.device("cpu")
 CONFIG = TrainConfig(steps=60, learning_rate=0.05, ema_decay=0.9, checkpoint_seconds=0.0)
@@ -19,7 +21,7 @@ def regression(network, step):
     target = x @ torch.tensor([1.0, -2.0, 0.5])
     # dropout draws from torch's generator, whose state must not matter for resuming
     value = ((network(nn.functional.dropout(x, 0.1))[:, 0] - target) ** 2).mean()
-    return value, {"mse": value.item()}
+    return value, {"mse": value.detach()}
 
 
 class KilledError(Exception):
@@ -67,6 +69,41 @@ def test_a_checkpoint_of_other_data_is_refused(tmp_path):
 def test_a_diverging_loss_stops_with_a_sentence(tmp_path):
     with pytest.raises(UserError, match="loss became nan"):
         train(fresh(), lambda n, s: (n.weight.sum() * float("nan"), {}), CONFIG, tmp_path, "s", 0, {}, CPU)
+
+
+def test_a_loss_that_breaks_later_leaves_no_broken_checkpoint(tmp_path):
+    def breaks(network, step):
+        value, parts = regression(network, step)
+        return value * (float("nan") if step.index >= 13 else 1), parts
+
+    with pytest.raises(UserError, match="loss became nan by step 20"):
+        train(fresh(), breaks, CONFIG, tmp_path, "s", 0, {}, CPU)
+    tensors, header = load_checkpoint(tmp_path / "s.training.safetensors")
+    assert header["step"] == 11
+    assert all(torch.isfinite(t).all() for t in tensors.values())
+
+
+def test_the_curve_has_a_line_for_every_tenth_step_and_the_last(tmp_path):
+    train(fresh(), regression, CONFIG, tmp_path, "s", 0, {}, CPU)
+    lines = [json.loads(line) for line in (tmp_path / "s.losses.jsonl").open()]
+    assert [line["step"] for line in lines] == [0, 10, 20, 30, 40, 50, 59]
+    assert lines[-1]["loss"] == lines[-1]["mse"] < lines[0]["mse"]
+
+
+def test_bf16_runs_the_network_and_spares_the_loss(tmp_path):
+    seen = []
+
+    def loss(network, step):
+        out = network(torch.ones(4, 3))
+        seen.append(out.dtype)
+        value = (out.float() ** 2).mean()
+        return value, {}
+
+    for mode in ("off", "bf16", "auto"):
+        train(fresh(), loss, TrainConfig(steps=1, autocast=mode), tmp_path / mode, "s", 0, {}, CPU)
+    assert seen == [torch.float32, torch.bfloat16, torch.bfloat16 if uses_bf16("auto", CPU) else torch.float32]
+    with pytest.raises(UserError, match="auto, off or bf16"):
+        uses_bf16("fp16", CPU)
 
 
 def test_learning_rate_warms_up_and_falls():

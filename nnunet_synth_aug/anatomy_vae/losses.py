@@ -1,4 +1,7 @@
-"""Losses of the VAE. Every one ignores what is not valid: padded slices and the outside of a crop."""
+"""Losses of the VAE, one value per row (B,). Every one ignores what is not valid: padded slices and the outside of a crop.
+
+Each row is normalised by its own valid voxels, so that a row's loss does not depend on the batch that it is computed in.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +11,10 @@ import torch.nn.functional as F
 from nnunet_synth_aug.labels import N_CLASSES
 
 
-def masked_mean(value: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-    """Mean of ``value`` where ``weight`` (broadcastable) is 1."""
+def row_mean(value: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """Mean of ``value`` (B, ...) where ``weight`` (broadcastable) is 1 -> (B,); 0 for a row without any such element."""
     weight = weight.expand_as(value)
-    return (value * weight).sum() / weight.sum().clamp_min(1)
+    return (value * weight).flatten(1).sum(1) / weight.flatten(1).sum(1).clamp_min(1)
 
 
 def kl_divergence(mean: torch.Tensor, log_variance: torch.Tensor) -> torch.Tensor:
@@ -21,19 +24,21 @@ def kl_divergence(mean: torch.Tensor, log_variance: torch.Tensor) -> torch.Tenso
 
 def edge_l1(image: torch.Tensor, target: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
     """L1 of in-plane finite differences at two scales: what keeps the endocardial border sharp offline, without a
-    pretrained perceptual network."""
-    total = image.new_zeros(())
+    pretrained perceptual network. All (B, 1, X, Y, Z)."""
+    total = image.new_zeros(len(image))
     for scale in range(2):
         if scale:
+            # A coarse pixel counts where all of its four are valid; the others would mix in what is not.
             image, target, valid = (F.avg_pool3d(v, (2, 2, 1)) for v in (image, target, valid))
+            valid = (valid == 1).to(valid)
         for axis in (2, 3):
             both = valid.narrow(axis, 1, valid.shape[axis] - 1) * valid.narrow(axis, 0, valid.shape[axis] - 1)
-            total = total + masked_mean((image.diff(dim=axis) - target.diff(dim=axis)).abs(), both)
+            total = total + row_mean((image.diff(dim=axis) - target.diff(dim=axis)).abs(), both)
     return total / 2
 
 
 def dice_ce(logits: torch.Tensor, mask: torch.Tensor, valid: torch.Tensor, annotated: torch.Tensor) -> torch.Tensor:
-    """Soft Dice plus cross-entropy over labelled volumes.
+    """Soft Dice plus cross-entropy of labelled volumes.
 
     Args:
         logits: (B, classes, X, Y, Z).
@@ -51,17 +56,16 @@ def dice_ce(logits: torch.Tensor, mask: torch.Tensor, valid: torch.Tensor, annot
     one_hot = F.one_hot(mask.long(), N_CLASSES).movedim(-1, 1).to(log_p)
     log_p = torch.cat([merged[:, None], log_p[:, 1:]], dim=1)
     one_hot = torch.cat([one_hot[:, :1] + (one_hot[:, 1:] * (1 - keep[:, 1:])).sum(1, keepdim=True), one_hot[:, 1:] * keep[:, 1:]], dim=1)
-    cross_entropy = masked_mean(-(one_hot * log_p).sum(1, keepdim=True), valid)
-    p, y = log_p[:, 1:].exp(), one_hot[:, 1:]
-    weight = valid * keep[:, 1:]
-    overlap, total = (p * y * weight).sum((0, 2, 3, 4)), ((p + y) * weight).sum((0, 2, 3, 4))
-    present = annotated[:, 1:].amax(0)
-    dice = ((2 * overlap + 1) / (total + 1) * present).sum() / present.sum().clamp_min(1)
-    return cross_entropy + 1 - dice
+    cross_entropy = row_mean(-(one_hot * log_p).sum(1, keepdim=True), valid)
+    p, y = log_p[:, 1:].exp() * valid, one_hot[:, 1:] * valid
+    overlap, total = (p * y).sum((2, 3, 4)), (p + y).sum((2, 3, 4))  # (B, classes - 1)
+    present = annotated[:, 1:]
+    dice_loss = ((1 - (2 * overlap + 1) / (total + 1)) * present).sum(1) / present.sum(1).clamp_min(1)
+    return cross_entropy + dice_loss
 
 
 def consistency(logits: torch.Tensor, teacher: torch.Tensor, valid: torch.Tensor, confidence: float = 0.9) -> torch.Tensor:
     """Cross-entropy with the teacher's mask where it is confident (mean teacher, Tarvainen and Valpola, arXiv 1703.01780)."""
     certainty, label = teacher.float().softmax(1).max(1, keepdim=True)
     value = F.cross_entropy(logits.float(), label[:, 0], reduction="none")[:, None]
-    return masked_mean(value, valid * (certainty > confidence))
+    return row_mean(value, valid * (certainty > confidence))

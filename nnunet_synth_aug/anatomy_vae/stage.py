@@ -9,29 +9,42 @@ import numpy as np
 import torch
 from torch import nn
 
-from nnunet_synth_aug.anatomy_vae.losses import consistency, dice_ce, edge_l1, kl_divergence, masked_mean
+from nnunet_synth_aug.anatomy_vae.losses import consistency, dice_ce, edge_l1, kl_divergence, row_mean
 from nnunet_synth_aug.anatomy_vae.network import AnatomyVAE, latent_validity
 from nnunet_synth_aug.config import VAEConfig
-from nnunet_synth_aug.data.training_set import TrainingSet
+from nnunet_synth_aug.data.training_set import TrainingCase, TrainingSet
+from nnunet_synth_aug.distributed import joint_mean, joint_randn, mine, world
 from nnunet_synth_aug.errors import UserError
 from nnunet_synth_aug.labels import N_CLASSES
-from nnunet_synth_aug.training import Step, train
+from nnunet_synth_aug.training import Step, Weights, train
 
 
 @dataclass(frozen=True)
 class FrameBatch:
-    """Frames for one step: labelled ones first."""
+    """This process's frames for one step: labelled ones first."""
 
     image: torch.Tensor  # (B, 1, X, Y, Z) in [-1, 1]
     mask: torch.Tensor  # (B, X, Y, Z)
     valid: torch.Tensor  # (B, 1, X, Y, Z)
     annotated: torch.Tensor  # (B, classes)
-    n_labelled: int
+    n_labelled: int  # of B
+    joint_labelled: int  # of the joint batch of all processes
 
 
-def augment(image: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
+@dataclass(frozen=True)
+class FrameChoice:
+    """One row of a batch, before anything is computed for it."""
+
+    case: TrainingCase
+    frame: int
+    turns: int
+    flip: bool
+    gamma: float
+    gain: float
+
+
+def augment(image: torch.Tensor, gamma: float, gain: float) -> torch.Tensor:
     """Contrast of one volume in [-1, 1]: gamma and gain, as between scanners."""
-    gamma, gain = np.exp(rng.uniform(-0.25, 0.25)), rng.uniform(0.85, 1.1)
     return ((((image + 1) / 2).clamp(0, 1) ** gamma) * gain * 2 - 1).clamp(-1, 1)
 
 
@@ -51,20 +64,18 @@ class FrameSampler:
             raise UserError("no training patient of this fold has a mask; the generator cannot learn to make any")
 
     def draw(self, rng: np.random.Generator, device: torch.device) -> FrameBatch:
+        """The joint batch is chosen, and this process's rows of it are made."""
         n = self.config.train.batch_size
         n_labelled = max(1, round(n * self.config.labelled_share))
         images, masks, valids, annotated = [], [], [], []
-        for row in range(n):
-            pool = self.labelled if row < n_labelled else self.cases
-            case = pool[rng.integers(len(pool))]
-            frames = case.gridded.labelled if row < n_labelled else range(len(case.gridded.image))
-            frame = frames[int(rng.integers(len(frames)))]
-            turns, flip = int(rng.integers(4)), bool(rng.integers(2))
-            images.append(augment(orient(case.gridded.image[frame].float(), turns, flip), rng))
-            masks.append(orient(case.gridded.mask[frame], turns, flip))
-            valids.append(orient(case.gridded.valid.float(), turns, flip))
+        for choice in mine([self._choose(rng, row < n_labelled) for row in range(n)]):
+            gridded = choice.case.gridded
+            volume = orient(gridded.image[choice.frame].float(), choice.turns, choice.flip)
+            images.append(augment(volume, choice.gamma, choice.gain))
+            masks.append(orient(gridded.mask[choice.frame], choice.turns, choice.flip))
+            valids.append(orient(gridded.valid.float(), choice.turns, choice.flip))
             known = torch.zeros(N_CLASSES)
-            known[[0, *sorted(case.subject.annotated)]] = 1
+            known[[0, *sorted(choice.case.subject.annotated)]] = 1
             annotated.append(known)
         valid = torch.stack(valids)[:, None].to(device)
         return FrameBatch(
@@ -72,39 +83,55 @@ class FrameSampler:
             torch.stack(masks).to(device),
             valid,
             torch.stack(annotated).to(device),
+            len(mine(list(range(n_labelled)))),
             n_labelled,
         )
 
+    def _choose(self, rng: np.random.Generator, labelled: bool) -> FrameChoice:
+        pool = self.labelled if labelled else self.cases
+        case = pool[rng.integers(len(pool))]
+        frames = case.gridded.labelled if labelled else range(len(case.gridded.image))
+        frame = frames[int(rng.integers(len(frames)))]
+        turns, flip = int(rng.integers(4)), bool(rng.integers(2))
+        return FrameChoice(case, frame, turns, flip, gamma=float(np.exp(rng.uniform(-0.25, 0.25))), gain=float(rng.uniform(0.85, 1.1)))
 
-def vae_loss(network: nn.Module, batch: FrameBatch, config: VAEConfig, step: Step) -> tuple[torch.Tensor, dict[str, float]]:
+
+def vae_loss(network: nn.Module, batch: FrameBatch, config: VAEConfig, step: Step) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
     """Reconstruction of all frames, DiceCE on labelled ones, the teacher's mask on the others, correct KL."""
     assert isinstance(network, AnatomyVAE)
-    mean, log_variance = network.encode(batch.image, batch.valid)
-    latent = mean + torch.randn_like(mean) * (0.5 * log_variance).exp()
-    latent = latent + config.latent_noise * mean.detach().std() * torch.randn_like(mean)
-    image, logits = network.decode(latent)
-    n, valid = batch.n_labelled, batch.valid
-    pixel = masked_mean((image - batch.image).abs(), valid)
-    mask = dice_ce(logits[:n], batch.mask[:n], valid[:n], batch.annotated[:n])
-    kl = masked_mean(kl_divergence(mean, log_variance), (latent_validity(valid, network.factor) > 0).float())
-    loss = pixel + config.edge_weight * edge_l1(image, batch.image, valid) + config.mask_weight * mask + config.kl_weight * kl
+    mean, log_variance = (v.float() for v in network.encode(batch.image, batch.valid))
+    latent = mean + joint_randn(mean) * (0.5 * log_variance).exp()
+    spread = mean.detach().std(dim=(1, 2, 3, 4), keepdim=True)
+    image, logits = network.decode(latent + config.latent_noise * spread * joint_randn(mean))
+    image, n, valid = image.float(), batch.n_labelled, batch.valid
+    joint, joint_unlabelled = len(image) * world(), len(image) * world() - batch.joint_labelled
+    pixel = joint_mean(row_mean((image - batch.image).abs(), valid), joint)
+    edge = joint_mean(edge_l1(image, batch.image, valid), joint)
+    mask = joint_mean(dice_ce(logits[:n], batch.mask[:n], valid[:n], batch.annotated[:n]), batch.joint_labelled)
+    kl = joint_mean(row_mean(kl_divergence(mean, log_variance), (latent_validity(valid, network.factor) > 0).float()), joint)
+    loss = pixel + config.edge_weight * edge + config.mask_weight * mask + config.kl_weight * kl
     if config.consistency_weight > 0 and step.share >= config.consistency_start and n < len(image):
         teacher = step.teacher
         assert isinstance(teacher, AnatomyVAE)
         with torch.no_grad():
             target = teacher.decode(teacher.encode(batch.image[n:], valid[n:])[0])[1]
-        loss = loss + config.consistency_weight * consistency(logits[n:], target, valid[n:])
-    return loss, {"l1": pixel.item(), "mask": mask.item(), "kl": kl.item()}
+        loss = loss + config.consistency_weight * joint_mean(consistency(logits[n:], target, valid[n:]), joint_unlabelled)
+    return loss, {"l1": pixel.detach(), "mask": mask.detach(), "kl": kl.detach()}
 
 
-def train_vae(data: TrainingSet, config: VAEConfig, folder: Path, seed: int, identity: dict, device: torch.device) -> AnatomyVAE:
-    """Train the VAE; returns its EMA."""
+def train_vae(
+    data: TrainingSet, config: VAEConfig, folder: Path, seed: int, identity: dict, device: torch.device, weights: Weights | None = None
+) -> AnatomyVAE:
+    """Train the VAE, from ``weights`` if there are any; returns its EMA."""
     torch.manual_seed(seed)
     sampler = FrameSampler(data, config)
 
-    def loss(network: nn.Module, step: Step) -> tuple[torch.Tensor, dict[str, float]]:
+    def loss(network: nn.Module, step: Step) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         return vae_loss(network, sampler.draw(step.rng, device), config, step)
 
-    network = train(AnatomyVAE(config), loss, config.train, folder, "vae", seed, identity, device)
+    start = AnatomyVAE(config)
+    if weights is not None:
+        start.load_state_dict(weights)
+    network = train(start, loss, config.train, folder, "vae", seed, identity, device)
     assert isinstance(network, AnatomyVAE)
     return network

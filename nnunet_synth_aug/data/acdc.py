@@ -11,24 +11,17 @@ One folder per patient, either directly in the given folder or in its ``training
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import nibabel as nib
-import numpy as np
-
-from nnunet_synth_aug.cases import Spacing
+from nnunet_synth_aug.data.reading import find_nifti, read_cine, read_frames, read_mask
 from nnunet_synth_aug.data.source import SourceSubject
 from nnunet_synth_aug.errors import UserError
-from nnunet_synth_aug.files import read_nifti
 from nnunet_synth_aug.labels import DIAGNOSES, LABEL_MAPS, PHASES
 from nnunet_synth_aug.priors import Priors
 
 #: Where the patients of the official download lie, relative to the folder a user may point at.
 _SUBFOLDERS = (".", "training", "testing", "database/training", "database/testing")
-
-#: The longest believable time between two frames of a cine, in seconds; many headers hold a meaningless 1.
-_MAX_FRAME_SECONDS = 0.2
 
 
 def list_acdc(folder: Path) -> list[str]:
@@ -60,37 +53,6 @@ def read_acdc(folder: Path, patients: Sequence[str] | None = None) -> Iterator[S
     return (_read_patient(folders[name]) for name in folders if patients is None or name in patients)
 
 
-def read_mask(path: Path, labels: Mapping[int, int], image_shape: tuple[int, ...], spacing: Spacing) -> np.ndarray:
-    """Read the mask of one frame and translate its labels.
-
-    Args:
-        path: 3D NIfTI.
-        labels: value in the file -> value in this package; 0 stays background.
-        image_shape: (X, Y, Z) of the frame it belongs to.
-        spacing: of that frame, in mm.
-
-    Returns:
-        uint8 (X, Y, Z).
-
-    Raises:
-        UserError: unreadable, a value that ``labels`` lacks, or another shape or spacing than the image.
-    """
-    array, mask_spacing, _ = read_nifti(path, ndim=3)
-    if array.shape != image_shape:
-        raise UserError(f"{path} has the shape {array.shape} but its image has {image_shape}; export both from the same frame")
-    if not np.allclose(mask_spacing, spacing, rtol=1e-3):
-        raise UserError(f"{path} has the spacing {mask_spacing} mm but its image has {spacing} mm; correct the header that is wrong")
-    if foreign := sorted({float(value) for value in np.unique(array)} - {0.0, *map(float, labels)}):
-        values, known = ", ".join(f"{value:g}" for value in foreign), ", ".join(map(str, sorted(labels)))
-        raise UserError(
-            f"{path} holds the label {values} where only 0, {known} are known; correct it or import it as the data set it is from"
-        )
-    mask = np.zeros(array.shape, np.uint8)
-    for value, label in labels.items():
-        mask[array == value] = label
-    return mask
-
-
 def _patient_folders(folder: Path) -> dict[str, Path]:
     """Patient name -> its folder, sorted by name."""
     if not folder.is_dir():
@@ -115,16 +77,19 @@ def _read_patient(folder: Path) -> SourceSubject:
     if ed == es:
         raise UserError(f"{info.path} gives frame {ed} as both ED and ES; correct it")
 
-    cine = _find(folder, f"{name}_4d")
+    cine = find_nifti(folder, f"{name}_4d")
     if cine is not None:
-        image, spacing, affine, frame_seconds = _read_cine(cine)
+        image, spacing, affine, frame_seconds = read_cine(cine)
         for phase, frame in zip(PHASES, (ed, es), strict=True):
             if frame > image.shape[0]:
                 raise UserError(
                     f"{info.path} gives frame {frame} as {phase} but {cine.name} has {image.shape[0]} frames; correct one of them"
                 )
     else:
-        image, spacing, affine = _read_frames(folder, (ed, es))
+        lacking = "image (there is no 4D file either)"
+        image, spacing, affine = read_frames(
+            (_need(folder, f"{name}_frame{ed:02d}", lacking), _need(folder, f"{name}_frame{es:02d}", lacking))
+        )
         frame_seconds = 0.0
 
     masks = {
@@ -145,35 +110,8 @@ def _read_patient(folder: Path) -> SourceSubject:
     )
 
 
-def _read_cine(path: Path) -> tuple[np.ndarray, Spacing, np.ndarray, float]:
-    """Image (T, X, Y, Z), spacing in mm, affine, seconds between frames (0 if unknown)."""
-    array, spacing, affine = read_nifti(path)
-    if array.ndim == 3 or (array.ndim == 4 and array.shape[3] == 1):
-        raise UserError(f"{path} has one frame; a cine needs several: copy it again, or remove it to import the ED and ES frames alone")
-    if array.ndim != 4:
-        raise UserError(f"{path} has {array.ndim} axes where a cine needs 4 (shape {array.shape}); copy it again")
-    step = float(nib.load(path).header.get_zooms()[3])  # type: ignore[attr-defined]
-    return np.moveaxis(array, -1, 0), spacing, affine, step if 0 < step < _MAX_FRAME_SECONDS else 0.0
-
-
-def _read_frames(folder: Path, frames: tuple[int, int]) -> tuple[np.ndarray, Spacing, np.ndarray]:
-    """The ED and ES images of a patient without a cine: (2, X, Y, Z), spacing in mm, affine."""
-    paths = [_need(folder, f"{folder.name}_frame{frame:02d}", "image (there is no 4D file either)") for frame in frames]
-    (first, spacing, affine), (second, second_spacing, _) = (read_nifti(path, ndim=3) for path in paths)
-    if first.shape != second.shape or not np.allclose(spacing, second_spacing, rtol=1e-3):
-        raise UserError(
-            f"{paths[1]} differs from {paths[0].name} in shape or spacing ({second.shape}, {first.shape}); export both from the same cine"
-        )
-    return np.stack([first, second]), spacing, affine
-
-
-def _find(folder: Path, stem: str) -> Path | None:
-    """The NIfTI file of that stem, compressed or not."""
-    return next((path for ending in (".nii.gz", ".nii") if (path := folder / f"{stem}{ending}").is_file()), None)
-
-
 def _need(folder: Path, stem: str, what: str) -> Path:
-    if (path := _find(folder, stem)) is None:
+    if (path := find_nifti(folder, stem)) is None:
         raise UserError(f"{folder / stem}.nii.gz, the {what} that Info.cfg names, does not exist; copy it again or correct Info.cfg")
     return path
 

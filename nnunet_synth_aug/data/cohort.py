@@ -17,7 +17,7 @@ import pandas as pd
 
 from nnunet_synth_aug.cases import Sequence, Subject
 from nnunet_synth_aug.errors import UserError
-from nnunet_synth_aug.files import atomic_path, hash_json, read_json, read_nifti, write_json
+from nnunet_synth_aug.files import atomic_path, hash_json, nifti_shape, read_json, read_nifti, write_json
 from nnunet_synth_aug.labels import N_CLASSES, PHASES, STRUCTURES
 from nnunet_synth_aug.paths import dataset_name, raw_folder
 from nnunet_synth_aug.priors import VARIABLES, Priors
@@ -42,7 +42,12 @@ class Cohort:
             UserError: no such dataset, no or a damaged ``cohort.json``, a missing image, an impossible value in ``priors.csv``.
         """
         name = dataset_name(dataset)
-        return Cohort(name, read_cohort(raw_folder(name)), raw_folder(name))
+        return Cohort.read(raw_folder(name), name)
+
+    @staticmethod
+    def read(folder: Path, name: str) -> Cohort:
+        """Read the cohort in ``folder``; errors as in :meth:`load`."""
+        return Cohort(name, read_cohort(folder), folder)
 
     def subject(self, patient: str) -> Subject:
         """The subject of that name."""
@@ -68,6 +73,12 @@ class Cohort:
         sizes = {str(path.relative_to(self.folder)): path.stat().st_size for subject in self.subjects for path in _paths(subject)}
         records = [{**_record(subject, self.folder), "priors": subject.priors.specified()} for subject in self.subjects]
         return hash_json({"subjects": records, "sizes": sizes})
+
+
+def extent(subject: Subject) -> tuple[float, float]:
+    """In-plane field of view (X, Y) in mm, from the header alone."""
+    shape = nifti_shape(subject.cine or subject.images[PHASES[0]])
+    return (shape[0] * subject.spacing[0], shape[1] * subject.spacing[1])
 
 
 def load_sequence(subject: Subject) -> Sequence:

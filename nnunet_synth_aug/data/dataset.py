@@ -64,22 +64,22 @@ def write_dataset(
     Raises:
         UserError: the id is taken (before anything is read), a subject is not usable, too few patients, the disk is full.
     """
-    full_name = _full_name(dataset_id, name)
-    _refuse_taken(dataset_id)
+    title = full_name(dataset_id, name)
+    refuse_taken(dataset_id)
     if total is None and isinstance(subjects, Sized):
         total = len(subjects)
-    raw, preprocessed = raw_folder(full_name), preprocessed_folder(full_name)
+    raw, preprocessed = raw_folder(title), preprocessed_folder(title)
     split_written = False
     try:
         with atomic_folder(raw) as folder:
-            written, notes = _write_subjects(subjects, folder, full_name, total)
+            written, notes = write_subjects(subjects, folder, title, total)
             cases = {subject.patient: tuple(subject.cases.values()) for subject in written if subject.cases}
             if not cases:
                 raise UserError(
-                    f"{full_name} would have no training case: no subject has an image and a mask with all of {', '.join(STRUCTURES)}"
+                    f"{title} would have no training case: no subject has an image and a mask with all of {', '.join(STRUCTURES)}"
                 )
             splits = make_splits(cases, {subject.patient: subject.priors.diagnosis for subject in written}, folds, seed)
-            _write_dataset_json(folder, full_name, sum(map(len, cases.values())), source)
+            write_dataset_json(folder, title, sum(map(len, cases.values())), source)
             write_cohort(folder, written, source, notes)
             with atomic_folder(preprocessed) as split_folder:
                 write_json(split_folder / SPLITS, splits)
@@ -91,7 +91,7 @@ def write_dataset(
     return raw
 
 
-def _full_name(dataset_id: int, name: str) -> str:
+def full_name(dataset_id: int, name: str) -> str:
     if not 1 <= dataset_id <= 999:
         raise UserError(f"the dataset id {dataset_id} is not between 1 and 999")
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name) or name.startswith("Dataset"):
@@ -99,13 +99,14 @@ def _full_name(dataset_id: int, name: str) -> str:
     return f"Dataset{dataset_id:03d}_{name}"
 
 
-def _refuse_taken(dataset_id: int) -> None:
+def refuse_taken(dataset_id: int) -> None:
     for variable in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"):
         for path in sorted(nnunet_folder(variable).glob(f"Dataset{dataset_id:03d}_*")):
             raise UserError(f"the dataset id {dataset_id} is taken by {path}; choose another id or remove that folder")
 
 
-def _write_subjects(subjects: Iterable[SourceSubject], folder: Path, title: str, total: int | None) -> tuple[list[Subject], list[str]]:
+def write_subjects(subjects: Iterable[SourceSubject], folder: Path, title: str, total: int | None) -> tuple[list[Subject], list[str]]:
+    """Write images, masks and cines of all subjects under ``folder``; return them as they will be loaded, and notes."""
     written: list[Subject] = []
     notes: list[str] = []
     seen: set[str] = set()
@@ -229,7 +230,7 @@ def _affine(subject: SourceSubject) -> np.ndarray | None:
     return subject.affine if np.allclose(axes.T @ axes, np.eye(3), atol=1e-3) and np.isfinite(subject.affine).all() else None
 
 
-def _write_dataset_json(folder: Path, full_name: str, n_cases: int, source: dict[str, Any] | None) -> None:
+def write_dataset_json(folder: Path, full_name: str, n_cases: int, source: dict[str, Any] | None) -> None:
     write_json(
         folder / "dataset.json",
         {

@@ -148,10 +148,13 @@ def to_grid(
     inside = sample(torch.ones(1, 1, X, Y))[0, 0] > 0.5
     valid = pad(inside[None].expand(depth, -1, -1).float())[0] > 0.5
     image = pad(sample(fold(scaled.astype(np.float32)))[:, 0]) * valid
-    one_hot = F.one_hot(fold(sequence.mask[frames][..., first : first + depth])[:, 0].long(), N_CLASSES).permute(0, 3, 1, 2).float()
-    # A shift by half a pixel makes many ties, and argmax would give them all to the lower label: nearest decides.
-    shares = sample(one_hot) + 0.01 * sample(one_hot, "nearest")
-    mask = pad(shares.argmax(1).float()).to(torch.uint8) * valid
+    mask = torch.zeros(image.shape, dtype=torch.uint8)
+    if known := [i for i, t in enumerate(frames) if t in sequence.labelled]:  # few: the masks of the others are empty
+        drawn = sequence.mask[[frames[i] for i in known]][..., first : first + depth]
+        one_hot = F.one_hot(fold(drawn)[:, 0].long(), N_CLASSES).permute(0, 3, 1, 2).float()
+        # A shift by half a pixel makes many ties, and argmax would give them all to the lower label: nearest decides.
+        shares = sample(one_hot) + 0.01 * sample(one_hot, "nearest")
+        mask[known] = pad(shares.argmax(1).float()).to(torch.uint8) * valid
     shown = (grid.fov / placement.scale) ** 2 / (X * sequence.spacing[0] * Y * sequence.spacing[1])
     position = {t: i for i, t in enumerate(frames)}
     return Gridded(

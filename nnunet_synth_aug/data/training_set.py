@@ -9,7 +9,7 @@ import numpy as np
 from nnunet_synth_aug.cases import Sequence, Subject
 from nnunet_synth_aug.config import GeneratorConfig
 from nnunet_synth_aug.console import progress
-from nnunet_synth_aug.data.cohort import Cohort, load_sequence
+from nnunet_synth_aug.data.cohort import Cohort, extent, load_sequence
 from nnunet_synth_aug.data.gating import cycle_frames
 from nnunet_synth_aug.data.grid import Grid, Gridded, Placement, choose_grid, place, to_grid
 from nnunet_synth_aug.errors import UserError
@@ -55,22 +55,32 @@ def grid_priors(subject: Subject, gridded: Gridded, moved: bool = False) -> Prio
     return subject.priors.updated(measured).updated(fixed)
 
 
-def load_training_set(cohort: Cohort, patients: tuple[str, ...], config: GeneratorConfig) -> TrainingSet:
-    """Read and grid the given patients."""
+def cohort_grid(cohort: Cohort, config: GeneratorConfig) -> Grid:
+    """The grid that suits a cohort's field of view."""
+    return choose_grid(config.grid, [extent(subject) for subject in cohort.subjects])
+
+
+def load_training_set(cohort: Cohort, patients: tuple[str, ...], config: GeneratorConfig, grid: Grid | None = None) -> TrainingSet:
+    """Read and grid the given patients.
+
+    Args:
+        cohort: they belong to.
+        patients: at least two.
+        config: of the generator.
+        grid: to put them on; default their own.
+    """
     subjects = [s for s in cohort.subjects if s.patient in set(patients)]
     if len(subjects) < 2:
         raise UserError(f"{cohort.name} has {len(subjects)} training patients in this fold; a generator needs at least 2")
-    sequences: list[Sequence] = []
+    grid = grid or cohort_grid(cohort.select(patients), config)
+    cases = []
     with progress("reading cines", len(subjects)) as bar:
         for done, subject in enumerate(subjects, 1):
-            sequences.append(load_sequence(subject))
+            sequence = load_sequence(subject)  # one at a time in native resolution
+            gridded = to_grid(sequence, grid, config.grid)
+            cycle = cycle_frames(sequence.image) if subject.cine is not None and len(sequence.image) > 2 else None
+            cases.append(TrainingCase(subject, gridded, grid_priors(subject, gridded), cycle))
             bar.advance(done, subject.patient)
-    grid = choose_grid(config.grid, [(s.image.shape[1] * s.spacing[0], s.image.shape[2] * s.spacing[1]) for s in sequences])
-    cases = []
-    for subject, sequence in zip(subjects, sequences, strict=True):
-        gridded = to_grid(sequence, grid, config.grid)
-        cycle = cycle_frames(sequence.image) if subject.cine is not None and len(sequence.image) > 2 else None
-        cases.append(TrainingCase(subject, gridded, grid_priors(subject, gridded), cycle))
     return TrainingSet(grid, cases)
 
 

@@ -8,26 +8,32 @@ import torch
 from torch import nn
 
 from nnunet_synth_aug.config import GeneratorConfig
+from nnunet_synth_aug.distributed import mine
 from nnunet_synth_aug.latents import LatentSet
 from nnunet_synth_aug.ldm import LatentFlow, latent_flow_loss
-from nnunet_synth_aug.training import Step, train
+from nnunet_synth_aug.training import Step, Weights, train
 
 
 def static_network(config: GeneratorConfig) -> LatentFlow:
     return LatentFlow(config.vae.latent_channels, 1, config.static)
 
 
-def train_static(latents: LatentSet, config: GeneratorConfig, folder: Path, identity: dict, device: torch.device) -> LatentFlow:
-    """Train the static LDM; returns its EMA."""
+def train_static(
+    latents: LatentSet, config: GeneratorConfig, folder: Path, identity: dict, device: torch.device, weights: Weights | None = None
+) -> LatentFlow:
+    """Train the static LDM, from ``weights`` if there are any; returns its EMA."""
     torch.manual_seed(config.seed + 1)
     settings = config.static
 
-    def loss(network: nn.Module, step: Step) -> tuple[torch.Tensor, dict[str, float]]:
-        rows = torch.from_numpy(step.rng.integers(len(latents.ed), size=settings.train.batch_size))
+    def loss(network: nn.Module, step: Step) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        rows = torch.from_numpy(mine(step.rng.integers(len(latents.ed), size=settings.train.batch_size)))
         x0, valid = latents.ed[rows].to(device), latents.valid[rows].to(device)
         conditions = latents.conditions[rows].to(device)
         return latent_flow_loss(network, x0, valid, valid, conditions, settings, step), {}
 
-    network = train(static_network(config), loss, settings.train, folder, "static", config.seed + 1, identity, device)
+    start = static_network(config)
+    if weights is not None:
+        start.load_state_dict(weights)
+    network = train(start, loss, settings.train, folder, "static", config.seed + 1, identity, device)
     assert isinstance(network, LatentFlow)
     return network

@@ -2,61 +2,39 @@
 
 from __future__ import annotations
 
+import csv
 from collections import Counter
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
-from nnunet_synth_aug.cases import SyntheticSequence
 from nnunet_synth_aug.console import progress
 from nnunet_synth_aug.data.gating import closure_ratio
 from nnunet_synth_aug.errors import UserError
 from nnunet_synth_aug.files import atomic_path, hash_json, read_json, write_json
 from nnunet_synth_aug.generator import Generator
-from nnunet_synth_aug.priors import VARIABLES, measure
-from nnunet_synth_aug.synthesis.cascade import Request, anatomy_mask, sample_anatomy, sample_cycle
-from nnunet_synth_aug.synthesis.pictures import cycle_pictures, write_gif
-from nnunet_synth_aug.synthesis.quality import ANATOMY, MOTION, anatomy_defects, missed, motion_defects
+from nnunet_synth_aug.priors import VARIABLES
+from nnunet_synth_aug.synthesis.cascade import Request
+from nnunet_synth_aug.synthesis.quality import MIN_AGREEMENT, defective_frames
+from nnunet_synth_aug.synthesis.rounds import Agreement, Judge, sample_accepted
 from nnunet_synth_aug.synthesis.sequences import read_index, read_sequence, sequence_exists, write_index, write_sequence
-
-#: Anatomies per request, and cycles per accepted anatomy, before a request counts as impossible.
-MAX_ANATOMIES, MAX_CYCLES = 16, 3
-
-
-def sample_accepted(generator: Generator, request: Request, check: bool) -> tuple[SyntheticSequence | None, list[list[str]]]:
-    """Sample until the quality control accepts.
-
-    The anatomy is judged before any motion is made for it: decoding one frame costs a fraction of a cycle.
-
-    Returns:
-        the sequence, or None if the tries are used up, and the reasons of every rejection.
-    """
-    seeds = np.random.default_rng(request.seed).integers(2**31, size=(MAX_ANATOMIES, 1 + MAX_CYCLES)).tolist()
-    rejected: list[list[str]] = []
-    for anatomy_seed, *motion_seeds in seeds:
-        anatomy = sample_anatomy(generator, replace(request, seed=anatomy_seed))
-        if check:
-            ed = anatomy_mask(generator, anatomy)
-            reasons = [*anatomy_defects(ed), *missed(request.priors, measure(ed, None, anatomy.spacing), ANATOMY)]
-            if reasons:
-                rejected.append(reasons)
-                continue
-        for motion_seed in motion_seeds:
-            sequence = sample_cycle(generator, anatomy, motion_seed)
-            reasons = [*motion_defects(sequence.mask), *missed(request.priors, sequence.measured, MOTION)] if check else []
-            if not reasons:
-                return sequence, rejected
-            rejected.append(reasons)
-    return None, rejected
 
 
 def sample_to_folder(
-    generator: Generator, requests: list[Request], folder: Path, check: bool = True, skip_impossible: bool = False
+    generator: Generator,
+    requests: list[Request],
+    folder: Path,
+    check: bool = True,
+    skip_impossible: bool = False,
+    batch: int = 8,
+    agreement: Agreement | None = None,
+    min_agreement: float = MIN_AGREEMENT,
 ) -> list[str]:
     """Write every requested sequence that is not there yet, then the index and ``priors.csv``.
+
+    Requests go through in groups of ``batch``. A sequence is written as soon as it is accepted and then forgotten. A
+    killed run begins its unfinished group again, so that it ends with the same sequences as one that was not killed.
 
     Args:
         generator: a trained one.
@@ -64,30 +42,42 @@ def sample_to_folder(
         folder: made if missing; must not hold sequences of another generator or other requests.
         check: apply the quality control.
         skip_impossible: leave out a request that the generator cannot meet (counted) instead of stopping.
+        batch: hearts per call of the networks; results depend on it in the last bits of floating point only.
+        agreement: an independent segmenter's Dice per structure on a sequence; part of the quality control.
+        min_agreement: mean Dice below which it rejects.
 
     Returns:
         ids of the sequences in the folder.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    _agree(folder / "plan.json", generator, requests, check)
+    judge = Judge(check, agreement, min_agreement)
+    _agree(folder / "plan.json", generator, requests, judge)
     log = folder / "rejections.json"
     rejections: dict[str, list[list[str]]] = read_json(log) if log.is_file() else {}
-    with progress("sampling", len(requests)) as bar:
-        for done, request in enumerate(requests, 1):
-            # An id in the log without a sequence was given up; a killed run is in neither.
-            if request.id not in rejections or not (sequence_exists(folder, request.id) or skip_impossible):
-                sequence, rejected = sample_accepted(generator, request, check)
-                if sequence is not None:
-                    write_sequence(folder, sequence)
-                elif not skip_impossible:
-                    raise UserError(_impossible(request, rejected))
-                rejections[request.id] = rejected
+
+    def done(request: Request) -> bool:
+        # An id in the log without a sequence was given up; the unfinished group of a killed run is not in the log.
+        return request.id in rejections and (skip_impossible or sequence_exists(folder, request.id))
+
+    with progress("sampling", len(requests), finished := sum(done(r) for r in requests)) as bar:
+        for first in range(0, len(requests), batch):
+            group = [r for r in requests[first : first + batch] if not done(r)]
+            ended: dict[str, list[list[str]]] = {}
+            for outcome in sample_accepted(generator, group, judge):
+                if outcome.sequence is not None:
+                    write_sequence(folder, outcome.sequence)
+                ended[outcome.request.id] = outcome.rejected
+                bar.advance(finished + len(ended), outcome.request.id)
+            finished += len(ended)
+            if group:
+                rejections |= {r.id: ended[r.id] for r in group}
                 write_json(log, rejections)
-            bar.advance(done, request.id)
+            if not skip_impossible and (lost := [r for r in group if not sequence_exists(folder, r.id)]):
+                raise UserError(_impossible(lost[0], rejections[lost[0].id]))
     ids = [r.id for r in requests if sequence_exists(folder, r.id)]
     if not ids:
         raise UserError(f"no request passed the quality control; train the generator longer, or see {log} for the reasons")
-    write_index(folder, ids, generator.provenance | {"quality": _quality(requests, ids, rejections, check)})
+    write_index(folder, ids, generator.provenance | {"quality": _quality(requests, ids, rejections, judge)})
     write_table(folder)
     return ids
 
@@ -100,23 +90,31 @@ def _impossible(request: Request, rejected: list[list[str]]) -> str:
     )
 
 
-def _quality(requests: list[Request], ids: list[str], rejections: dict[str, list[list[str]]], check: bool) -> dict[str, Any]:
+def _quality(requests: list[Request], ids: list[str], rejections: dict[str, list[list[str]]], judge: Judge) -> dict[str, Any]:
     """What the quality control did: part of the provenance, because rejecting selects."""
-    mine = [rejections.get(r.id, []) for r in requests]
-    tries = len(ids) + sum(len(r) for r in mine)
+
+    def counts(some: list[Request]) -> dict[str, Any]:
+        accepted = sum(r.id in ids for r in some)
+        tries = accepted + sum(len(rejections.get(r.id, [])) for r in some)
+        return {"requests": len(some), "tries": tries, "accepted": accepted, "acceptance_rate": accepted / tries if tries else None}
+
+    groups: dict[str, list[Request]] = {}
+    for request in requests:
+        groups.setdefault(request.priors.diagnosis or "unspecified", []).append(request)
     return {
-        "checked": check,
-        "tries": tries,
-        "accepted": len(ids),
-        "acceptance_rate": len(ids) / tries,
-        "reasons": dict(Counter(reason for each in mine for one in each for reason in one)),
+        "checked": judge.check,
+        "image_mask_checked": judge.check and judge.agreement is not None,
+        **counts(requests),
+        "by_diagnosis": {name: counts(groups[name]) for name in sorted(groups)},
+        "reasons": dict(Counter(reason for r in requests for one in rejections.get(r.id, []) for reason in one)),
         "given_up": [r.id for r in requests if r.id not in ids],
     }
 
 
-def _agree(path: Path, generator: Generator, requests: list[Request], check: bool) -> None:
+def _agree(path: Path, generator: Generator, requests: list[Request], judge: Judge) -> None:
     """Refuse a folder of another generator or other requests; a folder may grow or be used in part."""
-    same = {"generator_hash": generator.provenance["generator_hash"], "check": check}
+    segmenter = None if judge.agreement is None else judge.min_agreement
+    same = {"generator_hash": generator.provenance["generator_hash"], "check": judge.check, "min_agreement": segmenter}
     asked = {r.id: hash_json([r.seed, r.priors.specified(), r.n_frames, r.calibrate]) for r in requests}
     known = read_json(path) if path.is_file() else same | {"requests": {}}
     conflict = [i for i, h in asked.items() if known["requests"].get(i, h) != h]
@@ -128,25 +126,36 @@ def _agree(path: Path, generator: Generator, requests: list[Request], check: boo
 def write_table(folder: Path) -> Path:
     """``priors.csv``: one row per sequence, requested and measured values side by side."""
     ids, _ = read_index(folder)
-    rows = []
+    rows: list[dict[str, Any]] = []
     for sequence_id in ids:
         meta = read_json(folder / f"{sequence_id}.json")
         row = {"sequence": sequence_id, "seed": meta["seed"], "ed_frame": meta["ed"], "es_frame": meta["es"], "n_frames": meta["n_frames"]}
-        for name, variable in VARIABLES.items():
+        for name in VARIABLES:
             if name in meta["requested"] or name in meta["measured"]:
-                unit = f"_{variable.unit}".replace("%", "percent") if variable.unit else ""
-                row[f"{name}{unit}_requested"] = meta["requested"].get(name)
-                if name in meta["measured"]:
-                    row[f"{name}{unit}_measured"] = round(meta["measured"][name], 2)
+                row[f"{_column(name)}_requested"] = meta["requested"].get(name)
+                for kind in ("measured", "open_loop"):
+                    if name in (meta[kind] or {}):
+                        row[f"{_column(name)}_{kind}"] = round(meta[kind][name], 2)
         rows.append(row)
     path = folder / "priors.csv"
-    with atomic_path(path) as temporary:
-        pd.DataFrame(rows).to_csv(temporary, index=False)
+    with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.DictWriter(stream, list(dict.fromkeys(column for row in rows for column in row)), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
     return path
+
+
+def _column(name: str) -> str:
+    """A variable's name with its unit, e.g. lv_ef_percent."""
+    unit = VARIABLES[name].unit
+    return f"{name}_{unit}".replace("%", "percent") if unit else name
 
 
 def write_gifs(folder: Path, ids: list[str]) -> None:
     """One beating heart per sequence, plain above and outlined below."""
+    # Only here: sampling itself should run where no imaging library is installed.
+    from nnunet_synth_aug.synthesis.pictures import cycle_pictures, write_gif
+
     with progress("drawing", len(ids)) as bar:
         for done, sequence_id in enumerate(ids, 1):
             sequence = read_sequence(folder, sequence_id)
@@ -162,43 +171,58 @@ def describe(folder: Path, generator: Generator) -> list[str]:
     value is that of the generator's training cines.
     """
     ids, provenance = read_index(folder)
-    ratios = []
-    for sequence_id in ids:
-        image = read_sequence(folder, sequence_id).image
-        ratios.append(closure_ratio(image))
+    metas = [read_json(folder / f"{i}.json") for i in ids]
+    ratios, defects, frames = [], Counter[str](), 0
+    with progress("measuring", len(ids)) as bar:
+        for done, sequence_id in enumerate(ids, 1):
+            sequence = read_sequence(folder, sequence_id)
+            ratios.append(closure_ratio(sequence.image))
+            defects += defective_frames(sequence.mask)
+            frames += len(sequence.mask)
+            bar.advance(done, sequence_id)
     real = [t.closure for t in generator.templates if t.closure is not None]
-    table = pd.read_csv(folder / "priors.csv")
-    errors = {}
-    for column in table.columns:
-        if column.endswith("_requested") and (measured := column.replace("_requested", "_measured")) in table:
-            difference = (table[measured] - table[column]).dropna() if table[column].dtype != object else pd.Series(dtype=float)
-            if len(difference):
-                errors[column.removesuffix("_requested")] = {
-                    "n": len(difference),
-                    "mean_requested": float(table[column].mean()),
-                    "mean_measured": float(table[measured].mean()),
-                    "mean_absolute_error": float(difference.abs().mean()),
-                }
+    quality = provenance["quality"]
     figures = {
         "n": len(ids),
         "closure_synthetic": _quartiles(ratios),
         "closure_real": _quartiles(real) | {"n": len(real)},
-        "priors": errors,
-        "closed_loop": all(read_json(folder / f"{i}.json")["calibration"] is not None for i in ids),
-        "quality": provenance["quality"],
+        "priors": _errors(metas, "measured"),
+        "priors_open_loop": _errors(metas, "open_loop"),  # of the same, calibrated sequences; empty where none was
+        "closed_loop": all(m["calibration"] is not None for m in metas),
+        "frames": frames,
+        "frames_with_defect": dict(defects.most_common()),
+        "quality": quality,
     }
     write_json(folder / "figures.json", figures)
-    quality = provenance["quality"]
-    lines = [
-        f"{name}: requested {e['mean_requested']:.1f}, measured {e['mean_measured']:.1f}, "
-        f"mean absolute error {e['mean_absolute_error']:.1f} (n = {e['n']})"
-        for name, e in errors.items()
-    ]
+    lines = []
+    for name, e in figures["priors"].items():
+        before = figures["priors_open_loop"].get(name)
+        was = [f" (open loop {before[key]:.1f})" if before else "" for key in ("mean_measured", "mean_absolute_error")]
+        lines.append(
+            f"{name}: requested {e['mean_requested']:.1f}, measured {e['mean_measured']:.1f}{was[0]}, "
+            f"mean absolute error {e['mean_absolute_error']:.1f}{was[1]} (n = {e['n']})"
+        )
     lines.append(f"closure (last-to-first step / mean step), median: {np.median(ratios):.2f}; real cines: {np.median(real):.2f}")
-    lines.append(
-        f"quality control: {quality['accepted']} of {quality['tries']} samples accepted" if quality["checked"] else "quality control: off"
-    )
-    return lines
+    if not quality["checked"]:
+        return [*lines, "quality control: off"]
+    groups = ", ".join(f"{name} {c['accepted']} of {c['tries']}" for name, c in quality["by_diagnosis"].items())
+    return [*lines, f"quality control: {quality['accepted']} of {quality['tries']} samples accepted ({groups})"]
+
+
+def _errors(metas: list[dict[str, Any]], kind: str) -> dict[str, dict[str, float]]:
+    """Requested against ``kind`` ("measured" or "open_loop") for every numeric variable, over the sequences that have both."""
+    errors = {}
+    for name, variable in VARIABLES.items():
+        pairs = [(m["requested"][name], m[kind][name]) for m in metas if name in m["requested"] and name in (m[kind] or {})]
+        if pairs and not variable.choices:
+            want, got = np.array(pairs, np.float64).T
+            errors[_column(name)] = {
+                "n": len(pairs),
+                "mean_requested": float(want.mean()),
+                "mean_measured": float(got.mean()),
+                "mean_absolute_error": float(np.abs(got - want).mean()),
+            }
+    return errors
 
 
 def _quartiles(values: list[float]) -> dict[str, float]:

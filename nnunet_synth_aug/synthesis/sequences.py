@@ -4,7 +4,7 @@
       index.json                    provenance of the generator, and the ids in order
       synth_00000_image.nii.gz      (X, Y, Z, T) int16
       synth_00000_mask.nii.gz       (X, Y, Z, T) uint8
-      synth_00000.json              seed, requested and measured priors, ED/ES frame, context
+      synth_00000.json              seed, requested and measured priors (closed loop: of the open loop, too), ED/ES frame, context
 
 The JSON of a sequence is written last: a sequence without it does not exist, so a killed run resumes
 at the first missing one.
@@ -12,7 +12,6 @@ at the first missing one.
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ import numpy as np
 from nnunet_synth_aug.cases import SyntheticSequence
 from nnunet_synth_aug.errors import UserError
 from nnunet_synth_aug.files import read_json, read_nifti, write_json, write_nifti
-from nnunet_synth_aug.priors import Priors
+from nnunet_synth_aug.priors import VARIABLES, Priors
 
 INDEX = "index.json"
 
@@ -48,6 +47,7 @@ def write_sequence(folder: Path, sequence: SyntheticSequence) -> None:
             "measured": sequence.measured.specified(),
             "context": sequence.context,
             "calibration": sequence.calibration,
+            "open_loop": None if sequence.open_loop is None else sequence.open_loop.specified(),
         },
     )
 
@@ -76,10 +76,15 @@ def read_sequence(folder: Path, sequence_id: str) -> SyntheticSequence:
         motion_seed=meta["motion_seed"],
         calibration=None if meta["calibration"] is None else (meta["calibration"][0], meta["calibration"][1]),
         requested=Priors.from_mapping(meta["requested"], sequence_id),
-        # Measured values may lie outside the ranges that a request must respect.
-        measured=Priors(**{k: v for k, v in meta["measured"].items() if k in {f.name for f in dataclasses.fields(Priors)}}),
+        measured=_measured(meta["measured"]),
         context=None if context is None else (context[0], context[1]),
+        open_loop=None if meta["open_loop"] is None else _measured(meta["open_loop"]),
     )
+
+
+def _measured(values: dict[str, Any]) -> Priors:
+    """Measured values, which may lie outside the ranges that a request must respect."""
+    return Priors(**{k: v for k, v in values.items() if k in VARIABLES})
 
 
 def write_index(folder: Path, ids: list[str], provenance: dict[str, Any]) -> None:

@@ -1,0 +1,66 @@
+"""Writing subjects as a dataset to test on: nnU-Net's ``imagesTs`` and ``labelsTs``, with the cohort beside them.
+
+For data sets in which not every structure was contoured. nnU-Net cannot train on them, but what was contoured can be
+scored: ``synthaug compare`` leaves out structures that no reference holds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nnunet_synth_aug.cases import Subject
+from nnunet_synth_aug.data.cohort import load_sequence, write_cohort
+from nnunet_synth_aug.data.dataset import full_name, refuse_taken, write_dataset_json, write_subjects
+from nnunet_synth_aug.data.source import SourceSubject
+from nnunet_synth_aug.files import atomic_folder, read_nifti, write_nifti
+from nnunet_synth_aug.paths import raw_folder
+
+NOTE = "a test set: what was contoured can be scored, and nothing is trained on it by nnU-Net"
+
+
+def write_test_set(
+    subjects: Iterable[SourceSubject], dataset_id: int, name: str, *, total: int | None = None, source: dict[str, Any] | None = None
+) -> Path:
+    """Write a test set as a whole or not at all.
+
+    Args:
+        subjects: read one after the other.
+        dataset_id: 1 to 999.
+        name: without the ``DatasetNNN_`` prefix.
+        total: number of subjects for the progress bar.
+        source: what the data are; kept in ``dataset.json`` and ``cohort.json``.
+
+    Returns:
+        the new folder in ``nnUNet_raw``.
+
+    Raises:
+        UserError: as :func:`nnunet_synth_aug.data.dataset.write_dataset`.
+    """
+    title = full_name(dataset_id, name)
+    refuse_taken(dataset_id)
+    raw = raw_folder(title)
+    with atomic_folder(raw) as folder:
+        written, _ = write_subjects(subjects, folder, title, total)
+        write_dataset_json(folder, title, 0, source)
+        write_cohort(folder, [_as_test_cases(subject, folder) for subject in written], source, [NOTE])
+    return raw
+
+
+def _as_test_cases(subject: Subject, folder: Path) -> Subject:
+    """Write the frames that have a mask to ``imagesTs`` and move their masks to ``labelsTs``."""
+    image = load_sequence(subject).image
+    cases, images, masks = {}, dict(subject.images), {}
+    for phase, path in subject.masks.items():
+        cases[phase] = f"{subject.patient}_{phase}"
+        images[phase] = folder / "imagesTs" / f"{cases[phase]}_0000.nii.gz"
+        masks[phase] = folder / "labelsTs" / f"{cases[phase]}.nii.gz"
+        _, spacing, affine = read_nifti(path, ndim=3)
+        write_nifti(images[phase], np.ascontiguousarray(image[subject.ed if phase == "ED" else subject.es]), spacing, affine=affine)
+        masks[phase].parent.mkdir(exist_ok=True)
+        path.rename(masks[phase])
+    return replace(subject, cases=cases, images=images, masks=masks)

@@ -1,0 +1,206 @@
+"""Training of the cascade on one fold's patients: three stages, one process or several, resumed where it was stopped.
+
+With pretraining, the same three stages are first trained on a phantom cohort, seen on the fold's own grid, and then
+continued on the fold's patients. The pretrained cascade depends on grid and settings alone, and is kept for the other folds.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from nnunet_synth_aug import __version__
+from nnunet_synth_aug.anatomy_vae.stage import train_vae
+from nnunet_synth_aug.checkpoint import save_checkpoint
+from nnunet_synth_aug.config import GeneratorConfig, PretrainConfig, TrainConfig
+from nnunet_synth_aug.console import console
+from nnunet_synth_aug.data.cohort import Cohort
+from nnunet_synth_aug.data.gating import closure_ratio
+from nnunet_synth_aug.data.grid import Grid
+from nnunet_synth_aug.data.pretraining import write_phantoms
+from nnunet_synth_aug.data.splits import fold_patients
+from nnunet_synth_aug.data.training_set import TrainingSet, cohort_grid, load_training_set
+from nnunet_synth_aug.distributed import barrier, broadcast, is_first, processes
+from nnunet_synth_aug.errors import UserError
+from nnunet_synth_aug.files import hash_json, read_json, sha256, write_json
+from nnunet_synth_aug.generator import META, STAGES, Generator, load_generator, load_vae
+from nnunet_synth_aug.latents import LatentSet, encode_training_set
+from nnunet_synth_aug.motion_ldm.stage import train_motion
+from nnunet_synth_aug.paths import generator_folder, pretraining_folder
+from nnunet_synth_aug.periodic import ES_SHARE
+from nnunet_synth_aug.static_ldm.stage import train_static
+
+
+def fit_generator(dataset: str, fold: int | str, config: GeneratorConfig, device: torch.device, folder: Path | None = None) -> Path:
+    """Train the three stages on the training patients of one fold; resumes where a killed run stopped.
+
+    Under torchrun every process calls this with the same arguments.
+
+    Args:
+        dataset: name or number, as nnU-Net's ``-d``.
+        fold: number, or "all".
+        config: the preset.
+        device: where to train.
+        folder: where to; default the fold's place in nnUNet_results.
+
+    Returns:
+        the folder.
+    """
+    with processes(device) as mine:
+        cohort = Cohort.load(dataset)
+        split = fold_patients(cohort, fold)
+        folder = folder or generator_folder(cohort.name, fold)
+        about = {"dataset": cohort.name, "fold": fold, "split_hash": split.hash}
+        if _complete(folder, config, cohort, split.train):
+            return folder
+        grid = cohort_grid(cohort.select(split.train), config)
+        start = None
+        if config.pretrain.hearts:
+            start = load_generator(_pretrained(config, grid, mine), mine)
+        return _fit(cohort, split.train, config, grid, mine, folder, about, start)
+
+
+def _identity(config: GeneratorConfig, cohort: Cohort, patients: tuple[str, ...]) -> dict[str, Any]:
+    """What a generator depends on. Another identity is another generator."""
+    return {"config": hash_json(config.to_json()), "cohort": cohort.hash(), "patients": list(patients)}
+
+
+def _complete(folder: Path, config: GeneratorConfig, cohort: Cohort, patients: tuple[str, ...]) -> bool:
+    """Whether ``folder`` holds this very generator, finished; refuses another one."""
+    if not (folder / META).is_file():
+        return False
+    meta = read_json(folder / META)
+    if meta["identity"] != _identity(config, cohort, patients):
+        raise UserError(f"{folder} holds a generator of other patients or settings; delete that folder to train a new one")
+    if set(meta["finished"]) != set(STAGES):
+        return False
+    console.print(f"generator is complete: {folder}")
+    return True
+
+
+def _pretrained(config: GeneratorConfig, grid: Grid, device: torch.device) -> Path:
+    """The cascade trained on phantoms, seen on ``grid``; trained now if it is not there."""
+    own = replace(config, pretrain=PretrainConfig())
+    root = pretraining_folder(f"phantom_{config.preset}_{hash_json([own.to_json(), asdict(grid), config.pretrain.hearts])[:8]}")
+    folder, name = root / "generator", f"phantom cohort of {config.pretrain.hearts}"
+    if is_first() and not (root / "cohort").is_dir():
+        write_phantoms(root / "cohort", config.pretrain.hearts, config.pretrain.seed)
+    barrier()
+    cohort = Cohort.read(root / "cohort", name)
+    patients = tuple(subject.patient for subject in cohort.subjects)
+    if not _complete(folder, own, cohort, patients):
+        _fit(cohort, patients, own, grid, device, folder, {"dataset": name, "fold": "all", "split_hash": ""}, None)
+    return folder
+
+
+def _fit(
+    cohort: Cohort,
+    patients: tuple[str, ...],
+    config: GeneratorConfig,
+    grid: Grid,
+    device: torch.device,
+    folder: Path,
+    about: dict[str, Any],
+    start: Generator | None,
+) -> Path:
+    """Train what is not finished yet in ``folder``.
+
+    Args:
+        cohort: of the patients.
+        patients: to train on.
+        config: of the generator.
+        grid: of the generator.
+        device: this process's.
+        folder: to write.
+        about: dataset, fold and split_hash, for the provenance.
+        start: the cascade whose weights and scales are continued.
+    """
+    me = _identity(config, cohort, patients)
+    data = load_training_set(cohort, patients, config, grid)
+    meta: dict[str, Any] = read_json(folder / META) if (folder / META).is_file() else {"finished": {}}
+    meta |= about | {
+        "identity": me,
+        "format": 1,
+        "version": __version__,
+        "config": config.to_json(),
+        "patients": list(data.patients),
+        "pretraining": None if start is None else {k: start.provenance[k] for k in ("dataset", "generator_hash")},
+        "grid": asdict(data.grid),
+        "templates": [_template(data, i) for i in range(len(data.cases))],
+    }
+    running = config
+    if start is not None:
+        me = me | {"start": start.provenance["generator_hash"]}
+        running = _continued(config)
+
+    def finish(stage: str, network: torch.nn.Module, extra: dict[str, torch.Tensor], header: dict[str, Any], begun: float) -> None:
+        if is_first():
+            tensors = {f"net.{k}": v for k, v in network.state_dict().items()} | extra
+            stage_header = {"stage": stage, "dataset": cohort.name, "fold": str(about["fold"]), **header}
+            save_checkpoint(folder / f"{stage}.safetensors", tensors, stage_header)
+            seconds = round(time.monotonic() - begun, 1)
+            meta["finished"][stage] = {"sha256": sha256(folder / f"{stage}.safetensors"), "seconds": seconds}
+            write_json(folder / META, meta)
+            for leftover in folder.glob(f"{stage}.training.*"):
+                leftover.unlink()
+        barrier()
+        meta["finished"] = read_json(folder / META)["finished"]
+
+    if is_first():
+        write_json(folder / META, meta)
+    barrier()
+    begun = time.monotonic()
+    if "vae" not in meta["finished"]:
+        vae = train_vae(data, running.vae, folder, config.seed, me, device, None if start is None else start.vae.state_dict())
+        finish("vae", vae, {}, {"patients": list(data.patients)}, begun)
+    scales = None if start is None else (start.scale, start.scaler)
+    latents = encode_training_set(data, load_vae(folder, config, device), config, device, scales)
+    # The sign of a principal direction is arbitrary: all processes must train towards the same targets.
+    broadcast([*latents.scale.tensors().values(), latents.ed, latents.motion], device)
+    me = me | {"vae": meta["finished"]["vae"]["sha256"]}
+    runs: dict[str, Callable[..., torch.nn.Module]] = {"static": train_static, "motion": train_motion}
+    for stage, run in runs.items():
+        if stage not in meta["finished"]:
+            begun = time.monotonic()
+            weights = None if start is None else getattr(start, stage).state_dict()
+            network = run(latents, running, folder, me, device, weights)
+            finish(stage, network, latents.scale.tensors(), _scaler_header(latents), begun)
+    console.print(f"generator is complete: {folder}")
+    return folder
+
+
+def _continued(config: GeneratorConfig) -> GeneratorConfig:
+    """With fewer and smaller steps, for stages that continue pretrained ones."""
+
+    def fewer(train: TrainConfig) -> TrainConfig:
+        steps = max(1, round(train.steps * config.pretrain.finetune_steps))
+        return replace(train, steps=steps, learning_rate=train.learning_rate * config.pretrain.finetune_rate)
+
+    return replace(
+        config,
+        vae=replace(config.vae, train=fewer(config.vae.train)),
+        static=replace(config.static, train=fewer(config.static.train)),
+        motion=replace(config.motion, train=fewer(config.motion.train)),
+    )
+
+
+def _scaler_header(latents: LatentSet) -> dict[str, Any]:
+    return {"prior_mean": list(latents.scaler.mean), "prior_std": list(latents.scaler.std)}
+
+
+def _template(data: TrainingSet, index: int) -> dict[str, Any]:
+    case = data.cases[index]
+    return {
+        "priors": case.priors.specified(),
+        "grey": case.gridded.grey,
+        "context": case.gridded.context,
+        "n_frames": case.subject.n_frames if case.cycle is not None else 0,
+        "frame_seconds": case.subject.frame_seconds,
+        "closure": closure_ratio(case.gridded.image.float().numpy()) if case.cycle is not None else None,
+        "es_fraction": ES_SHARE if case.cycle is None else ((case.subject.es - case.subject.ed) / case.cycle) % 1.0,
+    }

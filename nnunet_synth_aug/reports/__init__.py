@@ -1,0 +1,1 @@
+"""Reports on a trained generator: does it obey its priors, is it realistic, has it memorised its patients."""

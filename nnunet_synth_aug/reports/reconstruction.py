@@ -1,0 +1,157 @@
+"""Reconstruction: what the VAE and the periodic motion basis keep of patients that they never saw.
+
+Upper bounds of what the cascade can show: a generated heart is at best as sharp as a reconstructed one, and beats at best
+as the basis lets it.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from nnunet_synth_aug.anatomy_vae.network import latent_validity
+from nnunet_synth_aug.cases import Subject
+from nnunet_synth_aug.console import progress
+from nnunet_synth_aug.data.cohort import Cohort, load_sequence
+from nnunet_synth_aug.data.gating import cycle_frames
+from nnunet_synth_aug.data.grid import to_grid
+from nnunet_synth_aug.files import atomic_path, write_json
+from nnunet_synth_aug.generator import Generator
+from nnunet_synth_aug.labels import STRUCTURES
+from nnunet_synth_aug.latents import encode
+from nnunet_synth_aug.periodic import fit_motion, motion, phases
+from nnunet_synth_aug.reports.requests import judges
+from nnunet_synth_aug.reports.statistics import average
+
+#: Grey values lie in [-1, 1].
+RANGE = 2.0
+#: Standard deviation in pixels of the SSIM's window.
+SSIM_SIGMA = 1.5
+FIGURES: dict[str, str] = {
+    "psnr": "PSNR of the VAE [dB]",
+    "ssim": "SSIM of the VAE",
+    **{f"dice_{name}": f"Dice of {name}, ED and ES" for name in STRUCTURES},
+    "psnr_basis": "PSNR with periodic motion [dB]",
+    "psnr_components": "PSNR with the motion LDM's components [dB]",
+    "motion_basis": "share of the latent motion in the basis",
+    "motion_components": "share of it in the components",
+}
+
+
+def reconstruction_report(generator: Generator, cohort: Cohort, out: Path) -> dict[str, Any]:
+    """Reconstruct the held-out patients of the generator's fold on its grid; writes ``reconstruction.json`` and ``.csv``.
+
+    Figures are means over a patient's frames, then over patients, with bootstrap intervals over patients.
+
+    Returns:
+        what the JSON holds: the figures overall and per vendor.
+    """
+    judging = judges(generator, cohort)
+    rows: list[dict[str, Any]] = []
+    with progress("reconstructing", len(judging.patients)) as bar:
+        for done, patient in enumerate(judging.patients, 1):
+            subject = cohort.subject(patient)
+            rows.append({"patient": patient, "vendor": subject.priors.vendor or "unknown", **_reconstructed(generator, subject)})
+            bar.advance(done, patient)
+    rng = np.random.default_rng(0)
+    groups = {"all": rows} | {vendor: [r for r in rows if r["vendor"] == vendor] for vendor in sorted({r["vendor"] for r in rows})}
+    report = {
+        "patients": judging.words,
+        "grid": asdict(generator.grid),
+        "figures": FIGURES,
+        "groups": {
+            group: {"n": len(members), **{name: asdict(average(np.array([r[name] for r in members]), rng)) for name in FIGURES}}
+            for group, members in groups.items()
+        },
+    }
+    with atomic_path(out / "reconstruction.csv") as temporary, temporary.open("w", newline="") as stream:
+        writer = csv.DictWriter(stream, ["patient", "vendor", *FIGURES])
+        writer.writeheader()
+        writer.writerows({k: "" if isinstance(v, float) and math.isnan(v) else v for k, v in row.items()} for row in rows)
+    write_json(out / "reconstruction.json", report)
+    return report
+
+
+@torch.no_grad()
+def _reconstructed(generator: Generator, subject: Subject) -> dict[str, float]:
+    """All figures of one patient; NaN where there is no mask, no contour or no cine."""
+    sequence = load_sequence(subject)
+    gridded = to_grid(sequence, generator.grid, generator.config.grid)
+    real, valid = gridded.image.float(), gridded.valid
+    latent = encode(generator.vae, gridded.image, gridded.valid, generator.device)
+    image, mask = _decode(generator, latent)
+    values = dict.fromkeys(FIGURES, math.nan)
+    values |= {"psnr": psnr(image, real, valid), "ssim": ssim(image, real, valid)}
+    for name, label in STRUCTURES.items():
+        if label in subject.annotated and gridded.labelled:
+            scores = [dice(mask[t] == label, (gridded.mask[t] == label) & valid, valid) for t in gridded.labelled]
+            values[f"dice_{name}"] = float(np.nanmean(scores)) if np.isfinite(scores).any() else math.nan
+    if subject.cine is not None and len(real) > 2 and generator.config.latents.motion == "fourier":
+        phi = phases(len(real), cycle_frames(sequence.image), subject.ed, subject.es)
+        inside = latent_validity(valid[None, None].float(), generator.vae.factor)[0] > 0  # (1, x, y, Z)
+        residuals = latent - latent[gridded.ed]
+        coefficients = fit_motion(residuals, phi.float(), generator.config.latents.harmonics)[None]
+        scale = generator.scale.to(torch.device("cpu"))
+        kept = {"basis": coefficients, "components": scale.restore_motion(scale.standardise_motion(coefficients))}
+        for name, one in kept.items():
+            fitted = motion(one, phi)[0]
+            values[f"motion_{name}"] = explained(residuals * inside, fitted * inside)
+            values[f"psnr_{name}"] = psnr(_decode(generator, latent[gridded.ed] + fitted)[0], real, valid)
+    return values
+
+
+def _decode(generator: Generator, latent: torch.Tensor, batch: int = 8) -> tuple[torch.Tensor, torch.Tensor]:
+    """Images float32 and masks uint8, both (T, X, Y, Z), of latents (T, C, x, y, Z)."""
+    images, masks = [], []
+    for part in latent.split(batch):
+        image, logits = generator.vae.decode(part.to(generator.device))
+        images.append(image[:, 0].float().clamp(-1, 1).cpu())
+        masks.append(logits.argmax(1).to(torch.uint8).cpu())
+    return torch.cat(images), torch.cat(masks)
+
+
+def psnr(image: torch.Tensor, reference: torch.Tensor, valid: torch.Tensor) -> float:
+    """Peak signal-to-noise ratio in dB of (T, X, Y, Z) in [-1, 1] within ``valid`` (X, Y, Z)."""
+    error = float(((image - reference) ** 2)[:, valid].double().mean())
+    return 10 * math.log10(RANGE**2 / error) if error > 0 else math.inf
+
+
+def ssim(image: torch.Tensor, reference: torch.Tensor, valid: torch.Tensor) -> float:
+    """Structural similarity (Wang et al., IEEE TIP 2004; Gaussian window) of slices, averaged over frames within ``valid``."""
+    from skimage.metrics import structural_similarity
+
+    inside = valid.numpy()
+    slices = np.flatnonzero(inside.any(axis=(0, 1)))
+    total = 0.0
+    for one, other in zip((image * valid).numpy(), reference.numpy(), strict=True):
+        similarity = structural_similarity(
+            one[..., slices],
+            other[..., slices],
+            data_range=RANGE,
+            gaussian_weights=True,
+            sigma=SSIM_SIGMA,
+            use_sample_covariance=False,
+            channel_axis=2,
+            full=True,
+        )[1]
+        total += float(similarity[inside[..., slices]].mean())
+    return total / len(image)
+
+
+def dice(mask: torch.Tensor, reference: torch.Tensor, valid: torch.Tensor) -> float:
+    """Dice of two boolean masks (X, Y, Z) within ``valid``; NaN if both are empty."""
+    mask = mask & valid
+    total = int(mask.sum()) + int(reference.sum())
+    return 2 * int((mask & reference).sum()) / total if total else math.nan
+
+
+def explained(signal: torch.Tensor, model: torch.Tensor) -> float:
+    """Share of the energy of ``signal`` that ``model`` explains; 1 is all, 0 is nothing."""
+    energy = float((signal.double() ** 2).sum())
+    return 1 - float(((signal - model).double() ** 2).sum()) / energy if energy > 0 else math.nan

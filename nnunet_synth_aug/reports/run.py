@@ -1,0 +1,118 @@
+"""All reports on one generator: ``report.json``, ``report.md`` and figures in one folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from nnunet_synth_aug.console import console
+from nnunet_synth_aug.data.cohort import Cohort
+from nnunet_synth_aug.errors import UserError
+from nnunet_synth_aug.files import write_json, write_text
+from nnunet_synth_aug.generator import Generator
+from nnunet_synth_aug.reports.markdown import render
+from nnunet_synth_aug.reports.requests import judges, judging_requests
+from nnunet_synth_aug.reports.segmenter import Segmenter
+from nnunet_synth_aug.synthesis.sampling import sample_to_folder
+
+REPORTS = ("controllability", "reconstruction", "realism", "memorisation")
+#: Those that look at generated hearts.
+SAMPLED = ("controllability", "realism", "memorisation")
+
+
+def run_reports(
+    generator: Generator,
+    cohort: Cohort,
+    out: Path,
+    n: int = 64,
+    *,
+    segmenter: Segmenter | None = None,
+    fvd_weights: Path | None = None,
+    only: Sequence[str] = (),
+    closed_loop: bool = False,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Judge a generator on the priors of its fold's held-out patients.
+
+    Hearts are sampled in the open loop and without quality control, into ``out/sequences``; a killed run goes on there.
+
+    Args:
+        generator: a trained one.
+        cohort: its dataset.
+        out: folder for everything.
+        n: hearts to sample.
+        segmenter: an independent nnU-Net, see :func:`reports.segmenter.load_segmenter`.
+        fvd_weights: TorchScript I3D, for the FVD.
+        only: some of :data:`REPORTS`; default all.
+        closed_loop: sample the same requests with calibration, too, and report their controllability apart.
+        seed: of the sampled hearts and of bootstrap and permutations.
+
+    Returns:
+        what ``report.json`` holds.
+
+    Raises:
+        UserError: an unknown report, no such weights, or one of ``only`` that cannot be made; others that cannot are left out, saying why.
+    """
+    chosen = _chosen(only)
+    if fvd_weights is not None and not fvd_weights.is_file():  # before minutes of sampling
+        raise UserError(f"{fvd_weights} does not exist; give the TorchScript file of I3D, or leave out --fvd-weights")
+    sequences, calibrated = out / "sequences", out / "sequences_closed_loop"
+    if any(name in SAMPLED for name in chosen):
+        sample_to_folder(generator, judging_requests(generator, cohort, n, seed), sequences, check=False)
+    if closed_loop and "controllability" in chosen:
+        sample_to_folder(generator, judging_requests(generator, cohort, n, seed, calibrate=True), calibrated, check=False)
+
+    def controllability() -> dict[str, Any]:
+        from nnunet_synth_aug.reports.controllability import controllability_report
+
+        return controllability_report(sequences, out, segmenter, calibrated if closed_loop else None, seed)
+
+    def reconstruction() -> dict[str, Any]:
+        from nnunet_synth_aug.reports.reconstruction import reconstruction_report
+
+        return reconstruction_report(generator, cohort, out)
+
+    def realism() -> dict[str, Any]:
+        from nnunet_synth_aug.reports.realism import realism_report
+
+        return realism_report(generator, cohort, sequences, out, segmenter, fvd_weights)
+
+    def memorisation() -> dict[str, Any]:
+        from nnunet_synth_aug.reports.memorisation import memorisation_report
+
+        return memorisation_report(generator, cohort, sequences, out)
+
+    made: dict[str, Callable[[], dict[str, Any]]] = {
+        "controllability": controllability,
+        "reconstruction": reconstruction,
+        "realism": realism,
+        "memorisation": memorisation,
+    }
+    out.mkdir(parents=True, exist_ok=True)
+    judging = judges(generator, cohort)
+    report: dict[str, Any] = {
+        "generator": {k: v for k, v in generator.provenance.items() if k != "patients"},
+        "judges": asdict(judging) | {"words": judging.words},
+        "seed": seed,
+        "reports": {},
+    }
+    for name in chosen:
+        try:
+            report["reports"][name] = made[name]()
+        except UserError as error:
+            if only:
+                raise
+            report["reports"][name] = {"refused": str(error)}  # e.g. too few patients for one report, not for the others
+            console.print(f"{name}: {error}")
+        # After each: an hour of sampling should not be lost to the last report's refusal.
+        write_json(out / "report.json", report)
+        write_text(out / "report.md", render(report))
+    return report
+
+
+def _chosen(only: Sequence[str]) -> list[str]:
+    if unknown := [name for name in only if name not in REPORTS]:
+        raise UserError(f"--only {unknown[0]} is no report; choose from {', '.join(REPORTS)}")
+    return [name for name in REPORTS if not only or name in only]

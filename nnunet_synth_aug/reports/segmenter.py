@@ -1,0 +1,76 @@
+"""An independent segmenter: nnU-Net trained on real cases alone, on the same fold as the generator."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from nnunet_synth_aug.cases import Spacing
+from nnunet_synth_aug.errors import UserError
+from nnunet_synth_aug.files import read_json, sha256
+from nnunet_synth_aug.generator import Generator
+from nnunet_synth_aug.nnunet.patients import case_patients, leaked_patients
+
+if TYPE_CHECKING:
+    from nnunet_synth_aug.nnunet.target import Target
+
+
+@dataclass(frozen=True)
+class Segmenter:
+    """A trained nnU-Net."""
+
+    predictor: Any  # nnUNetPredictor
+    target: Target
+    provenance: dict[str, Any]  # trainer, plans, configuration, fold, checkpoint hash
+
+    def segment(self, image: np.ndarray, spacing: Spacing, context: tuple[float, float] | None = None) -> np.ndarray:
+        """Mask uint8 (X, Y, Z) in this package's labels of grey values (X, Y, Z); ``context`` as in SyntheticSequence."""
+        from nnunet_synth_aug.nnunet.predictor import predict_frame
+
+        return predict_frame(self.predictor, self.target, image, spacing, context)
+
+
+def load_segmenter(folder: Path, generator: Generator, device: torch.device) -> Segmenter:
+    """Load the segmenter of the generator's fold.
+
+    Args:
+        folder: nnUNet_results/DATASET/TRAINER__PLANS__CONFIGURATION.
+        generator: that it will judge.
+        device: where to run.
+
+    Raises:
+        UserError: it was trained on synthetic cases, on another dataset or on another split, or cannot be loaded.
+    """
+    from nnunet_synth_aug.nnunet.predictor import CHECKPOINT, load_predictor  # nnU-Net takes seconds to import
+
+    fold, dataset = generator.provenance["fold"], generator.provenance["dataset"]
+    predictor, target = load_predictor(folder, fold, device)
+    if target.dataset != dataset:
+        raise UserError(
+            f"the segmenter in {folder} was trained on {target.dataset}, but the generator on {dataset}; their patients cannot be told "
+            f"apart, so train a segmenter on {dataset}, fold {fold}"
+        )
+    summary = folder / f"fold_{fold}" / "validation" / "summary.json"
+    if str(fold) != "all" and summary.is_file():
+        cases = [Path(case["prediction_file"]).name.split(".")[0] for case in read_json(summary)["metric_per_case"]]
+        if leaked := leaked_patients(generator.provenance["patients"], cases, case_patients(dataset, cases)):
+            raise UserError(
+                f"the segmenter in {folder} held out {', '.join(leaked[:5])}, whom the generator was trained on: fold {fold} was another "
+                "split then; train one of the two again"
+            )
+    checkpoint = folder / f"fold_{fold}" / CHECKPOINT
+    return Segmenter(
+        predictor,
+        target,
+        {
+            "trainer": predictor.trainer_name,
+            "plans": target.plans,
+            "configuration": target.configuration,
+            "fold": fold,
+            "checkpoint_sha256": sha256(checkpoint),
+        },
+    )

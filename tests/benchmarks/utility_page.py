@@ -1,0 +1,110 @@
+"""docs/utility.md from the figures of utility_probe.py, so that no number is typed by hand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from nnunet_synth_aug.errors import UserError
+from nnunet_synth_aug.files import read_json, write_text
+
+INTRO = """# Utility probe
+
+Does nnU-Net segment unseen patients better when it also trains on synthetic ones? `tests/benchmarks/utility_probe.py` asks this in
+miniature: nnU-Net 2d of CPU size (2 mm pixels, 96 x 96 patches, batch 8, 4 stages of 12 to 96 features), ten ACDC patients (two per
+group), real only against mixes with equal iterations, tested on the other ACDC patients and on the LV of three Sunnybrook patients.
+Generator and nnU-Net saw the same ten patients. Every probe that was kept is listed, helped or not. This page is written from
+[utility/](utility) by `--write`.
+
+It steers development. It does not show what the method does in a full nnU-Net training of 250 000 iterations. Three patients
+(Sunnybrook) cannot give a significant difference, whatever it is.
+"""
+
+
+def write_page(folder: Path, page: Path) -> Path:
+    """Write the page from every JSON file in ``folder``, in the order of their names.
+
+    Raises:
+        UserError: there is none.
+    """
+    paths = sorted(folder.glob("*.json"))
+    if not paths:
+        raise UserError(f"{folder} holds no figures; run the probe with --json {folder / 'NAME.json'} first")
+    probes = [read_json(path) for path in paths]
+    overview = [row for path, probe in zip(paths, probes, strict=True) for row in _overview(path.stem, probe)]
+    sections = [_section(path.stem, probe) for path, probe in zip(paths, probes, strict=True)]
+    head = "## All probes\n\nDifference from real only on the ACDC test patients, mix minus real, with its 95 % interval.\n\n"
+    titles = ["probe", "generator", "arm", "seeds", "iterations", "RV Dice", "MYO Dice", "LV Dice", "RV HD mm", "MYO HD mm", "LV HD mm"]
+    write_text(page, "\n".join([INTRO, head + _table(titles, overview), *sections]))
+    return page
+
+
+def _overview(name: str, probe: dict[str, Any]) -> list[list[str]]:
+    rows = []
+    settings = probe["settings"]
+    for arm, tests in probe["comparisons"].items():
+        found = {(row["structure"], row["metric"]): row for row in tests["ACDC"]}
+        cells = [_difference(found.get((s, m))) for m in ("Dice", "HD") for s in ("RV", "MYO", "LV")]
+        seeds = ", ".join(map(str, settings["seeds"]))
+        rows.append([name, probe["generator"]["label"], arm, seeds, str(settings["iterations"]), *cells])
+    return rows
+
+
+def _section(name: str, probe: dict[str, Any]) -> str:
+    generator, patients = probe["generator"], probe["patients"]
+    parts = [f"## {name}\n"]
+    about = f"{patients['train']} training and {patients['test']} test patients, {probe['machine']}, "
+    about += f"version {probe['version']}, {probe['date']}."
+    if generator is not None:
+        seconds = sum(generator["fit_seconds"].values())
+        options = f" {' '.join(generator['fit'])}" if generator["fit"] else ""
+        about += (
+            f" Generator: {generator['label']} (`{generator['generator']}{options}`, {seconds / 60:.0f} min); "
+            f"bank: {generator['sequences']} sequences, {generator['frames']} frames of each."
+        )
+    parts.append(about + "\n")
+    for arm, tests in probe["comparisons"].items():
+        for test, rows in tests.items():
+            parts.append(f"Real only against {arm}, {test}:\n")
+            cells = [
+                [
+                    f"{row['structure']} {row['metric']}{' ' + row['unit'] if row['unit'] else ''}",
+                    str(row["n"]),
+                    _number(row["baseline_mean"]),
+                    _number(row["augmented_mean"]),
+                    _difference(row),
+                    _p(row["p_holm"]),
+                    row["verdict"] or "not tested",
+                ]
+                for row in rows
+            ]
+            parts.append(_table(["", "patients", "real only", arm, "difference [95 % CI]", "Holm p", ""], cells))
+    columns = list(dict.fromkeys(key for run in probe["runs"] for key in run if key not in ("generator", "iterations")))
+    parts.append("Every run:\n")
+    parts.append(_table(columns, [[_cell(run.get(column)) for column in columns] for run in probe["runs"]]))
+    return "\n".join(parts)
+
+
+def _table(header: list[str], rows: list[list[str]]) -> str:
+    lines = [header, ["---"] * len(header), *[[cell.replace("|", "\\|") for cell in row] for row in rows]]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+
+
+def _cell(value: Any) -> str:
+    return _number(value) if isinstance(value, float) else "-" if value is None else str(value)
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}" if abs(value) < 2 else f"{value:.1f}"
+
+
+def _p(value: float | None) -> str:
+    return "-" if value is None else "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def _difference(row: dict[str, Any] | None) -> str:
+    if row is None or row["difference"] is None:
+        return "-"
+    digits = 3 if row["metric"] == "Dice" else 1
+    low, high = ("-" if row[key] is None else f"{row[key]:+.{digits}f}" for key in ("ci_low", "ci_high"))
+    return f"{row['difference']:+.{digits}f} [{low}, {high}]"

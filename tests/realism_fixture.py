@@ -1,0 +1,64 @@
+"""Phantom patients and an untrained generator for the reports on realism and memorisation, made once for all test files."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+
+from nnunet_synth_aug.anatomy_vae.network import AnatomyVAE
+from nnunet_synth_aug.conditions import PriorScaler
+from nnunet_synth_aug.config import GeneratorConfig, GridConfig, LDMConfig, VAEConfig
+from nnunet_synth_aug.data.cohort import Cohort
+from nnunet_synth_aug.data.grid import Grid
+from nnunet_synth_aug.data.pretraining import write_phantoms
+from nnunet_synth_aug.generator import Generator
+from nnunet_synth_aug.latents import LatentScale
+from nnunet_synth_aug.motion_ldm.stage import motion_network
+from nnunet_synth_aug.priors import NUMERIC
+from nnunet_synth_aug.static_ldm.stage import static_network
+
+HEARTS, TRAINING, SEED = 7, 3, 5
+MICRO = GeneratorConfig(
+    preset="micro",
+    grid=GridConfig(size=(48, 48, 12)),
+    vae=VAEConfig(channels=(4, 8), latent_channels=4),
+    static=LDMConfig(channels=(8, 16), embedding=16),
+    motion=LDMConfig(channels=(8, 16), embedding=16),
+)
+
+
+@dataclass(frozen=True)
+class World:
+    """Real hearts, and a generator that claims to have been trained on the first three."""
+
+    generator: Generator
+    cohort: Cohort
+
+
+_built: list[World] = []
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    if not _built:
+        folder: Path = tmp_path_factory.mktemp("realism") / "cohort"
+        write_phantoms(folder, HEARTS, SEED)
+        cohort = Cohort.read(folder, "phantoms")
+        torch.manual_seed(0)
+        channels, device = MICRO.vae.latent_channels, torch.device("cpu")
+        generator = Generator(
+            config=MICRO,
+            grid=Grid(MICRO.grid.size, 4.0),
+            vae=AnatomyVAE(MICRO.vae).eval(),
+            static=static_network(MICRO).eval(),
+            motion=motion_network(MICRO).eval(),
+            # The reports use no motion: what it is scaled by is of no account.
+            scale=LatentScale(torch.zeros(channels), torch.ones(channels), *(torch.ones(1) for _ in range(3))),
+            scaler=PriorScaler((0.0,) * len(NUMERIC), (100.0,) * len(NUMERIC)),
+            templates=(),
+            provenance={"patients": [s.patient for s in cohort.subjects[:TRAINING]], "generator_hash": "untrained", "fold": 0},
+            device=device,
+        )
+        _built.append(World(generator, cohort))
+    return _built[0]

@@ -1,0 +1,48 @@
+"""Standardisation of latents: invertible, and honest about what it leaves out."""
+
+import pytest
+import torch
+
+from nnunet_synth_aug.latents import _scale
+
+
+def world(n=12, harmonics=2, channels=3, rank=4):
+    """Coefficients that live in ``rank`` directions."""
+    generator = torch.Generator().manual_seed(0)
+    latents = torch.randn(n, channels, 5, 6, 4, generator=generator) * 3 + 1
+    mixing = torch.randn(rank, 2 * harmonics * channels, generator=generator) * torch.tensor([8.0, 4.0, 2.0, 1.0])[:, None]
+    hidden = torch.randn(n, rank, 5, 6, 4, generator=generator)
+    motion = torch.einsum("nrxyz,rk->nkxyz", hidden, mixing).unflatten(1, (2 * harmonics, channels))
+    valid = torch.ones(n, 1, 5, 6, 4)
+    valid[..., 0] = 0
+    return latents, motion * valid[:, None], valid
+
+
+def test_latents_come_back_and_have_unit_variance():
+    latents, motion, valid = world()
+    scale = _scale(latents, valid, motion, valid, 4)
+    standard = scale.standardise(latents)
+    inside = standard[..., 1:]
+    assert inside.mean((0, 2, 3, 4)).abs().max() < 1e-4
+    assert (inside.std((0, 2, 3, 4)) - 1).abs().max() < 1e-2
+    torch.testing.assert_close(scale.restore(standard), latents)
+
+
+def test_motion_comes_back_from_as_many_directions_as_it_has():
+    latents, motion, valid = world()
+    scale = _scale(latents, valid, motion, valid, 4)
+    components = scale.standardise_motion(motion)
+    assert components.shape[1] == 4
+    torch.testing.assert_close(scale.restore_motion(components), motion, atol=1e-3, rtol=1e-3)
+    assert components[..., 1:].square().mean((0, 2, 3, 4)).sqrt().tolist() == pytest.approx([1.0] * 4, abs=0.02)
+
+
+def test_fewer_directions_keep_the_largest_share():
+    latents, motion, valid = world()
+    lost = []
+    for components in (1, 2, 3):
+        scale = _scale(latents, valid, motion, valid, components)
+        back = scale.restore_motion(scale.standardise_motion(motion))
+        lost.append(float((back - motion).square().sum() / motion.square().sum()))
+    assert lost[0] > lost[1] > lost[2] > 0
+    assert lost[0] < 0.5

@@ -1,0 +1,236 @@
+"""Scheduling, streaming, resuming and counting, with stand-ins for the networks whose hearts are sound or not by their seeds."""
+
+from __future__ import annotations
+
+import weakref
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from nnunet_synth_aug.cases import SyntheticSequence
+from nnunet_synth_aug.errors import UserError
+from nnunet_synth_aug.files import read_json
+from nnunet_synth_aug.labels import LV, MYO, RV
+from nnunet_synth_aug.priors import Priors, measure
+from nnunet_synth_aug.synthesis import rounds
+from nnunet_synth_aug.synthesis.cascade import Request
+from nnunet_synth_aug.synthesis.rounds import MAX_ANATOMIES, MAX_CYCLES, Judge, sample_accepted
+from nnunet_synth_aug.synthesis.sampling import describe, sample_to_folder
+from nnunet_synth_aug.synthesis.sequences import read_index, read_sequence, write_sequence
+
+GENERATOR: Any = SimpleNamespace(provenance={"generator_hash": "g"}, templates=[SimpleNamespace(closure=1.1), SimpleNamespace(closure=1.0)])
+SPACING = (2.0, 2.0, 10.0)
+N = 20
+
+
+def beating(sound: bool, seed: int) -> np.ndarray:
+    """Mask (4, 32, 32, 3) whose LV contracts if it is sound; the seed decides how much."""
+    x, y = np.meshgrid(np.arange(32), np.arange(32), indexing="ij")
+    mask = np.zeros((4, 32, 32, 3), np.uint8)
+    for t, share in enumerate((0, 0.6, 1, 0.5)):
+        radius = 6 - share * (1.5 + seed % 7 / 10) * sound
+        mask[t][np.hypot(x - 6, y - 16) < 6] = RV
+        mask[t][np.hypot(x - 19, y - 16) < 8] = MYO
+        mask[t][np.hypot(x - 19, y - 16) < radius] = LV
+    return mask
+
+
+def sound_anatomy(seed: int) -> bool:
+    return seed % 3 == 0
+
+
+def sound_cycle(seed: int) -> bool:
+    return seed % 2 == 0
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """Replaces the networks; what is returned records the size of every call and how many sequences lived at most."""
+    record = SimpleNamespace(anatomies=[], cycles=[], alive=0)
+    made: list[weakref.ref[SyntheticSequence]] = []
+
+    def anatomies(_, requests):
+        record.anatomies.append(len(requests))
+        return [SimpleNamespace(request=r, spacing=SPACING) for r in requests]
+
+    def masks(_, anatomies):
+        return [beating(True, 0)[0] * sound_anatomy(a.request.seed) for a in anatomies]
+
+    def cycles(_, anatomies, seeds):
+        record.cycles.append(len(seeds))
+        for anatomy, seed in zip(anatomies, seeds, strict=True):
+            mask = beating(sound_cycle(seed), seed)
+            image = np.random.default_rng(seed).integers(0, 900, mask.shape).astype(np.float32)
+            r = anatomy.request
+            sequence = SyntheticSequence(
+                r.id, image, mask, SPACING, 0, 2, 0.05, r.seed, r.priors, measure(mask[0], mask[2], SPACING), motion_seed=seed
+            )
+            made.append(weakref.ref(sequence))
+            record.alive = max(record.alive, sum(r() is not None for r in made))
+            yield sequence
+            del sequence
+
+    for name, stand_in in (("sample_anatomies", anatomies), ("anatomy_masks", masks), ("stream_cycles", cycles)):
+        monkeypatch.setattr(rounds, name, stand_in)
+    return record
+
+
+def asked(n: int = N) -> list[Request]:
+    return [Request(f"synth_{i:05d}", 100 + i, Priors(diagnosis=("DCM", "HCM", None)[i % 3])) for i in range(n)]
+
+
+def one_at_a_time(request: Request) -> tuple[tuple[int, int] | None, int]:
+    """The accepted pair of seeds and the number of rejections, by the plain loop that batching must not change."""
+    rejected = 0
+    for anatomy, *cycles in np.random.default_rng(request.seed).integers(2**31, size=(MAX_ANATOMIES, 1 + MAX_CYCLES)).tolist():
+        if not sound_anatomy(anatomy):
+            rejected += 1
+            continue
+        for cycle in cycles:
+            if sound_cycle(cycle):
+                return (anatomy, cycle), rejected
+            rejected += 1
+    return None, rejected
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    """Content of every file; of NIfTI the voxels, because gzip stores the time."""
+    out = {}
+    for path in sorted(folder.iterdir()):
+        out[path.name] = path.read_bytes() if path.suffix in (".json", ".csv") else b""
+    for sequence_id in read_index(folder)[0]:
+        sequence = read_sequence(folder, sequence_id)
+        out[sequence_id] = sequence.image.tobytes() + sequence.mask.tobytes()
+    return out
+
+
+@pytest.mark.parametrize("batch", [1, 3, 8, N])
+def test_a_request_tries_the_same_seeds_in_the_same_order_in_any_batch(calls, batch):
+    for first in range(0, N, batch):
+        for outcome in sample_accepted(GENERATOR, asked()[first : first + batch], Judge()):
+            seeds, rejected = one_at_a_time(outcome.request)
+            assert outcome.sequence is not None
+            assert (outcome.sequence.seed, outcome.sequence.motion_seed) == seeds
+            assert len(outcome.rejected) == rejected
+            assert all(reasons for reasons in outcome.rejected)
+
+
+def test_hearts_share_the_calls_of_the_networks(calls):
+    list(sample_accepted(GENERATOR, asked(8), Judge()))
+    assert calls.anatomies[0] == 8
+    assert calls.cycles[0] == 8  # the motion LDM waits until every heart has an anatomy
+    assert len(calls.anatomies) < sum(calls.anatomies) / 2
+
+
+def test_folders_of_any_batch_size_are_equal(calls, tmp_path):
+    for batch in (1, 8):
+        sample_to_folder(GENERATOR, asked(), tmp_path / str(batch), batch=batch)
+    assert files(tmp_path / "1") == files(tmp_path / "8")
+
+
+def test_memory_holds_a_few_sequences_however_many_are_asked_for(calls, tmp_path):
+    sample_to_folder(GENERATOR, asked(40), tmp_path, batch=16)
+    assert calls.alive <= 3
+
+
+@pytest.mark.parametrize(("killed_at", "finished"), [(1, 0), (6, 0), (24, 8)])
+def test_a_killed_run_resumes_with_the_same_results(calls, tmp_path, killed_at, finished):
+    count = 0
+
+    def agreement(sequence):
+        nonlocal count
+        count += 1
+        if count == killed_at:
+            raise KeyboardInterrupt
+        return {"LV": sequence.motion_seed % 5 / 4}  # rejects three in five
+
+    options: dict[str, Any] = {"batch": 4, "agreement": agreement, "skip_impossible": True}
+    with pytest.raises(KeyboardInterrupt):
+        sample_to_folder(GENERATOR, asked(), tmp_path / "killed", **options)
+    log = tmp_path / "killed" / "rejections.json"
+    assert (len(read_json(log)) if log.is_file() else 0) == finished
+    ids = sample_to_folder(GENERATOR, asked(), tmp_path / "killed", **options)
+    count = 1000
+    assert ids == sample_to_folder(GENERATOR, asked(), tmp_path / "whole", **options)
+    assert files(tmp_path / "killed") == files(tmp_path / "whole")
+    assert "image_mask_disagree" in read_index(tmp_path / "whole")[1]["quality"]["reasons"]
+
+
+def test_a_finished_folder_is_not_sampled_again_and_may_grow(calls, tmp_path):
+    sample_to_folder(GENERATOR, asked(6), tmp_path, batch=4)
+    sampled = len(calls.cycles)
+    before = files(tmp_path)
+    sample_to_folder(GENERATOR, asked(6), tmp_path, batch=4)
+    assert len(calls.cycles) == sampled
+    assert len(sample_to_folder(GENERATOR, asked(9), tmp_path, batch=4)) == 9
+    assert {k: v for k, v in files(tmp_path).items() if k in before and k.startswith("synth")} == {
+        k: v for k, v in before.items() if k.startswith("synth")
+    }
+
+
+def test_acceptance_is_counted_over_all_and_per_diagnosis(calls, tmp_path):
+    sample_to_folder(GENERATOR, asked(), tmp_path)
+    quality = read_index(tmp_path)[1]["quality"]
+    rejected = [one_at_a_time(r)[1] for r in asked()]
+    assert quality["accepted"] == quality["requests"] == N
+    assert quality["tries"] == N + sum(rejected)
+    assert set(quality["by_diagnosis"]) == {"DCM", "HCM", "unspecified"}
+    dcm = quality["by_diagnosis"]["DCM"]
+    assert dcm == {"requests": 7, "tries": 7 + sum(rejected[::3]), "accepted": 7, "acceptance_rate": 7 / (7 + sum(rejected[::3]))}
+    for key in ("requests", "tries", "accepted"):
+        assert sum(group[key] for group in quality["by_diagnosis"].values()) == quality[key]
+    assert set(quality["reasons"]) == {"missing_RV", "missing_MYO", "missing_LV", "no_contraction"}
+    assert quality["reasons"]["missing_LV"] + quality["reasons"]["no_contraction"] == sum(rejected)
+    assert f"DCM 7 of {dcm['tries']}" in describe(tmp_path, GENERATOR)[-1]
+    figures = read_json(tmp_path / "figures.json")
+    assert figures["quality"] == quality
+    assert figures["priors_open_loop"] == {}
+    assert (figures["frames"], figures["frames_with_defect"]) == (4 * N, {})
+
+
+def test_a_request_beyond_the_generator_is_left_out_or_named_after_the_others_are_written(calls, tmp_path):
+    wanted = [replace(r, priors=Priors(lv_edv=500.0)) if i == 1 else r for i, r in enumerate(asked(4))]
+    assert len(sample_to_folder(GENERATOR, wanted, tmp_path / "bank", skip_impossible=True)) == 3
+    quality = read_index(tmp_path / "bank")[1]["quality"]
+    assert quality["given_up"] == ["synth_00001"]
+    assert quality["by_diagnosis"]["unspecified"]["accepted"] == 1
+    with pytest.raises(UserError, match=r"synth_00001: none of 16 samples .*missed_lv_edv 16x"):
+        sample_to_folder(GENERATOR, wanted, tmp_path / "sample")
+    assert len(list((tmp_path / "sample").glob("*_image.nii.gz"))) == 3
+
+
+def test_a_segmenter_that_disagrees_rejects_everything_it_is_asked_about(calls, tmp_path):
+    with pytest.raises(UserError, match="passed the quality control"):
+        sample_to_folder(GENERATOR, asked(1), tmp_path, agreement=lambda s: {"RV": 0.4, "MYO": 0.5, "LV": 0.8})
+    rejected = read_json(tmp_path / "rejections.json")["synth_00000"]
+    assert len(rejected) > MAX_ANATOMIES  # sound cycles, too
+    assert all(reasons == ["image_mask_disagree"] for reasons in rejected if not reasons[0].startswith(("missing", "no_contraction")))
+    assert ["image_mask_disagree"] in rejected
+    with pytest.raises(UserError, match="choose another folder"):
+        sample_to_folder(GENERATOR, asked(1), tmp_path)
+
+
+def test_open_and_closed_loop_stand_side_by_side(calls, tmp_path):
+    sample_to_folder(GENERATOR, [replace(r, priors=Priors(lv_ef=60.0)) for r in asked(2)], tmp_path)
+    for sequence_id, ef in (("synth_00000", 40.0), ("synth_00001", 50.0)):
+        closed = replace(
+            read_sequence(tmp_path, sequence_id), calibration=(1.0, 1.4), measured=Priors(lv_ef=58.0), open_loop=Priors(lv_ef=ef)
+        )
+        write_sequence(tmp_path, closed)
+        back = read_sequence(tmp_path, sequence_id)
+        assert back.open_loop == Priors(lv_ef=ef)
+    lines = describe(tmp_path, GENERATOR)
+    figures = read_json(tmp_path / "figures.json")
+    assert figures["priors"]["lv_ef_percent"]["mean_absolute_error"] == 2.0
+    assert figures["priors_open_loop"]["lv_ef_percent"] == {
+        "n": 2,
+        "mean_requested": 60.0,
+        "mean_measured": 45.0,
+        "mean_absolute_error": 15.0,
+    }
+    assert figures["closed_loop"]
+    assert "measured 58.0 (open loop 45.0), mean absolute error 2.0 (open loop 15.0)" in lines[0]
