@@ -85,7 +85,7 @@ def test_phantom_then_fit_with_bad_fold_and_taken_id(folders):
     assert "Dataset009" in refused("phantom", "-d", 9, "-n", 3)
     assert "fold" in refused("fit", "-d", 9, "-f", 7)
     assert "fold" in refused("fit", "-d", 9, "-f", "x")
-    assert "synthaug fit" in refused("sample", "report", "-d", 9, "-o", folders / "hearts")
+    assert "synthaug fit" in refused("sample", "-d", 9, "-o", folders / "hearts")
     assert not (folders / "hearts").exists()
     assert "-device" in refused("fit", "-d", 9, "-device", "cuda:77")
 

@@ -18,7 +18,12 @@ def run_within(command: list[str], environment: dict[str, str], seconds: float |
     Raises:
         SystemExit: it failed; with its exit code.
     """
-    process = subprocess.Popen(command, env=environment)
+    # A shell that starts us in the background has us ignore Ctrl-C, and children would inherit that.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        process = subprocess.Popen(command, env=environment)
+    finally:
+        signal.signal(signal.SIGINT, before)
     try:
         code = process.wait(seconds)
     except subprocess.TimeoutExpired:
