@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -65,7 +66,7 @@ class LDMConfig:
     sampler_steps: int = 12  # 2 * 12 - 1 evaluations
     guidance: float = 2.0
     guidance_interval: tuple[float, float] = (0.2, 0.9)  # of time t, 1 = noise
-    train: TrainConfig = field(default_factory=lambda: TrainConfig(steps=1000, batch_size=8, learning_rate=2e-3))
+    train: TrainConfig = field(default_factory=lambda: TrainConfig(steps=700, batch_size=8, learning_rate=2e-3))
 
 
 @dataclass(frozen=True)
@@ -161,6 +162,44 @@ PRESETS: dict[str, GeneratorConfig] = {
         ),
     ),
 }
+
+
+def overridden(config: GeneratorConfig, settings: list[str]) -> GeneratorConfig:
+    """The settings with some replaced, each as ``part.name=value``; values are JSON or plain text.
+
+    >>> overridden(preset("tiny"), ["latents.motion=framewise", "vae.labelled_share=1.0"]).latents.motion
+    'framewise'
+    """
+    values = config.to_json()
+    for setting in settings:
+        path, equals, text = setting.partition("=")
+        *parts, name = path.split(".")
+        place = values
+        for part in parts:
+            place = place.get(part, {}) if isinstance(place, dict) else {}
+        if not equals or name not in place or isinstance(place[name], dict):
+            raise UserError(f"--set {setting}: {path} is not a setting; 'synthaug fit --dry-run' lists them all")
+        try:
+            value = json.loads(text)
+        except json.JSONDecodeError:
+            value = text
+        kinds = {float: (int, float), tuple: (list,)}.get(type(place[name]), (type(place[name]),))
+        if not isinstance(value, kinds):
+            raise UserError(f"--set {setting}: {path} is {place[name]!r} in the preset, and {value!r} is of another kind")
+        place[name] = value
+    return GeneratorConfig.from_json(values)
+
+
+#: Phantoms to pretrain on, per preset: about as many as the time of its own training allows.
+PHANTOMS = {"tiny": 40, "small": 120, "base": 300}
+
+
+def pretrained_on(config: GeneratorConfig, source: str) -> GeneratorConfig:
+    """The settings with pretraining on ``source``: "phantom", or "none"."""
+    if source not in ("none", "phantom"):
+        raise UserError(f"there is no pretraining on {source!r}; choose none or phantom")
+    hearts = PHANTOMS[config.preset] if source == "phantom" else 0
+    return dataclasses.replace(config, pretrain=dataclasses.replace(config.pretrain, hearts=hearts))
 
 
 def preset(name: str) -> GeneratorConfig:

@@ -24,7 +24,9 @@ ROOMS: list[set[str]] = [
     {"synthesis"},
     {"nnunet"},
     {"reports"},
-    {"cli", "demo"},
+    {"demo"},
+    {"commands"},
+    {"cli"},
 ]
 ORDER = {room: level for level, rooms in enumerate(ROOMS) for room in rooms}
 #: What training from a bank must never load.

@@ -6,9 +6,21 @@ import numpy as np
 import pytest
 import torch
 
-from nnunet_synth_aug.config import GeneratorConfig, GridConfig, LatentConfig, LDMConfig, PretrainConfig, TrainConfig, VAEConfig
+from nnunet_synth_aug.config import (
+    GeneratorConfig,
+    GridConfig,
+    LatentConfig,
+    LDMConfig,
+    PretrainConfig,
+    TrainConfig,
+    VAEConfig,
+    overridden,
+    preset,
+    pretrained_on,
+)
 from nnunet_synth_aug.data.dataset import write_dataset
 from nnunet_synth_aug.data.phantom import phantom_cohort
+from nnunet_synth_aug.errors import UserError
 from nnunet_synth_aug.files import read_json
 from nnunet_synth_aug.fit import fit_generator
 from nnunet_synth_aug.generator import load_generator
@@ -75,3 +87,22 @@ def test_frame_by_frame_motion_samples_too_and_keeps_ed(folders):
 def test_an_aligned_template_remembers_when_es_was(folders):
     meta = read_json(folders / "framewise" / "generator.json")
     assert all(0.2 < t["es_fraction"] < 0.6 for t in meta["templates"])
+
+
+def test_any_setting_can_be_replaced_on_the_command_line():
+    config = overridden(preset("tiny"), ["latents.motion=framewise", "vae.kl_weight=1", "static.channels=[16, 24]", "seed=3"])
+    assert (config.latents.motion, config.vae.kl_weight, config.static.channels, config.seed) == ("framewise", 1, (16, 24), 3)
+    assert overridden(preset("tiny"), []) == preset("tiny")
+
+
+@pytest.mark.parametrize("setting", ["vae", "vae.nothing=1", "vae=1", "motion.steps", "vae.channels=3", "static.train.steps=many"])
+def test_a_setting_that_is_none_is_refused(setting):
+    with pytest.raises(UserError, match="--set"):
+        overridden(preset("tiny"), [setting])
+
+
+def test_pretraining_is_on_phantoms_or_none():
+    assert pretrained_on(preset("small"), "phantom").pretrain.hearts > 0
+    assert pretrained_on(preset("small"), "none").pretrain.hearts == 0
+    with pytest.raises(UserError, match="none or phantom"):
+        pretrained_on(preset("small"), "imagenet")

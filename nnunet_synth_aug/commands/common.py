@@ -1,0 +1,56 @@
+"""Options that several commands share, with nnU-Net's own letters, and what turns them into values."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from nnunet_synth_aug.errors import UserError
+
+if TYPE_CHECKING:
+    import torch
+
+Dataset = Annotated[str, typer.Option("-d", help="Dataset: number or name, as in nnU-Net.")]
+Fold = Annotated[str, typer.Option("-f", help="Fold: number, or 'all'.")]
+Configuration = Annotated[str, typer.Option("-c", help="nnU-Net configuration.")]
+Plans = Annotated[str, typer.Option("-p", help="nnU-Net plans.")]
+Device = Annotated[str, typer.Option("-device", "--device", help="cpu, cuda, cuda:1 or mps.")]
+Seed = Annotated[int, typer.Option("--seed", help="Same seed, same hearts.")]
+GeneratorFolder = Annotated[
+    Path | None, typer.Option("--generator", help="Folder of the generator; default the fold's own in nnUNet_results.")
+]
+Folds = Annotated[int, typer.Option("--folds", help="Number of patient-grouped folds.")]
+
+
+def say(text: str) -> None:
+    print(text)
+
+
+def fold_of(text: str) -> int | str:
+    """'all' or a number."""
+    if text == "all":
+        return text
+    if not text.isdigit():
+        raise UserError(f"-f {text} is not a fold; give a number such as 0, or 'all'")
+    return int(text)
+
+
+def torch_device(name: str) -> torch.device:
+    """A device that exists, or one sentence."""
+    import torch
+
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(f"-device {name} cannot be used here ({str(error).splitlines()[0]}); use -device cpu") from error
+    return device
+
+
+def generator_at(dataset: str, fold: str, folder: Path | None) -> Path:
+    """Where the generator is: ``folder``, or the fold's own place."""
+    from nnunet_synth_aug.paths import dataset_name, generator_folder
+
+    return folder or generator_folder(dataset_name(dataset), fold_of(fold))

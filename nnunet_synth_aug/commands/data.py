@@ -1,0 +1,89 @@
+"""Commands that make nnU-Net datasets: ``phantom`` and ``import``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nnunet_synth_aug.commands.common import Folds, Seed, say
+
+importers = typer.Typer(
+    no_args_is_help=True, help="Turn a cine data set into an nnU-Net dataset with cines, priors and patient-grouped folds."
+)
+
+
+def phantom(
+    dataset_id: Annotated[int, typer.Option("-d", help="A free dataset number.")],
+    name: Annotated[str, typer.Option("--name", help="Name after the number.")] = "Phantom",
+    n: Annotated[int, typer.Option("-n", min=2, max=10_000, help="Number of hearts.")] = 40,
+    folds: Folds = 5,
+    seed: Seed = 0,
+) -> None:
+    """Make a digital beating-heart cohort: exact masks, exact priors, three vendors or more, five diagnoses."""
+    from nnunet_synth_aug.data.dataset import write_dataset
+    from nnunet_synth_aug.data.phantom import phantom_cohort
+
+    source = {"source": "phantom", "n": n, "seed": seed}
+    say(f"dataset: {write_dataset(phantom_cohort(n, seed), dataset_id, name, folds=folds, total=n, source=source)}")
+
+
+@importers.command("acdc")
+def import_acdc(
+    folder: Annotated[Path, typer.Argument(help="Folder of patientNNN folders (the challenge's own layout).")],
+    dataset_id: Annotated[int, typer.Option("-d", help="A free dataset number.")],
+    name: Annotated[str, typer.Option("--name", help="Name after the number.")] = "ACDC",
+    folds: Folds = 5,
+) -> None:
+    """Import ACDC: https://www.creatis.insa-lyon.fr/Challenge/acdc/."""
+    from nnunet_synth_aug.data.acdc import list_acdc, read_acdc
+    from nnunet_synth_aug.data.dataset import write_dataset
+
+    total = len(list_acdc(folder))
+    written = write_dataset(read_acdc(folder), dataset_id, name, folds=folds, total=total, source={"source": "ACDC"})
+    say(f"dataset: {written}")
+
+
+@importers.command("mnms")
+def import_mnms(
+    folder: Annotated[Path, typer.Argument(help="OpenDataset, the folder of the download.")],
+    dataset_id: Annotated[int, typer.Option("-d", help="A free dataset number.")],
+    name: Annotated[str, typer.Option("--name", help="Name after the number.")] = "MNMs",
+    folds: Folds = 5,
+) -> None:
+    """Import M&Ms: https://www.ub.edu/mnms/."""
+    from nnunet_synth_aug.data.dataset import write_dataset
+    from nnunet_synth_aug.data.mnms import list_mnms, read_mnms
+
+    total = len(list_mnms(folder))
+    say(f"dataset: {write_dataset(read_mnms(folder), dataset_id, name, folds=folds, total=total, source={'source': 'M&Ms'})}")
+
+
+@importers.command("mnms2")
+def import_mnms2(
+    folder: Annotated[Path, typer.Argument(help="MnM2, the folder of the download.")],
+    dataset_id: Annotated[int, typer.Option("-d", help="A free dataset number.")],
+    name: Annotated[str, typer.Option("--name", help="Name after the number.")] = "MNMs2",
+    folds: Folds = 5,
+) -> None:
+    """Import the short axis of M&Ms-2: https://www.ub.edu/mnms-2/."""
+    from nnunet_synth_aug.data.dataset import write_dataset
+    from nnunet_synth_aug.data.mnms import list_mnms2, read_mnms2
+
+    total = len(list_mnms2(folder))
+    say(f"dataset: {write_dataset(read_mnms2(folder), dataset_id, name, folds=folds, total=total, source={'source': 'M&Ms-2'})}")
+
+
+@importers.command("sunnybrook")
+def import_sunnybrook(
+    folder: Annotated[Path, typer.Argument(help="Folder of SCDnnnnnnn_4d.nii.gz and SCDnnnnnnn_frameNN_gt.nii.gz.")],
+    dataset_id: Annotated[int, typer.Option("-d", help="A free dataset number.")],
+    name: Annotated[str, typer.Option("--name", help="Name after the number.")] = "Sunnybrook",
+) -> None:
+    """Import Sunnybrook (as NIfTI) as a test set of the LV: its other structures were not contoured at both ED and ES."""
+    from nnunet_synth_aug.data.sunnybrook import list_sunnybrook, read_sunnybrook
+    from nnunet_synth_aug.data.test_set import write_test_set
+
+    total = len(list_sunnybrook(folder))
+    say(f"dataset: {write_test_set(read_sunnybrook(folder), dataset_id, name, total=total, source={'source': 'Sunnybrook'})}")
