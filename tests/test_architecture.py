@@ -62,7 +62,7 @@ def test_imports_point_backwards(path):
             assert ORDER[other] <= mine, f"{path.name} imports {name}, a later room"
         assert name.split(".")[0] != "trainers"
         if name.split(".")[0] == "evaluation":
-            assert room(path) in {"reports", "cli"}
+            assert room(path) in {"reports", "commands"}
         if name.split(".")[0] == "nnunetv2":
             assert room(path) == "nnunet", f"{path} meets nnU-Net outside its room"
 

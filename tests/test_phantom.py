@@ -231,3 +231,9 @@ def test_bssfp_signal() -> None:
     assert np.cos(np.angle(signal["fat"]) - np.angle(signal["blood"])) < -0.9
     # A field error of half a pass band gives the dark band.
     assert abs(complex(bssfp(scan, blood, 1000 / (2 * scan.tr)))) < 0.1 * abs(signal["blood"])
+
+
+def test_processes_share_the_work_and_keep_the_order():
+    alone, shared = list(phantom_cohort(3, 4)), list(phantom_cohort(3, 4, processes=2))
+    assert [s.patient for s in alone] == [s.patient for s in shared]
+    assert all(np.array_equal(a.image, b.image) for a, b in zip(alone, shared, strict=True))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -26,7 +27,8 @@ def phantom(
     from nnunet_synth_aug.data.phantom import phantom_cohort
 
     source = {"source": "phantom", "n": n, "seed": seed}
-    say(f"dataset: {write_dataset(phantom_cohort(n, seed), dataset_id, name, folds=folds, total=n, source=source)}")
+    hearts = phantom_cohort(n, seed, min(n, os.cpu_count() or 1))
+    say(f"dataset: {write_dataset(hearts, dataset_id, name, folds=folds, total=n, source=source)}")
 
 
 @importers.command("acdc")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from nnunet_synth_aug.data.cohort import write_cohort
@@ -13,5 +14,5 @@ from nnunet_synth_aug.files import atomic_folder
 def write_phantoms(folder: Path, n: int, seed: int) -> None:
     """Write ``n`` phantom patients with all files under ``folder``, as a whole or not at all."""
     with atomic_folder(folder) as temporary:
-        subjects, notes = write_subjects(phantom_cohort(n, seed), temporary, "phantoms", n)
+        subjects, notes = write_subjects(phantom_cohort(n, seed, os.cpu_count() or 1), temporary, "phantoms", n)
         write_cohort(temporary, subjects, {"source": "phantom", "n": n, "seed": seed}, notes)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import multiprocessing
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -114,10 +117,25 @@ def phantom_subject(
     return PhantomSubject(source, mask, truth)
 
 
-def phantom_cohort(n: int, seed: int = 0) -> Iterator[SourceSubject]:
-    """``n`` patients, balanced over diagnoses and vendors; patient i is the same whatever ``n`` is."""
-    for index in range(n):
-        yield phantom_subject(index, seed).source
+def phantom_cohort(n: int, seed: int = 0, processes: int = 1) -> Iterator[SourceSubject]:
+    """``n`` patients, balanced over diagnoses and vendors; patient i is the same whatever ``n`` is.
+
+    Args:
+        n: how many.
+        seed: of the cohort.
+        processes: that share the work; a few patients per process are in memory.
+    """
+    if processes == 1:
+        for index in range(n):
+            yield _source(index, seed)
+        return
+    with ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("spawn")) as pool:
+        for first in range(0, n, 2 * processes):
+            yield from pool.map(partial(_source, seed=seed), range(first, min(first + 2 * processes, n)))
+
+
+def _source(index: int, seed: int) -> SourceSubject:
+    return phantom_subject(index, seed).source
 
 
 def _agreed(asked: Priors, name: str, value: str | None) -> Priors:

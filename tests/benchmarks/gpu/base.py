@@ -19,16 +19,13 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import multiprocessing
 import os
 import platform
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
-from functools import partial
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,7 +39,6 @@ if TYPE_CHECKING:
     import torch
 
     from nnunet_synth_aug.config import GeneratorConfig
-    from nnunet_synth_aug.data.source import SourceSubject
 
 PHANTOM_ID, PHANTOM = 902, "Dataset902_Phantom"
 NNUNET_FOLDERS = ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")
@@ -102,28 +98,14 @@ class Options:
         return config
 
 
-def _phantom(index: int, seed: int) -> SourceSubject:
-    from nnunet_synth_aug.data.phantom import phantom_subject
-
-    return phantom_subject(index, seed).source
-
-
-def _phantoms(n: int, seed: int) -> Iterator[SourceSubject]:
-    """In order, made by all cores, a few at a time so that memory stays bounded."""
-    workers = min(n, os.cpu_count() or 1)
-    os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = "1"  # of the workers
-    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
-        for first in range(0, n, 2 * workers):
-            yield from pool.map(partial(_phantom, seed=seed), range(first, min(first + 2 * workers, n)))
-
-
 def make_cohort(options: Options) -> dict[str, Any]:
     from nnunet_synth_aug.data.cohort import COHORT, Cohort
     from nnunet_synth_aug.data.dataset import write_dataset
+    from nnunet_synth_aug.data.phantom import phantom_cohort
 
     if options.dataset is None and not (options.work / "nnUNet_raw" / PHANTOM / COHORT).is_file():
         source = {"source": "phantom", "n": options.hearts, "seed": options.seed}
-        hearts = _phantoms(options.hearts, options.seed)
+        hearts = phantom_cohort(options.hearts, options.seed, os.cpu_count() or 1)
         write_dataset(hearts, PHANTOM_ID, PHANTOM.split("_")[1], folds=5, total=options.hearts, source=source)
     return {"dataset": options.name, "patients": len(Cohort.load(options.name).subjects)}
 

@@ -1,0 +1,194 @@
+"""Generators side by side, each trained on the same fold and judged in the same way; docs/generator.md is written from the figures.
+
+    python tests/benchmarks/generator.py --out RUN --hearts 64 --preset tiny --arms default,framewise --json docs/generator/NAME.json
+    python tests/benchmarks/generator.py --out RUN --source /data/ACDC --preset small --json docs/generator/NAME.json
+    python tests/benchmarks/generator.py --write            # docs/generator.md from docs/generator/*.json
+
+Every step is a command that a user could type (`synthaug fit`, `synthaug report`, ...) and is skipped when its product is there, so a
+killed run goes on when started again. The last line printed is one JSON object.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from generator_page import write_page
+from walkthrough import run
+
+from nnunet_synth_aug import __version__
+from nnunet_synth_aug.errors import UserError
+from nnunet_synth_aug.files import read_json, write_json
+from nnunet_synth_aug.generator import load_generator
+from nnunet_synth_aug.priors import Priors
+from nnunet_synth_aug.synthesis.requests import requests
+from nnunet_synth_aug.synthesis.sampling import sample_to_folder
+from nnunet_synth_aug.synthesis.sequences import read_index
+
+D, F = "921", "0"
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+#: What each arm changes in the preset. Everything else, the number of steps included, is equal.
+ARMS: dict[str, list[str]] = {
+    "default": [],
+    "framewise": ["--set", "latents.motion=framewise"],
+    "labelled only": ["--set", "vae.labelled_share=1.0"],
+    "edm": [
+        "--set",
+        "static.objective=edm",
+        "--set",
+        "motion.objective=edm",
+        "--set",
+        "static.sampler_steps=18",
+        "--set",
+        "motion.sampler_steps=18",
+    ],
+    "v": ["--set", "static.objective=v", "--set", "motion.objective=v"],
+    "pretrained": ["--pretrain", "phantom"],
+}
+EF_SWEEP = (20, 30, 40, 50, 60, 70)
+
+
+def call(command: list[str]) -> dict[str, Any]:
+    """Run a command; stop with its last lines if it fails."""
+    print("$", " ".join(command), flush=True)
+    result = run(command)
+    if result["exit_code"]:
+        raise SystemExit(f"{' '.join(command[:3])} failed: {result['last_lines']}")
+    return result
+
+
+def cohort(out: Path, source: str, hearts: int, folds: int, seed: int) -> None:
+    """The dataset, once."""
+    for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"):
+        (out / "nnunet" / name).mkdir(parents=True, exist_ok=True)
+        os.environ[name] = str((out / "nnunet" / name).resolve())
+    if list((out / "nnunet" / "nnUNet_raw").glob(f"Dataset{D}_*")):
+        return
+    if source == "phantom":
+        call(["synthaug", "phantom", "-d", D, "-n", str(hearts), "--folds", str(folds), "--seed", str(seed)])
+    else:
+        call(["synthaug", "import", "acdc", source, "-d", D, "--folds", str(folds)])
+
+
+def arm(folder: Path, options: list[str], preset: str, n: int, seed: int, device: str) -> dict[str, Any]:
+    """Fit, judge, time and sample one generator; returns its figures."""
+    generator = folder / "generator"
+    place = ["-d", D, "-f", F, "--generator", str(generator), "-device", device]
+    fit = call(["synthaug", "fit", *place, "--preset", preset, "--seed", str(seed), "--no-report", *options])
+    report = folder / "report"
+    if not (report / "done").is_file():
+        call(["synthaug", "report", *place, "-n", str(n), "-o", str(report), "--closed-loop"])
+        (report / "done").touch()
+    meta = read_json(generator / "generator.json")
+    figures: dict[str, Any] = {
+        "options": options,
+        "fit_seconds": {stage: done["seconds"] for stage, done in meta["finished"].items()},
+        "pretraining": None if meta["pretraining"] is None else meta["pretraining"]["dataset"],
+        "training_patients": len(meta["patients"]),
+        "report": public(read_json(report / "report.json")["reports"]),
+    }
+    if fit["seconds"] > 60:  # not when it was only looked up
+        figures["fit_peak_gib"] = fit["peak_gib"]
+    cost = folder / "cost.json"
+    if not cost.is_file():
+        case = ["-n", "4", "--frames", "30", "--no-check", "--no-gif", "--open-loop", "-o", str(folder / "cost")]
+        start = call(["synthaug", "sample", *place, *case[:1], "1", *case[2:-1], str(folder / "cost_one")])
+        four = call(["synthaug", "sample", *place, *case])
+        write_json(cost, {"seconds_per_case": round((four["seconds"] - start["seconds"]) / 3, 2), "peak_gib": four["peak_gib"]})
+    figures["cost"] = read_json(cost)
+    figures["acceptance"] = acceptance(generator, folder / "accepted", device)
+    figures["ef_sweep"] = ef_sweep(generator, folder / "sweep", device)
+    return figures
+
+
+def acceptance(generator: Path, folder: Path, device: str, n: int = 40) -> dict[str, Any]:
+    """Quality control as in a bank: closed loop, priors near the training patients'."""
+    if not (folder / "index.json").is_file():
+        cascade = load_generator(generator, torch.device(device))
+        sample_to_folder(cascade, requests(cascade, n, 0, Priors(), None, False), folder, check=True, skip_impossible=True)
+    quality = read_index(folder)[1]["quality"]
+    return {k: quality[k] for k in ("tries", "accepted", "acceptance_rate", "reasons", "by_diagnosis")} | {
+        "given_up": len(quality["given_up"])
+    }
+
+
+def ef_sweep(generator: Path, folder: Path, device: str, n: int = 5) -> dict[str, float]:
+    """Mean EF measured in the open loop where only EF and EDV are asked for."""
+    out = {}
+    for ef in EF_SWEEP:
+        target = folder / f"ef{ef}"
+        if not (target / "index.json").is_file():
+            cascade = load_generator(generator, torch.device(device))
+            asked = requests(cascade, n, 0, Priors(lv_ef=float(ef), lv_edv=150.0), 20, free=True, calibrate=False)
+            sample_to_folder(cascade, asked, target, check=False)
+        measured = [read_json(path)["measured"].get("lv_ef") for path in sorted(target.glob("synth_?????.json"))]
+        known = [value for value in measured if value is not None]
+        out[str(ef)] = round(sum(known) / max(len(known), 1), 1)
+    return out
+
+
+#: Entries that name patients or list every heart: not for the repository.
+PRIVATE = {"pairs", "left_out", "segmenter", "generator"}
+
+
+def public(value: Any) -> Any:
+    """The figures of a report without patients' names and long lists."""
+    if isinstance(value, dict):
+        return {k: public(v) for k, v in value.items() if k not in PRIVATE and not (isinstance(v, list) and len(v) > 20)}
+    if isinstance(value, list):
+        return [public(v) for v in value]
+    return round(value, 4) if isinstance(value, float) else value
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, help="work folder")
+    parser.add_argument("--source", default="phantom", help="phantom, or a folder of ACDC patients")
+    parser.add_argument("--hearts", type=int, default=64, help="size of a phantom cohort")
+    parser.add_argument("--folds", type=int, default=4)
+    parser.add_argument("--preset", default="tiny")
+    parser.add_argument("--arms", default="default", help=f"some of {', '.join(ARMS)}")
+    parser.add_argument("-n", type=int, default=64, help="hearts to judge")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--machine", default=f"{os.cpu_count()} CPU cores")
+    parser.add_argument("--json", type=Path, help="where the figures go")
+    parser.add_argument("--write", action="store_true", help="write docs/generator.md and stop")
+    options = parser.parse_args()
+    if options.write:
+        print(write_page(DOCS / "generator", DOCS / "generator.md"))
+        return
+    if options.out is None:
+        parser.error("--out is needed")
+    names = options.arms.split(",")
+    if unknown := [name for name in names if name not in ARMS]:
+        raise UserError(f"--arms {unknown[0]} is unknown; choose from {', '.join(ARMS)}")
+    cohort(options.out, options.source, options.hearts, options.folds, options.seed)
+    study: dict[str, Any] = {
+        "source": "phantom" if options.source == "phantom" else "ACDC",
+        "hearts": options.hearts if options.source == "phantom" else None,
+        "folds": options.folds,
+        "preset": options.preset,
+        "n": options.n,
+        "seed": options.seed,
+        "machine": f"{options.machine}, Python {platform.python_version()}, torch {torch.__version__.split('+')[0]}",
+        "date": time.strftime("%Y-%m-%d"),
+        "version": __version__,
+        "arms": {},
+    }
+    for name in names:
+        folder = options.out / "arms" / f"{options.preset}_{name.replace(' ', '_')}"
+        study["arms"][name] = arm(folder, ARMS[name], options.preset, options.n, options.seed, options.device)
+        if options.json is not None:
+            write_json(options.json, study)
+    print(json.dumps(study))
+
+
+if __name__ == "__main__":
+    main()

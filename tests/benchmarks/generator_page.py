@@ -1,0 +1,176 @@
+"""docs/generator.md from the figures of generator.py, so that no number is typed by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from nnunet_synth_aug.errors import UserError
+from nnunet_synth_aug.files import read_json, write_text
+
+INTRO = """# Generator
+
+What the cascade can and cannot do, measured by `tests/benchmarks/generator.py` and written from [generator/](generator) by `--write`.
+Each study trains its generators on the training patients of one fold and judges them on the priors of that fold's held-out patients,
+in the open loop and without quality control unless a row says otherwise. Brackets are 95 % bootstrap intervals over patients. The paper
+reports Pearson r of 0.66 to 0.94 over variables and data sets; measured, as in our rows "masks", on its own decoder's masks.
+
+- **r, CCC, slope, bias, MAE**: requested against measured. r asks whether larger requests give larger values, CCC (Lin) whether the
+  values agree.
+- **closure**: last-to-first step over mean step of the image; 1 for evenly moving, closed motion.
+- **jerk**: second- over first-difference energy per phase; higher is more restless.
+- **acceptance**: share of samples that pass the quality control in the closed loop, as for a bank.
+"""
+
+
+def write_page(folder: Path, page: Path) -> Path:
+    """Write the page from every JSON file in ``folder``, in the order of their names."""
+    paths = sorted(folder.glob("*.json"))
+    if not paths:
+        raise UserError(f"{folder} holds no figures; run generator.py with --json {folder / 'NAME.json'} first")
+    write_text(page, "\n".join([INTRO, *(_section(path.stem, read_json(path)) for path in paths)]))
+    return page
+
+
+def _section(name: str, study: dict[str, Any]) -> str:
+    arms = study["arms"]
+    cohort = f"{study['hearts']} phantoms" if study["source"] == "phantom" else "ACDC cines"
+    patients = next(iter(arms.values()))["training_patients"]
+    about = (
+        f"{cohort}, fold 0 of {study['folds']} ({patients} training patients), preset `{study['preset']}`, {study['n']} hearts judged, "
+        f"seed {study['seed']}. {study['machine']}, {study['date']}, version {study['version']}.\n"
+    )
+    changed = [f"- **{arm}**: `{' '.join(figures['options'])}`" for arm, figures in arms.items() if figures["options"]]
+    rows = [[title, *(_shown(read, figures) for figures in arms.values())] for title, read in ROWS]
+    rows += _diagnoses(arms)
+    kept = [row for row in rows if any(cell != "-" for cell in row[1:])]
+    sweep = [
+        [f"{ef} %", *(f"{figures['ef_sweep'][ef]:.1f} %" for figures in arms.values())] for ef in next(iter(arms.values()))["ef_sweep"]
+    ]
+    return "\n".join(
+        [
+            f"## {name}\n",
+            about,
+            *changed,
+            "",
+            _table(["", *arms], kept),
+            "Only EF and an EDV of 150 mL requested, five hearts each, mean EF measured:\n",
+            _table(["EF requested", *arms], sweep),
+            *(f"*{arm}*: {sentence}\n" for arm, figures in arms.items() for sentence in _words(figures)),
+        ]
+    )
+
+
+def _words(figures: dict[str, Any]) -> list[str]:
+    """What the realism and memorisation reports say in words."""
+    reports = figures["report"]
+    said = [*reports.get("realism", {}).get("notes", [])[:1], *reports.get("memorisation", {}).get("verdict", [])]
+    return said + [f"the {name} report was not made: {r['refused']}" for name, r in reports.items() if "refused" in r]
+
+
+def _estimate(value: dict[str, Any], digits: int) -> str:
+    shown = f"{value['value']:.{digits}f}"
+    if value.get("low") is None:
+        return shown
+    return f"{shown} [{value['low']:.{digits}f}, {value['high']:.{digits}f}]"
+
+
+def _shown(read: Callable[[dict[str, Any]], str], figures: dict[str, Any]) -> str:
+    """A cell; "-" where a report lacks the figure, e.g. masks over the cycle of a real cine."""
+    try:
+        return read(figures)
+    except (KeyError, TypeError):
+        return "-"
+
+
+def _control(loop: str, variable: str, figure: str, digits: int) -> Callable[[dict[str, Any]], str]:
+    def read(figures: dict[str, Any]) -> str:
+        sources = figures["report"]["controllability"][loop]
+        return _estimate(next(iter(sources.values()))["all"][variable][figure], digits)
+
+    return read
+
+
+def _reconstruction(name: str, digits: int) -> Callable[[dict[str, Any]], str]:
+    return lambda figures: _estimate(figures["report"]["reconstruction"]["groups"]["all"][name], digits)
+
+
+def _temporal(name: str, digits: int = 2) -> Callable[[dict[str, Any]], str]:
+    def read(figures: dict[str, Any]) -> str:
+        sides = figures["report"]["realism"]["temporal"]
+        return " / ".join(_spread(sides[side].get(name), digits) for side in ("synthetic", "real"))
+
+    return read
+
+
+def _spread(value: Any, digits: int) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, dict):
+        return f"{value['median']:.{digits}f} ({value['q25']:.{digits}f}, {value['q75']:.{digits}f})"
+    return f"{value:.{digits}f}"
+
+
+def _distance(figures: dict[str, Any]) -> str:
+    entry = figures["report"]["realism"]["distances"]["FD-cine"]
+    d = entry["distances"][0]
+    return f"{d['matched']:.3g} / {d['floor']:.3g}, p {entry['p']:.3g}"
+
+
+def _diagnoses(arms: dict[str, Any]) -> list[list[str]]:
+    groups = sorted({g for figures in arms.values() for g in figures["acceptance"]["by_diagnosis"]})
+    rows = []
+    for group in groups:
+        cells = []
+        for figures in arms.values():
+            found = figures["acceptance"]["by_diagnosis"].get(group)
+            cells.append("-" if found is None else f"{found['accepted']} of {found['tries']}")
+        rows.append([f"acceptance, {group or 'no diagnosis'}", *cells])
+    return rows
+
+
+VARIABLES = {
+    "lv_edv": ("LV EDV", "mL"),
+    "lv_ef": ("LV EF", "points"),
+    "rv_edv": ("RV EDV", "mL"),
+    "rv_ef": ("RV EF", "points"),
+    "lv_mass": ("LV mass", "g"),
+}
+ROWS: list[tuple[str, Callable[[dict[str, Any]], str]]] = [
+    *(
+        (f"{title}, {shown}{f' [{unit}]' if figure in ('bias', 'mae') else ''}", _control("open_loop", variable, figure, digits))
+        for variable, (title, unit) in VARIABLES.items()
+        for figure, shown, digits in (("r", "r", 2), ("ccc", "CCC", 2), ("slope", "slope", 2), ("bias", "bias", 1), ("mae", "MAE", 1))
+    ),
+    *((f"{VARIABLES[v][0]}, MAE, closed loop [{VARIABLES[v][1]}]", _control("closed_loop", v, "mae", 1)) for v in ("lv_edv", "lv_ef")),
+    ("closure, generated / real: median (quartiles)", _temporal("closure")),
+    ("closure of real cines without gaps", lambda f: _spread(f["report"]["realism"]["temporal"]["real"]["closure_without_gaps"], 2)),
+    ("jerk, generated / real", _temporal("jerk")),
+    (
+        "share of generated LV curves with one minimum",
+        lambda f: f"{f['report']['realism']['temporal']['synthetic']['share_with_one_lv_minimum']:.2f}",
+    ),
+    (
+        "variation of the myocardial volume over the cycle",
+        lambda f: _spread(f["report"]["realism"]["temporal"]["synthetic"]["mass_variation"], 3),
+    ),
+    ("FD-cine, generated / real-real floor, permutation p", _distance),
+    ("VAE: PSNR [dB]", _reconstruction("psnr", 1)),
+    ("VAE: SSIM", _reconstruction("ssim", 3)),
+    *((f"VAE: Dice of {s}", _reconstruction(f"dice_{s}", 3)) for s in ("RV", "MYO", "LV")),
+    ("share of latent motion in the basis", _reconstruction("motion_basis", 3)),
+    ("share of it in the components", _reconstruction("motion_components", 3)),
+    ("training, VAE / static / motion [s]", lambda f: " / ".join(f"{f['fit_seconds'][s]:.0f}" for s in ("vae", "static", "motion"))),
+    ("one 30-frame case [s]", lambda f: f"{f['cost']['seconds_per_case']:.1f}"),
+    ("peak memory while sampling [GiB]", lambda f: f"{f['cost']['peak_gib']:.1f}"),
+    (
+        "acceptance",
+        lambda f: f"{f['acceptance']['accepted']} of {f['acceptance']['tries']}, {f['acceptance']['given_up']} requests given up",
+    ),
+]
+
+
+def _table(titles: list[str], rows: list[list[str]]) -> str:
+    lines = ["| " + " | ".join(titles) + " |", "|" + " --- |" * len(titles)]
+    return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)]) + "\n"
