@@ -136,11 +136,11 @@ PRESETS: dict[str, GeneratorConfig] = {
     # CPU hours: the same nets, wider and trained longer.
     "small": GeneratorConfig(
         preset="small",
-        grid=GridConfig(size=(96, 96, 12)),
-        vae=VAEConfig(channels=(48, 64, 96), train=TrainConfig(steps=4000, ema_decay=0.998, learning_rate=6e-4)),
-        latents=LatentConfig(variants=16, max_frames=32),
-        static=LDMConfig(channels=(64, 128), train=TrainConfig(steps=4000, batch_size=16, ema_decay=0.999, learning_rate=5e-4)),
-        motion=LDMConfig(channels=(64, 128), train=TrainConfig(steps=4000, batch_size=16, ema_decay=0.999, learning_rate=5e-4)),
+        grid=GridConfig(size=(96, 96, 10)),
+        vae=VAEConfig(channels=(32, 64, 96), train=TrainConfig(steps=3000, ema_decay=0.998, learning_rate=1.5e-3)),
+        latents=LatentConfig(variants=8, max_frames=24),
+        static=LDMConfig(channels=(48, 96), train=TrainConfig(steps=3000, batch_size=12, ema_decay=0.998, learning_rate=1.5e-3)),
+        motion=LDMConfig(channels=(48, 96), train=TrainConfig(steps=3000, batch_size=12, ema_decay=0.998, learning_rate=1.5e-3)),
     ),
     # One GPU, at most half an hour for the three stages. Parameters and FLOPs: docs/compute.md.
     "base": GeneratorConfig(

@@ -22,8 +22,8 @@ from nnunet_synth_aug.files import read_json, write_json
 DATASET_ID, FOLD, PLANS = 901, 0, "nnUNetPlansDemo"
 #: Half of the patients train, half test: the scarce-data setting, and enough test patients for a paired test.
 FOLDS, HEARTS = 2, 32
-SEQUENCES, FRAMES = 32, 6
-ITERATIONS = {"epochs": 8, "iterations": 50, "val_iterations": 5}
+SEQUENCES, FRAMES = 24, 6
+ITERATIONS = {"epochs": 6, "iterations": 50, "val_iterations": 5}
 BASELINE, AUGMENTED = "nnUNetTrainerSynthAug_mix00", "nnUNetTrainerSynthAug_mix50"
 
 
