@@ -9,7 +9,7 @@ import pytest
 import torch
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from nnunet_synth_aug import cli
+from nnunet_synth_aug.commands import generator as commands
 from nnunet_synth_aug.config import PRESETS, GeneratorConfig, GridConfig, LatentConfig, LDMConfig, TrainConfig, VAEConfig
 from nnunet_synth_aug.data.cohort import Cohort
 from nnunet_synth_aug.data.dataset import write_dataset
@@ -201,18 +201,18 @@ def test_a_report_that_cannot_be_made_does_not_cost_the_others(world, tmp_path, 
 def test_fit_ends_with_a_report_and_report_can_be_rerun(world, tmp_path, monkeypatch, capsys):
     generator, cohort = world
     monkeypatch.setitem(PRESETS, "tiny", MICRO)
-    monkeypatch.setattr(cli, "SHORT_REPORT", 3)
+    monkeypatch.setattr(commands, "SHORT_REPORT", 3)
     folder = generator_folder(cohort.name, 0)
     monkeypatch.setenv("RANK", "1")
-    cli.fit("7")
+    commands.fit("7")
     monkeypatch.delenv("RANK")
-    cli.fit("7", report=False)
+    commands.fit("7", report=False)
     assert not (folder / "report").exists()
-    cli.fit("7")
+    commands.fit("7")
     assert read_json(folder / "report" / "report.json")["reports"]["controllability"]["n"] == 3
     assert (folder / "report" / "controllability.png").is_file()
     capsys.readouterr()
-    cli.report("7", tmp_path / "again", n=3, only=["controllability"])
+    commands.report("7", tmp_path / "again", n=3, only=["controllability"])
     lines = capsys.readouterr().out.splitlines()
     assert lines[-1] == f"report: {tmp_path / 'again' / 'report.md'}"
     assert any(line.startswith("LV EDV [mL]") or "LV mass" in line for line in lines)
@@ -220,5 +220,5 @@ def test_fit_ends_with_a_report_and_report_can_be_rerun(world, tmp_path, monkeyp
     assert same[0] == same[1]  # same seed, same hearts, same figures
     assert load_generator(folder, CPU).provenance == generator.provenance  # the report does not touch the generator
     with pytest.raises(UserError, match="not an nnU-Net results folder"):
-        cli.report("7", tmp_path / "never", segmenter=tmp_path)
+        commands.report("7", tmp_path / "never", segmenter=tmp_path)
     assert not (tmp_path / "never").exists()
