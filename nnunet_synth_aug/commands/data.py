@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from nnunet_synth_aug.commands.common import Folds, Seed, say
+
+if TYPE_CHECKING:
+    from nnunet_synth_aug.data.source import SourceSubject
 
 importers = typer.Typer(
     no_args_is_help=True, help="Turn a cine data set into an nnU-Net dataset with cines, priors and patient-grouped folds."
@@ -31,6 +35,13 @@ def phantom(
     say(f"dataset: {write_dataset(hearts, dataset_id, name, folds=folds, total=n, source=source)}")
 
 
+def _import(subjects: Iterator[SourceSubject], total: int, source: str, dataset_id: int, name: str, folds: int) -> None:
+    """Write what an importer reads as a dataset, and say where it is."""
+    from nnunet_synth_aug.data.dataset import write_dataset
+
+    say(f"dataset: {write_dataset(subjects, dataset_id, name, folds=folds, total=total, source={'source': source})}")
+
+
 @importers.command("acdc")
 def import_acdc(
     folder: Annotated[Path, typer.Argument(help="Folder of patientNNN folders (the challenge's own layout).")],
@@ -40,11 +51,8 @@ def import_acdc(
 ) -> None:
     """Import ACDC: https://www.creatis.insa-lyon.fr/Challenge/acdc/."""
     from nnunet_synth_aug.data.acdc import list_acdc, read_acdc
-    from nnunet_synth_aug.data.dataset import write_dataset
 
-    total = len(list_acdc(folder))
-    written = write_dataset(read_acdc(folder), dataset_id, name, folds=folds, total=total, source={"source": "ACDC"})
-    say(f"dataset: {written}")
+    _import(read_acdc(folder), len(list_acdc(folder)), "ACDC", dataset_id, name, folds)
 
 
 @importers.command("mnms")
@@ -55,11 +63,9 @@ def import_mnms(
     folds: Folds = 5,
 ) -> None:
     """Import M&Ms: https://www.ub.edu/mnms/."""
-    from nnunet_synth_aug.data.dataset import write_dataset
     from nnunet_synth_aug.data.mnms import list_mnms, read_mnms
 
-    total = len(list_mnms(folder))
-    say(f"dataset: {write_dataset(read_mnms(folder), dataset_id, name, folds=folds, total=total, source={'source': 'M&Ms'})}")
+    _import(read_mnms(folder), len(list_mnms(folder)), "M&Ms", dataset_id, name, folds)
 
 
 @importers.command("mnms2")
@@ -70,11 +76,9 @@ def import_mnms2(
     folds: Folds = 5,
 ) -> None:
     """Import the short axis of M&Ms-2: https://www.ub.edu/mnms-2/."""
-    from nnunet_synth_aug.data.dataset import write_dataset
     from nnunet_synth_aug.data.mnms import list_mnms2, read_mnms2
 
-    total = len(list_mnms2(folder))
-    say(f"dataset: {write_dataset(read_mnms2(folder), dataset_id, name, folds=folds, total=total, source={'source': 'M&Ms-2'})}")
+    _import(read_mnms2(folder), len(list_mnms2(folder)), "M&Ms-2", dataset_id, name, folds)
 
 
 @importers.command("sunnybrook")
