@@ -30,7 +30,8 @@ from nnunet_synth_aug.reports.features import (
     wall_thickness,
 )
 from nnunet_synth_aug.reports.realism import realism_report
-from nnunet_synth_aug.reports.temporal import jerk, label_flips, volume_minima
+from nnunet_synth_aug.reports.temporal import jerk, label_flips
+from nnunet_synth_aug.synthesis.quality import minima
 from nnunet_synth_aug.synthesis.sequences import write_index, write_sequence
 
 pytest_plugins = ["realism_fixture"]
@@ -149,9 +150,9 @@ def test_jerk_of_a_harmonic_is_its_number_squared():
 def test_volume_minima_ignore_wiggles_and_find_a_second_dip():
     phi = 2 * np.pi * np.arange(30) / 30
     one = 100 + 30 * np.cos(phi)
-    assert volume_minima(one) == volume_minima(np.roll(one, 11)) == 1
-    assert volume_minima(one + 0.3 * np.cos(9 * phi)) == 1
-    assert volume_minima(100 + 30 * np.cos(2 * phi)) == 2
+    assert minima(one) == minima(np.roll(one, 11)) == 1
+    assert minima(one + 0.3 * np.cos(9 * phi)) == 1
+    assert minima(100 + 30 * np.cos(2 * phi)) == 2
 
 
 def test_label_flips_of_a_voxel_that_changes_and_returns_are_two():

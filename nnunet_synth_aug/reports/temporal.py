@@ -5,14 +5,11 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from scipy.signal import find_peaks
 
 from nnunet_synth_aug.data.gating import closure_ratio
 from nnunet_synth_aug.labels import LV, MYO
 from nnunet_synth_aug.reports.cines import Cine
-
-#: A minimum of the volume curve counts if it is at least this share of the curve's range deep.
-PROMINENCE = 0.05
+from nnunet_synth_aug.synthesis.quality import minima
 
 
 def jerk(frames: np.ndarray, cycle: float) -> float:
@@ -29,14 +26,6 @@ def jerk(frames: np.ndarray, cycle: float) -> float:
     flat = frames.reshape(len(frames), -1).astype(np.float64)
     first, second = np.diff(flat, axis=0), np.diff(flat, 2, axis=0)
     return float((second**2).mean() / max(float((first**2).mean()), 1e-12) / step**2)
-
-
-def volume_minima(volume: np.ndarray) -> int:
-    """Minima of a periodic volume curve (T,) that are deeper than wiggles; a beating ventricle has one."""
-    tiled = np.tile(np.asarray(volume, float), 3)
-    lows, _ = find_peaks(-tiled, prominence=max(PROMINENCE * float(np.ptp(tiled)), 1e-9))
-    n = len(volume)
-    return int(np.count_nonzero((lows >= n) & (lows < 2 * n)))
 
 
 def label_flips(mask: np.ndarray) -> float:
@@ -60,7 +49,7 @@ def mask_statistics(cine: Cine) -> dict[str, float]:
         return {}
     lv, myo = (np.count_nonzero(cine.mask == label, axis=(1, 2, 3)).astype(float) for label in (LV, MYO))
     return {
-        "lv_minima": float(volume_minima(lv)),
+        "lv_minima": float(minima(lv)),
         "es_fraction": ((int(lv.argmin()) - cine.ed) / cine.cycle) % 1.0,
         "mass_variation": float(myo.std() / max(myo.mean(), 1.0)),
         "label_flips": label_flips(cine.mask),
