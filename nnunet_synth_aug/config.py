@@ -73,14 +73,19 @@ class LDMConfig:
 class LatentConfig:
     """How cines become latents for the two LDMs."""
 
-    variants: int = 6  # augmented copies of every patient (the first is unaugmented)
+    copies: int = 200  # hearts encoded, about: patients unchanged, then augmented until there are as many
     rotation: float = 20.0  # degrees, uniform +-
     scale: float = 0.12  # relative, uniform +-; EDV and mass follow by measurement, not by formula
     shift: float = 6.0  # mm, uniform +-
     max_frames: int = 16  # frames encoded per cine; the periodic fit needs no more
     harmonics: int = 4  # K of the periodic residual basis
     components: int = 24  # R, principal directions of the coefficients that the motion LDM makes
-    motion: str = "fourier"  # or "framewise": every frame sampled by itself, the paper's scheme, for comparison
+    motion: Literal["fourier", "framewise"] = "fourier"  # or "framewise": every frame sampled by itself, the paper's scheme, for comparison
+
+
+    def variants(self, patients: int) -> int:
+        """Copies of each patient, the first unaugmented: many for few patients, who would else be learnt by heart."""
+        return max(1, round(self.copies / patients))
 
 
 @dataclass(frozen=True)
@@ -133,21 +138,21 @@ def _build(kind: type, values: dict[str, Any]) -> Any:
 PRESETS: dict[str, GeneratorConfig] = {
     # CPU minutes: the demo. Measured in docs/walkthrough.md.
     "tiny": GeneratorConfig(),
-    # CPU hours: the same nets, wider and trained longer.
+    # A CPU hour or two: the same nets with two more slices, trained longer.
     "small": GeneratorConfig(
         preset="small",
         grid=GridConfig(size=(96, 96, 10)),
-        vae=VAEConfig(channels=(32, 64, 96), train=TrainConfig(steps=3000, ema_decay=0.998, learning_rate=1.5e-3)),
-        latents=LatentConfig(variants=8, max_frames=24),
-        static=LDMConfig(channels=(48, 96), train=TrainConfig(steps=3000, batch_size=12, ema_decay=0.998, learning_rate=1.5e-3)),
-        motion=LDMConfig(channels=(48, 96), train=TrainConfig(steps=3000, batch_size=12, ema_decay=0.998, learning_rate=1.5e-3)),
+        vae=VAEConfig(train=TrainConfig(steps=1200, ema_decay=0.995, learning_rate=2e-3)),
+        latents=LatentConfig(copies=320),
+        static=LDMConfig(train=TrainConfig(steps=1800, batch_size=8, ema_decay=0.995, learning_rate=2e-3)),
+        motion=LDMConfig(train=TrainConfig(steps=1800, batch_size=8, ema_decay=0.995, learning_rate=2e-3)),
     ),
     # One GPU, at most half an hour for the three stages. Parameters and FLOPs: docs/compute.md.
     "base": GeneratorConfig(
         preset="base",
         grid=GridConfig(size=(128, 128, 12)),
         vae=VAEConfig(channels=(64, 128, 192), train=TrainConfig(steps=6000, batch_size=16, ema_decay=0.999, learning_rate=4e-4)),
-        latents=LatentConfig(variants=8, max_frames=32, components=32),
+        latents=LatentConfig(copies=800, max_frames=32, components=32),
         static=LDMConfig(
             channels=(128, 192, 288),
             embedding=256,

@@ -6,6 +6,7 @@ continued on the fold's patients. The pretrained cascade depends on grid and set
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
@@ -27,16 +28,22 @@ from nnunet_synth_aug.data.splits import fold_patients
 from nnunet_synth_aug.data.training_set import TrainingSet, cohort_grid, load_training_set
 from nnunet_synth_aug.distributed import barrier, broadcast, is_first, processes
 from nnunet_synth_aug.errors import UserError
-from nnunet_synth_aug.files import hash_json, read_json, sha256, write_json
+from nnunet_synth_aug.files import atomic_path, hash_json, read_json, sha256, write_json
 from nnunet_synth_aug.generator import META, STAGES, Generator, load_generator, load_vae
 from nnunet_synth_aug.latents import LatentSet, encode_training_set
 from nnunet_synth_aug.motion_ldm.stage import train_motion
 from nnunet_synth_aug.paths import generator_folder, pretraining_folder
 from nnunet_synth_aug.periodic import ES_SHARE
 from nnunet_synth_aug.static_ldm.stage import train_static
+from nnunet_synth_aug.training import Weights
+
+#: Pixel sizes of pretraining are multiples of this [mm].
+PIXEL_STEP = 0.25
 
 
-def fit_generator(dataset: str, fold: int | str, config: GeneratorConfig, device: torch.device, folder: Path | None = None) -> Path:
+def fit_generator(
+    dataset: str, fold: int | str, config: GeneratorConfig, device: torch.device, folder: Path | None = None, reuse: Path | None = None
+) -> Path:
     """Train the three stages on the training patients of one fold; resumes where a killed run stopped.
 
     Under torchrun every process calls this with the same arguments.
@@ -47,6 +54,7 @@ def fit_generator(dataset: str, fold: int | str, config: GeneratorConfig, device
         config: the preset.
         device: where to train.
         folder: where to; default the fold's place in nnUNet_results.
+        reuse: folder of another generator, from which stages are taken that would come out the same.
 
     Returns:
         the folder.
@@ -62,7 +70,7 @@ def fit_generator(dataset: str, fold: int | str, config: GeneratorConfig, device
         start = None
         if config.pretrain.hearts:
             start = load_generator(_pretrained(config, grid, mine), mine)
-        return _fit(cohort, split.train, config, grid, mine, folder, about, start)
+        return _fit(cohort, split.train, config, grid, mine, folder, about, start, reuse)
 
 
 def _identity(config: GeneratorConfig, cohort: Cohort, patients: tuple[str, ...]) -> dict[str, Any]:
@@ -83,9 +91,43 @@ def _complete(folder: Path, config: GeneratorConfig, cohort: Cohort, patients: t
     return True
 
 
+def _stage_identity(stage: str, config: GeneratorConfig, grid: Grid, cohort: Cohort, patients: tuple[str, ...], start: str) -> dict[str, Any]:
+    """What one stage depends on, besides the VAE's checkpoint: stages of two generators with one identity are the same."""
+    settings = {"grid": config.grid, "vae": config.vae, "pretrain": config.pretrain}
+    if stage != "vae":
+        settings |= {"latents": config.latents, stage: getattr(config, stage)}
+    plain = {name: asdict(part) for name, part in settings.items()}
+    if stage == "static":  # its latents are those of ED, however the motion is described
+        for name in ("motion", "harmonics", "components"):
+            del plain["latents"][name]
+    return plain | {
+        "seed": config.seed,
+        "own_grid": asdict(grid),
+        "cohort": cohort.hash(),
+        "patients": list(patients),
+        "start": start,
+    }
+
+
+def _take(stage: str, identity: str, reuse: Path | None, folder: Path) -> dict[str, Any] | None:
+    """Copy a finished stage of the same identity from ``reuse``; its entry, or None if there is none."""
+    if reuse is None or not (reuse / META).is_file():
+        return None
+    entry: dict[str, Any] | None = read_json(reuse / META)["finished"].get(stage)
+    if entry is None or entry["identity"] != identity:
+        return None
+    for name in (f"{stage}.json", f"{stage}.safetensors"):
+        with atomic_path(folder / name) as temporary:
+            shutil.copyfile(reuse / name, temporary)
+    console.print(f"{stage}: taken from {reuse}")
+    return entry
+
+
 def _pretrained(config: GeneratorConfig, grid: Grid, device: torch.device) -> Path:
     """The cascade trained on phantoms, seen on ``grid``; trained now if it is not there."""
     own = replace(config, pretrain=PretrainConfig())
+    # On a round pixel size, so that folds and cohorts with nearly the same field of view share it.
+    grid = replace(grid, pixel=max(PIXEL_STEP, round(grid.pixel / PIXEL_STEP) * PIXEL_STEP))
     root = pretraining_folder(f"phantom_{config.preset}_{hash_json([own.to_json(), asdict(grid), config.pretrain.hearts])[:8]}")
     folder, name = root / "generator", f"phantom cohort of {config.pretrain.hearts}"
     if is_first() and not (root / "cohort").is_dir():
@@ -107,6 +149,7 @@ def _fit(
     folder: Path,
     about: dict[str, Any],
     start: Generator | None,
+    reuse: Path | None = None,
 ) -> Path:
     """Train what is not finished yet in ``folder``.
 
@@ -119,6 +162,7 @@ def _fit(
         folder: to write.
         about: dataset, fold and split_hash, for the provenance.
         start: the cascade whose weights and scales are continued.
+        reuse: as in :func:`fit_generator`.
     """
     me = _identity(config, cohort, patients)
     data = load_training_set(cohort, patients, config, grid)
@@ -133,18 +177,34 @@ def _fit(
         "grid": asdict(data.grid),
         "templates": [_template(data, i) for i in range(len(data.cases))],
     }
-    running = config
-    if start is not None:
-        me = me | {"start": start.provenance["generator_hash"]}
-        running = _continued(config)
+    running = config if start is None else _continued(config)
+    origin = "" if start is None else start.provenance["generator_hash"]
 
-    def finish(stage: str, network: torch.nn.Module, extra: dict[str, torch.Tensor], header: dict[str, Any], begun: float) -> None:
+    def make(stage: str, run: Callable[[dict[str, Any], Weights | None], tuple[torch.nn.Module, dict[str, torch.Tensor], dict]]) -> None:
+        """Take a stage over from another generator or train it, and note it as finished."""
+        if stage in meta["finished"]:
+            return
+        identity = _stage_identity(stage, config, data.grid, cohort, data.patients, origin)
+        if stage != "vae":
+            identity["vae_checkpoint"] = meta["finished"]["vae"]["sha256"]
+        identity_hash = hash_json(identity)
+        barrier()  # before the first process writes what the others look for
+        if is_first() and (entry := _take(stage, identity_hash, reuse, folder)) is not None:
+            meta["finished"][stage] = entry
+            write_json(folder / META, meta)
+        barrier()
+        meta["finished"] = read_json(folder / META)["finished"]
+        if stage in meta["finished"]:
+            return
+        begun = time.monotonic()
+        network, extra, header = run(identity, None if start is None else getattr(start, stage).state_dict())
         if is_first():
             tensors = {f"net.{k}": v for k, v in network.state_dict().items()} | extra
             stage_header = {"stage": stage, "dataset": cohort.name, "fold": str(about["fold"]), **header}
-            save_checkpoint(folder / f"{stage}.safetensors", tensors, stage_header)
+            path = folder / f"{stage}.safetensors"
+            save_checkpoint(path, tensors, stage_header)
             seconds = round(time.monotonic() - begun, 1)
-            meta["finished"][stage] = {"sha256": sha256(folder / f"{stage}.safetensors"), "seconds": seconds}
+            meta["finished"][stage] = {"sha256": sha256(path), "seconds": seconds, "identity": identity_hash}
             write_json(folder / META, meta)
             for leftover in folder.glob(f"{stage}.training.*"):
                 leftover.unlink()
@@ -154,22 +214,18 @@ def _fit(
     if is_first():
         write_json(folder / META, meta)
     barrier()
-    begun = time.monotonic()
-    if "vae" not in meta["finished"]:
-        vae = train_vae(data, running.vae, folder, config.seed, me, device, None if start is None else start.vae.state_dict())
-        finish("vae", vae, {}, {"patients": list(data.patients)}, begun)
-    scales = None if start is None else (start.scale, start.scaler)
-    latents = encode_training_set(data, load_vae(folder, config, device), config, device, scales)
-    # The sign of a principal direction is arbitrary: all processes must train towards the same targets.
-    broadcast([*latents.scale.tensors().values(), latents.ed, latents.motion], device)
-    me = me | {"vae": meta["finished"]["vae"]["sha256"]}
-    runs: dict[str, Callable[..., torch.nn.Module]] = {"static": train_static, "motion": train_motion}
-    for stage, run in runs.items():
-        if stage not in meta["finished"]:
-            begun = time.monotonic()
-            weights = None if start is None else getattr(start, stage).state_dict()
-            network = run(latents, running, folder, me, device, weights)
-            finish(stage, network, latents.scale.tensors(), _scaler_header(latents), begun)
+    make(
+        "vae",
+        lambda me, weights: (train_vae(data, running.vae, folder, config.seed, me, device, weights), {}, {"patients": list(data.patients)}),
+    )
+    if set(meta["finished"]) != set(STAGES):
+        scales = None if start is None else (start.scale, start.scaler)
+        latents = encode_training_set(data, load_vae(folder, config, device), config, device, scales)
+        # The sign of a principal direction is arbitrary: all processes must train towards the same targets.
+        broadcast([*latents.scale.tensors().values(), latents.ed, latents.motion], device)
+        scale, header = latents.scale.tensors(), _scaler_header(latents)
+        make("static", lambda me, weights: (train_static(latents, running, folder, me, device, weights), scale, header))
+        make("motion", lambda me, weights: (train_motion(latents, running, folder, me, device, weights), scale, header))
     console.print(f"generator is complete: {folder}")
     return folder
 

@@ -82,9 +82,9 @@ def load_generator(folder: Path, device: torch.device) -> Generator:
             raise UserError(f"{path} is missing or is not the one that {META} describes; delete {folder} and run 'synthaug fit' again")
     config = GeneratorConfig.from_json(meta["config"])
     static, motion = static_network(config), motion_network(config)
-    tensors, header = load_checkpoint(folder / "static.safetensors")
-    _load_weights(static, tensors)
-    _load_weights(motion, load_checkpoint(folder / "motion.safetensors")[0])
+    _load_weights(static, load_checkpoint(folder / "static.safetensors")[0])
+    tensors, header = load_checkpoint(folder / "motion.safetensors")
+    _load_weights(motion, tensors)
     hashes = {stage: meta["finished"][stage]["sha256"] for stage in STAGES}
     return Generator(
         config=config,

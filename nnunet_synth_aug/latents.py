@@ -103,7 +103,7 @@ def encode_training_set(
     device: torch.device,
     scales: tuple[LatentScale, PriorScaler] | None = None,
 ) -> LatentSet:
-    """Encode every patient in ``variants`` augmented copies and fit the periodic motion of each.
+    """Encode every patient in several augmented copies and fit the periodic motion of each.
 
     Args:
         data: the patients.
@@ -113,6 +113,7 @@ def encode_training_set(
         scales: those of the generator that is continued, whose LDMs speak their language; default the patients' own.
     """
     settings = config.latents
+    variants = settings.variants(len(data.cases))
     ed: list[torch.Tensor] = []
     valids: list[torch.Tensor] = []
     coefficients: list[torch.Tensor] = []
@@ -120,11 +121,11 @@ def encode_training_set(
     phase: list[float] = []
     priors: list[Priors] = []
     plain: list[Priors] = []
-    with progress("encoding", len(data.cases) * settings.variants) as bar:
+    with progress("encoding", len(data.cases) * variants) as bar:
         for number, case in enumerate(data.cases):
             frames = _chosen_frames(case, settings.max_frames)
             sequence = load_sequence(case.subject)
-            for variant in range(settings.variants):
+            for variant in range(variants):
                 if variant == 0:
                     index = torch.tensor(frames)
                     gridded, prior = case.gridded, case.priors
@@ -151,7 +152,7 @@ def encode_training_set(
                 priors.append(prior)
                 if variant == 0:
                     plain.append(prior)
-                bar.advance(number * settings.variants + variant + 1, case.subject.patient)
+                bar.advance(number * variants + variant + 1, case.subject.patient)
     if not moving:
         raise UserError("no training patient of this fold has a 4D cine; the motion LDM cannot learn to move")
     latents, valid, motion = torch.stack(ed), torch.stack(valids), torch.stack(coefficients)

@@ -32,7 +32,7 @@ MICRO = GeneratorConfig(
     preset="micro",
     grid=GridConfig(size=(32, 32, 12)),
     vae=VAEConfig(channels=(4, 8), latent_channels=4, consistency_start=0.3, train=SHORT),
-    latents=LatentConfig(variants=2, max_frames=6, harmonics=2, components=12),
+    latents=LatentConfig(copies=8, max_frames=6, harmonics=2, components=12),
     static=LDMConfig(channels=(8, 16), embedding=16, sampler_steps=2, train=SHORT),
     motion=LDMConfig(channels=(8, 16), embedding=16, sampler_steps=2, train=SHORT),
 )

@@ -31,7 +31,7 @@ MICRO = GeneratorConfig(
     preset="micro",
     grid=GridConfig(size=(32, 32, 12)),
     vae=VAEConfig(channels=(4, 8), latent_channels=4, train=TrainConfig(steps=30, batch_size=2)),
-    latents=LatentConfig(variants=1, max_frames=5, harmonics=2, components=6),
+    latents=LatentConfig(copies=1, max_frames=5, harmonics=2, components=6),
     static=LDMConfig(channels=(8, 16), embedding=16, sampler_steps=2, train=SHORT),
     motion=LDMConfig(channels=(8, 16), embedding=16, sampler_steps=2, train=SHORT),
 )

@@ -62,9 +62,12 @@ class AnatomyVAE(nn.Module):
             decoder += [nn.Upsample(scale_factor=(2, 2, 1), mode="nearest")]
             decoder += [nn.Conv3d(widths[level + 1], widths[level], (3, 3, 1), padding=(1, 1, 0))]
         decoder += [Block(widths[0], widths[0], flat=True), group_norm(widths[0]), nn.SiLU()]
+        # The last convolutions see single pixels: heads that write a whole patch each leave its pattern in the image.
+        pixel_channels = max(8, widths[0] // config.patch**2)
+        decoder += [nn.Conv3d(widths[0], pixel_channels * config.patch**2, (3, 3, 1), padding=(1, 1, 0))]
         self.decoder = nn.Sequential(*decoder)
-        self.image_head = nn.Conv3d(widths[0], config.patch**2, (3, 3, 1), padding=(1, 1, 0))
-        self.mask_head = nn.Conv3d(widths[0], N_CLASSES * config.patch**2, (3, 3, 1), padding=(1, 1, 0))
+        self.image_head = nn.Conv3d(pixel_channels, 1, (3, 3, 1), padding=(1, 1, 0))
+        self.mask_head = nn.Conv3d(pixel_channels, N_CLASSES, (3, 3, 1), padding=(1, 1, 0))
 
     def encode(self, image: torch.Tensor, valid: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Posterior mean and log-variance, each (B, C, x, y, Z), from image and validity (B, 1, X, Y, Z)."""
@@ -73,8 +76,8 @@ class AnatomyVAE(nn.Module):
 
     def decode(self, latent: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Image (B, 1, X, Y, Z) and mask logits (B, classes, X, Y, Z) from one latent."""
-        features = self.decoder(latent)
-        return unfold_pixels(self.image_head(features), self.patch), unfold_pixels(self.mask_head(features), self.patch)
+        features = F.silu(unfold_pixels(self.decoder(latent), self.patch))
+        return self.image_head(features), self.mask_head(features)
 
 
 def latent_validity(valid: torch.Tensor, factor: int) -> torch.Tensor:

@@ -26,6 +26,9 @@ def fit(
         list[str] | None,
         typer.Option("--set", help="Another value of a setting, e.g. latents.motion=framewise (all: --dry-run)."),
     ] = None,
+    reuse: Annotated[
+        Path | None, typer.Option("--reuse", help="Generator with other settings: take the stages that would come out the same.")
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the settings and stop.")] = False,
 ) -> None:
     """Train the generator on one fold's training patients. The same command resumes after a kill."""
@@ -41,7 +44,7 @@ def fit(
         return
     from nnunet_synth_aug.fit import fit_generator
 
-    folder = fit_generator(dataset, fold_of(fold), config, torch_device(device), generator)
+    folder = fit_generator(dataset, fold_of(fold), config, torch_device(device), generator, reuse)
     if os.environ.get("RANK", "0") != "0":
         return  # under torchrun the first process alone reports
     if report:

@@ -80,7 +80,8 @@ def arm(folder: Path, options: list[str], preset: str, n: int, seed: int, device
     """Fit, judge, time and sample one generator; returns its figures."""
     generator = folder / "generator"
     place = ["-d", D, "-f", F, "--generator", str(generator), "-device", device]
-    fit = call(["synthaug", "fit", *place, "--preset", preset, "--seed", str(seed), "--no-report", *options])
+    reuse = ["--reuse", str(folder.parent / f"{preset}_default" / "generator")]  # what an arm does not change is trained once
+    fit = call(["synthaug", "fit", *place, "--preset", preset, "--seed", str(seed), "--no-report", *reuse, *options])
     report = folder / "report"
     if not (report / "done").is_file():
         call(["synthaug", "report", *place, "-n", str(n), "-o", str(report), "--closed-loop"])

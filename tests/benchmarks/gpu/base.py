@@ -60,7 +60,7 @@ class Options:
     cases: int
     checked: int
     train_steps: int | None
-    variants: int | None
+    copies: int | None
     seed: int
     segmenter: Path | None
     fvd_weights: Path | None
@@ -88,8 +88,8 @@ class Options:
         from nnunet_synth_aug.config import preset
 
         config = dataclasses.replace(preset(self.preset), seed=self.seed)
-        if self.variants is not None:
-            config = dataclasses.replace(config, latents=dataclasses.replace(config.latents, variants=self.variants))
+        if self.copies is not None:
+            config = dataclasses.replace(config, latents=dataclasses.replace(config.latents, copies=self.copies))
         if self.train_steps is not None:
             for stage in ("vae", "static", "motion"):
                 settings = getattr(config, stage)
@@ -249,7 +249,7 @@ def parse(arguments: list[str]) -> tuple[Options, float | None, str | None]:
     parser.add_argument("--cases", type=int, default=200, help="cases to sample for the reports")
     parser.add_argument("--checked", type=int, default=64, help="cases to sample with quality control; 0 for none")
     parser.add_argument("--train-steps", type=int, help="of every stage instead of the preset's, for a smoke test")
-    parser.add_argument("--variants", type=int, help="augmented copies instead of the preset's, for a smoke test")
+    parser.add_argument("--copies", type=int, help="augmented copies instead of the preset's, for a smoke test")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--segmenter", type=Path, help="results folder of a real-only nnU-Net, for the reports")
     parser.add_argument("--fvd-weights", type=Path, help="I3D TorchScript file, for the reports")
