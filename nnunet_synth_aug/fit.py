@@ -1,7 +1,7 @@
 """Training of the cascade on one fold's patients: three stages, one process or several, resumed where it was stopped.
 
-With pretraining, the same three stages are first trained on a phantom cohort, seen on the fold's own grid, and then
-continued on the fold's patients. The pretrained cascade depends on grid and settings alone, and is kept for the other folds.
+With pretraining, the fold's stages continue those of a cascade trained on phantoms: the one that ships with the package if
+its networks are the same, else one that is trained first, seen on the fold's own grid, and kept for the other folds.
 """
 
 from __future__ import annotations
@@ -30,10 +30,12 @@ from nnunet_synth_aug.distributed import barrier, broadcast, is_first, processes
 from nnunet_synth_aug.errors import UserError
 from nnunet_synth_aug.files import atomic_path, hash_json, read_json, sha256, write_json
 from nnunet_synth_aug.generator import META, STAGES, Generator, load_generator, load_vae
+from nnunet_synth_aug.latent_cache import load_latents, save_latents
 from nnunet_synth_aug.latents import LatentSet, encode_training_set
 from nnunet_synth_aug.motion_ldm.stage import train_motion
 from nnunet_synth_aug.paths import generator_folder, pretraining_folder
 from nnunet_synth_aug.periodic import ES_SHARE
+from nnunet_synth_aug.pretrained import shipped_for
 from nnunet_synth_aug.static_ldm.stage import train_static
 from nnunet_synth_aug.training import Weights
 
@@ -124,7 +126,9 @@ def _take(stage: str, identity: str, reuse: Path | None, folder: Path) -> dict[s
 
 
 def _pretrained(config: GeneratorConfig, grid: Grid, device: torch.device) -> Path:
-    """The cascade trained on phantoms, seen on ``grid``; trained now if it is not there."""
+    """The cascade trained on phantoms: the shipped one if its networks are these, else one of its own, seen on ``grid``, trained now."""
+    if (shipped := shipped_for(config)) is not None:
+        return shipped
     own = replace(config, pretrain=PretrainConfig())
     # On a round pixel size, so that folds and cohorts with nearly the same field of view share it.
     grid = replace(grid, pixel=max(PIXEL_STEP, round(grid.pixel / PIXEL_STEP) * PIXEL_STEP))
@@ -219,13 +223,23 @@ def _fit(
         lambda me, weights: (train_vae(data, running.vae, folder, config.seed, me, device, weights), {}, {"patients": list(data.patients)}),
     )
     if set(meta["finished"]) != set(STAGES):
-        scales = None if start is None else (start.scale, start.scaler)
-        latents = encode_training_set(data, load_vae(folder, config, device), config, device, scales)
-        # The sign of a principal direction is arbitrary: all processes must train towards the same targets.
-        broadcast([*latents.scale.tensors().values(), latents.ed, latents.motion], device)
+        depends = [_stage_identity("motion", config, data.grid, cohort, data.patients, origin), meta["finished"]["vae"]["sha256"]]
+        known = load_latents(folder, hash_json(depends))
+        barrier()
+        if known is None:
+            scales = None if start is None else (start.scale, start.scaler)
+            known = encode_training_set(data, load_vae(folder, config, device), config, device, scales)
+            # The sign of a principal direction is arbitrary: all processes must train towards the same targets.
+            broadcast([*known.scale.tensors().values(), known.ed, known.motion], device)
+            if is_first():
+                save_latents(folder, known, hash_json(depends))
+        latents = known
         scale, header = latents.scale.tensors(), _scaler_header(latents)
         make("static", lambda me, weights: (train_static(latents, running, folder, me, device, weights), scale, header))
         make("motion", lambda me, weights: (train_motion(latents, running, folder, me, device, weights), scale, header))
+        if is_first():
+            for leftover in folder.glob("latents.training.*"):
+                leftover.unlink()
     console.print(f"generator is complete: {folder}")
     return folder
 

@@ -18,8 +18,10 @@ ROOMS: list[set[str]] = [
     {"conditions", "diffusion", "distributed", "periodic", "unet", "training"},
     {"anatomy_vae"},
     {"latents", "ldm"},
+    {"latent_cache"},
     {"motion_ldm", "static_ldm"},
     {"generator"},
+    {"pretrained"},
     {"fit"},
     {"synthesis"},
     {"nnunet"},
@@ -30,7 +32,7 @@ ROOMS: list[set[str]] = [
 ]
 ORDER = {room: level for level, rooms in enumerate(ROOMS) for room in rooms}
 #: What training from a bank must never load.
-GENERATIVE = set().union(*ROOMS[4:8])
+GENERATIVE = set().union(*ROOMS[4:9])
 
 
 def imports(path: Path) -> set[str]:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from nnunet_synth_aug import fit
 from nnunet_synth_aug.config import (
     GeneratorConfig,
     GridConfig,
@@ -90,6 +91,21 @@ def test_what_a_setting_does_not_change_is_taken_from_another_generator(folders)
     assert read_json(again / "generator.json")["finished"]["motion"]["sha256"] == read_json(
         folders / "framewise" / "generator.json"
     )["finished"]["motion"]["sha256"]  # sharing changed nothing
+
+
+def test_cines_are_encoded_once_even_if_the_motion_was_killed(folders, monkeypatch):
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(fit, "train_motion", killed)
+    with pytest.raises(KeyboardInterrupt):
+        fit_generator("7", 0, MICRO, CPU, folders / "killed")
+    monkeypatch.undo()
+    monkeypatch.setattr(fit, "encode_training_set", killed)
+    folder = fit_generator("7", 0, MICRO, CPU, folders / "killed")
+    ends = [read_json(f / "generator.json")["finished"]["motion"]["sha256"] for f in (folder, folders / "default")]
+    assert ends[0] == ends[1]
+    assert not list(folder.glob("*.training.*"))
 
 
 def test_frame_by_frame_motion_samples_too_and_keeps_ed(folders):
