@@ -30,6 +30,7 @@ from nnunet_synth_aug.distributed import barrier, broadcast, is_first, processes
 from nnunet_synth_aug.errors import UserError
 from nnunet_synth_aug.files import atomic_path, hash_json, read_json, sha256, write_json
 from nnunet_synth_aug.generator import META, STAGES, Generator, load_generator, load_vae
+from nnunet_synth_aug.grain import measure_grain
 from nnunet_synth_aug.latent_cache import load_latents, save_latents
 from nnunet_synth_aug.latents import LatentSet, encode_training_set
 from nnunet_synth_aug.motion_ldm.stage import train_motion
@@ -222,6 +223,10 @@ def _fit(
         "vae",
         lambda me, weights: (train_vae(data, running.vae, folder, config.seed, me, device, weights), {}, {"patients": list(data.patients)}),
     )
+    if "grain" not in meta:
+        meta["grain"] = measure_grain(data, load_vae(folder, config, device), device).to_json()
+        if is_first():
+            write_json(folder / META, meta)
     if set(meta["finished"]) != set(STAGES):
         depends = [_stage_identity("motion", config, data.grid, cohort, data.patients, origin), meta["finished"]["vae"]["sha256"]]
         known = load_latents(folder, hash_json(depends))

@@ -20,6 +20,7 @@ from nnunet_synth_aug.config import GeneratorConfig
 from nnunet_synth_aug.data.grid import Grid
 from nnunet_synth_aug.errors import UserError
 from nnunet_synth_aug.files import hash_json, read_json, sha256
+from nnunet_synth_aug.grain import Grain
 from nnunet_synth_aug.latents import LatentScale
 from nnunet_synth_aug.ldm import LatentFlow
 from nnunet_synth_aug.motion_ldm.stage import motion_network
@@ -54,6 +55,7 @@ class Generator:
     motion: LatentFlow
     scale: LatentScale
     scaler: PriorScaler
+    grain: Grain
     templates: tuple[Template, ...]
     provenance: dict[str, Any]  # dataset, fold, preset, patients, generator_hash, ...
     device: torch.device
@@ -94,6 +96,7 @@ def load_generator(folder: Path, device: torch.device) -> Generator:
         motion=motion.to(device).eval(),
         scale=LatentScale.from_tensors(tensors).to(device),
         scaler=PriorScaler(tuple(header["prior_mean"]), tuple(header["prior_std"])),
+        grain=Grain.from_json(meta["grain"]),
         templates=tuple(
             Template(
                 Priors.from_mapping(t["priors"], META),

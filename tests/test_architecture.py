@@ -18,7 +18,7 @@ ROOMS: list[set[str]] = [
     {"conditions", "diffusion", "distributed", "periodic", "unet", "training"},
     {"anatomy_vae"},
     {"latents", "ldm"},
-    {"latent_cache"},
+    {"grain", "latent_cache"},
     {"motion_ldm", "static_ldm"},
     {"generator"},
     {"pretrained"},

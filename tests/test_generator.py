@@ -79,8 +79,18 @@ def test_geometry_is_what_was_asked_for(world):
 
 
 def test_frame_zero_is_the_static_anatomy_for_any_number_of_frames(world):
-    a, b = (sample_sequence(world[2], Request("a", 3, Priors(), n_frames=n)) for n in (5, 24))
+    a, b = (sample_sequence(world[2], Request("a", 3, Priors(), n_frames=n, grain=False)) for n in (5, 24))
     np.testing.assert_allclose(a.image[0], b.image[0], atol=0.02)
+
+
+def test_grain_roughens_the_image_and_leaves_the_masks_alone(world):
+    generator = dataclasses.replace(world[2], templates=world[2].templates[:1])
+    asked = Request("a", 3, Priors(), n_frames=6)
+    rough, smooth = (sample_sequence(generator, dataclasses.replace(asked, grain=grain)) for grain in (True, False))
+    np.testing.assert_array_equal(rough.mask, smooth.mask)
+    low, high = generator.templates[0].grey
+    difference = (rough.image - smooth.image) / (high - low) * 2
+    assert 0.2 * min(generator.grain.spread) < difference.std() < 1.1 * max(generator.grain.spread)
 
 
 @pytest.mark.parametrize("subset", [{}, {"lv_ef": 30.0}, {"diagnosis": "HCM"}, {"lv_edv": 200.0, "vendor": "GE", "sex": "F", "age": 50.0}])
@@ -164,7 +174,8 @@ def test_the_closed_loop_comes_nearer_to_the_request_and_remembers_the_open_one(
         return [wave[:, None, None, None, None].expand(-1, *ed.shape[1:]) for wave in waves]
 
     monkeypatch.setattr(cascade, "sample_motion", contraction)
-    generator = dataclasses.replace(world[2], vae=Balloon())
+    half = torch.full_like(world[2].scale.std, 0.5)  # pixels of radius from heart to heart
+    generator = dataclasses.replace(world[2], vae=Balloon(), scale=dataclasses.replace(world[2].scale, mean=0 * half, std=half))
     asked = [Request(f"{i}", i, Priors(lv_ef=50.0, lv_edv=140.0), 11) for i in range(5)]
     seeds = list(range(5))
     opened = sample_cycles(generator, sample_anatomies(generator, asked), seeds)
@@ -174,7 +185,7 @@ def test_the_closed_loop_comes_nearer_to_the_request_and_remembers_the_open_one(
         assert after.open_loop.lv_edv == pytest.approx(before.measured.lv_edv, rel=1e-3)
         assert after.open_loop.lv_ef == pytest.approx(before.measured.lv_ef, abs=0.5)
         assert abs(after.measured.lv_edv - 140) < abs(before.measured.lv_edv - 140)
-        assert after.measured.lv_ef == pytest.approx(50, abs=3)
+        assert after.measured.lv_ef == pytest.approx(50, abs=5)  # a pixel more or less of the small disc is several points
     assert max(abs(s.measured.lv_ef - 50) for s in opened) > 10
 
 

@@ -79,6 +79,7 @@ def sample(
     ] = False,
     check: Annotated[bool, typer.Option("--check/--no-check", help="Quality control with resampling.")] = True,
     open_loop: Annotated[bool, typer.Option("--open-loop", help="Without calibration of EDV and EF on the sample.")] = False,
+    grain: Annotated[bool, typer.Option("--grain/--no-grain", help="As rough as real images, or the decoder's smooth mean.")] = True,
     gif: Annotated[bool, typer.Option("--gif/--no-gif", help="One beating-heart GIF per sequence.")] = True,
     generator: GeneratorFolder = None,
     device: Device = "cpu",
@@ -108,7 +109,7 @@ def sample(
     from nnunet_synth_aug.synthesis.sampling import describe, sample_to_folder, write_gifs
 
     cascade = load_generator(generator_at(dataset, fold, generator), torch_device(device))
-    ids = sample_to_folder(cascade, requests(cascade, n, seed, given, frames, free, not open_loop), out, check)
+    ids = sample_to_folder(cascade, requests(cascade, n, seed, given, frames, free, not open_loop, grain), out, check)
     if gif:
         write_gifs(out, ids)
     for line in describe(out, cascade):

@@ -37,6 +37,7 @@ class Request:
     priors: Priors
     n_frames: int | None = None
     calibrate: bool = False  # closed loop, see synthesis.calibration
+    grain: bool = True  # images as rough as real ones; False gives the decoder's smooth mean
 
 
 @dataclass(frozen=True)
@@ -133,7 +134,10 @@ def stream_cycles(generator: Generator, anatomies: list[Anatomy], seeds: list[in
     latents = [_moved(generator, a, gain * r) for a, r, gain in zip(anatomies, residuals, gains, strict=True)]
     decoded = decode(generator, latents)
     for anatomy, seed, gain, open_loop in zip(anatomies, seeds, gains, open_loops, strict=True):
-        yield _sequence(anatomy, seed, gain, open_loop, *next(decoded))
+        image, mask = next(decoded)
+        if anatomy.request.grain:
+            image = np.clip(image + generator.grain.draw(image, np.random.default_rng([seed, 1])), -1, 1)
+        yield _sequence(anatomy, seed, gain, open_loop, image, mask)
 
 
 def sample_cycles(generator: Generator, anatomies: list[Anatomy], seeds: list[int]) -> list[SyntheticSequence]:
@@ -183,7 +187,7 @@ def _sequence(anatomy: Anatomy, seed: int, gain: float, open_loop: Priors | None
         seed=request.seed,
         requested=request.priors,
         measured=measure(mask[0], mask[es], spacing),
-        context=None if template.context is None else _to_grey(template.context, low, high),
+        context=None if template.context is None else to_grey(template.context, low, high),
         motion_seed=seed,
         calibration=(pixel, gain) if request.calibrate else None,
         open_loop=open_loop,
@@ -229,7 +233,7 @@ def _calibrate(generator: Generator, anatomies: list[Anatomy], residuals: list[t
     return gains, open_loops
 
 
-def _to_grey(context: tuple[float, float], low: float, high: float) -> tuple[float, float]:
+def to_grey(context: tuple[float, float], low: float, high: float) -> tuple[float, float]:
     """Mean and SD from [-1, 1] units to grey values."""
     return ((context[0] + 1) / 2 * (high - low) + low, context[1] / 2 * (high - low))
 

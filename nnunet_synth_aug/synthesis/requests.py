@@ -38,7 +38,14 @@ def draw_priors(generator: Generator, rng: np.random.Generator, given: Priors = 
 
 
 def requests(
-    generator: Generator, n: int, seed: int, given: Priors, n_frames: int | None, free: bool, calibrate: bool = True
+    generator: Generator,
+    n: int,
+    seed: int,
+    given: Priors,
+    n_frames: int | None,
+    free: bool,
+    calibrate: bool = True,
+    grain: bool = True,
 ) -> list[Request]:
     """``n`` requests with ids synth_00000...; request i is the same for any n.
 
@@ -50,10 +57,11 @@ def requests(
         n_frames: per cycle; None follows the training cines.
         free: leave what ``given`` does not set unspecified, instead of drawing it.
         calibrate: close the loop on EDV and EF.
+        grain: make images as rough as those of the training patients.
     """
     out = []
     for index in range(n):
         rng = np.random.default_rng([seed, index])
         priors = given if free else draw_priors(generator, rng, given)
-        out.append(Request(f"synth_{index:05d}", int(rng.integers(2**31)), priors, n_frames, calibrate))
+        out.append(Request(f"synth_{index:05d}", int(rng.integers(2**31)), priors, n_frames, calibrate, grain))
     return out
