@@ -36,11 +36,10 @@ class TrainConfig:
 
 @dataclass(frozen=True)
 class VAEConfig:
-    """Semi-supervised VAE. One decoder trunk carries an image head and a mask head."""
+    """Semi-supervised VAE of single slices. One decoder trunk carries an image head and a mask head."""
 
     patch: int = 2  # pixels per side folded into channels before the first convolution, unfolded after the last
     channels: tuple[int, ...] = (32, 48, 64)  # per level; each step halves X and Y, never Z
-    flat_levels: int = 1  # finest levels with (3, 3, 1) kernels; the others see neighbouring slices
     latent_channels: int = 8
     kl_weight: float = 1e-3  # per latent dimension
     mask_weight: float = 1.0  # of DiceCE on labelled frames
@@ -49,7 +48,7 @@ class VAEConfig:
     consistency_start: float = 0.4  # share of the steps before the teacher is trusted
     latent_noise: float = 0.15  # relative noise on the latent while training: the LDM's samples are not exact either
     labelled_share: float = 0.5  # of each batch
-    train: TrainConfig = field(default_factory=lambda: TrainConfig(steps=600, learning_rate=2e-3))
+    train: TrainConfig = field(default_factory=lambda: TrainConfig(steps=1000, batch_size=24, learning_rate=2e-3))
 
 
 @dataclass(frozen=True)
@@ -142,7 +141,7 @@ PRESETS: dict[str, GeneratorConfig] = {
     "small": GeneratorConfig(
         preset="small",
         grid=GridConfig(size=(96, 96, 10)),
-        vae=VAEConfig(train=TrainConfig(steps=1200, ema_decay=0.995, learning_rate=2e-3)),
+        vae=VAEConfig(train=TrainConfig(steps=3000, batch_size=24, ema_decay=0.998, learning_rate=2e-3)),
         latents=LatentConfig(copies=320),
         static=LDMConfig(train=TrainConfig(steps=1800, batch_size=8, ema_decay=0.995, learning_rate=2e-3)),
         motion=LDMConfig(train=TrainConfig(steps=1800, batch_size=8, ema_decay=0.995, learning_rate=2e-3)),
@@ -151,7 +150,7 @@ PRESETS: dict[str, GeneratorConfig] = {
     "base": GeneratorConfig(
         preset="base",
         grid=GridConfig(size=(128, 128, 12)),
-        vae=VAEConfig(channels=(64, 128, 192), train=TrainConfig(steps=6000, batch_size=16, ema_decay=0.999, learning_rate=4e-4)),
+        vae=VAEConfig(channels=(64, 128, 192), train=TrainConfig(steps=8000, batch_size=192, ema_decay=0.999, learning_rate=4e-4)),
         latents=LatentConfig(copies=800, max_frames=32, components=32),
         static=LDMConfig(
             channels=(128, 192, 288),

@@ -32,12 +32,12 @@ def decoder_flops(config) -> int:
     c, (X, Y, Z) = config.vae.channels, config.grid.size
     positions = [X * Y * Z // (config.vae.patch**2 * 4**level) for level in range(len(c))]
     last = len(c) - 1
-    total = config.vae.latent_channels * c[last] * positions[last] + 2 * 27 * c[last] ** 2 * positions[last]
+    total = config.vae.latent_channels * c[last] * positions[last] + 2 * 9 * c[last] ** 2 * positions[last]
     for level in reversed(range(last)):
-        kernel = 9 if level + 1 < config.vae.flat_levels else 27
-        total += 2 * kernel * c[level + 1] ** 2 * positions[level + 1] + 9 * c[level + 1] * c[level] * positions[level]
-    heads = 9 * c[0] * (1 + 4) * config.vae.patch**2
-    return 2 * (total + (2 * 9 * c[0] ** 2 + heads) * positions[0])
+        total += 2 * 9 * c[level + 1] ** 2 * positions[level + 1] + 9 * c[level + 1] * c[level] * positions[level]
+    pixel_channels = max(8, c[0] // config.vae.patch**2)
+    total += (2 * 9 * c[0] ** 2 + 9 * c[0] * pixel_channels * config.vae.patch**2) * positions[0]
+    return 2 * (total + 9 * pixel_channels * (1 + 4) * X * Y * Z)
 
 
 @pytest.mark.parametrize("name", PRESETS)

@@ -13,7 +13,7 @@ from torch.distributions import Normal
 from torch.distributions import kl_divergence as reference_kl
 
 from nnunet_synth_aug.anatomy_vae.losses import consistency, dice_ce, edge_l1, kl_divergence, row_mean
-from nnunet_synth_aug.anatomy_vae.network import AnatomyVAE, fold_pixels, latent_validity, unfold_pixels
+from nnunet_synth_aug.anatomy_vae.network import AnatomyVAE, latent_validity, to_slices, to_stack
 from nnunet_synth_aug.anatomy_vae.stage import FrameBatch, FrameSampler, orient, vae_loss
 from nnunet_synth_aug.config import TrainConfig, VAEConfig
 from nnunet_synth_aug.errors import UserError
@@ -170,10 +170,11 @@ CONFIG = VAEConfig(channels=(4, 8), latent_channels=3, labelled_share=0.25, trai
 def test_a_batch_holds_labelled_frames_first_and_says_what_was_contoured():
     data = world(frozenset({MYO, LV}))
     batch = FrameSampler(data, CONFIG).draw(np.random.default_rng(0), torch.device("cpu"))
-    assert batch.image.shape == batch.valid.shape == (8, 1, 16, 16, 3)
+    assert batch.image.shape == batch.valid.shape == (8, 1, 16, 16, 1)
     assert batch.n_labelled == batch.joint_labelled == 2
     assert batch.annotated[:, [0, RV, MYO, LV]].tolist() == [[1, 0, 1, 1]] * 8
-    known = [sorted(data.cases[0].gridded.mask[frame].flatten().tolist()) for frame in (0, 2)]
+    masks = data.cases[0].gridded.mask
+    known = [sorted(masks[frame, ..., level].flatten().tolist()) for frame in (0, 2) for level in range(3)]
     assert all(sorted(batch.mask[row].flatten().tolist()) in known for row in range(2))
     with pytest.raises(UserError, match="has a mask"):
         FrameSampler(SimpleNamespace(cases=data.cases[1:]), CONFIG)
@@ -215,12 +216,24 @@ def test_shapes_keep_every_slice():
     assert latent_validity(torch.ones_like(image), network.factor).shape == (2, 1, 4, 6, 5)
 
 
-def test_folding_pixels_is_invertible_and_keeps_neighbours_together():
-    volume = torch.arange(2.0 * 3 * 8 * 4 * 5).reshape(2, 3, 8, 4, 5)
-    folded = fold_pixels(volume, 2)
-    assert folded.shape == (2, 12, 4, 2, 5)
-    assert torch.equal(unfold_pixels(folded, 2), volume)
-    assert set(folded[0, :4, 0, 0, 0].tolist()) == set(volume[0, 0, :2, :2, 0].flatten().tolist())
+def test_every_slice_is_coded_by_itself():
+    volume = torch.randn(2, 1, 16, 16, 5)
+    assert torch.equal(to_stack(to_slices(volume), 5), volume)
+    network = AnatomyVAE(CONFIG).eval()
+    changed = volume.clone()
+    changed[1, ..., 3] += 1
+    with torch.no_grad():
+        both = [network.decode(network.encode(v, torch.ones_like(v))[0]) for v in (volume, changed)]
+    for before, after in zip(*both, strict=True):
+        differs = (before != after).flatten(1, 3).any(1)  # (B, Z)
+        assert differs.nonzero().tolist() == [[1, 3]]
+
+
+def test_padded_slices_are_never_drawn():
+    data = world()
+    data.cases[0].gridded.valid[..., 0] = data.cases[1].gridded.valid[..., 0] = False
+    for seed in range(5):
+        assert FrameSampler(data, CONFIG).draw(np.random.default_rng(seed), torch.device("cpu")).valid.min() == 1
 
 
 def test_orientations_are_the_eight_of_the_square():

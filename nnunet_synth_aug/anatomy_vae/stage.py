@@ -1,4 +1,4 @@
-"""Training of the VAE on labelled ED/ES frames and unlabelled frames of the same cines, in one batch."""
+"""Training of the VAE on slices of labelled ED/ES frames and of unlabelled frames of the same cines, in one batch."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from nnunet_synth_aug.training import Step, Weights, train
 
 @dataclass(frozen=True)
 class FrameBatch:
-    """This process's frames for one step: labelled ones first."""
+    """This process's slices for one step, of a frame each: those of labelled frames first."""
 
-    image: torch.Tensor  # (B, 1, X, Y, Z) in [-1, 1]
-    mask: torch.Tensor  # (B, X, Y, Z)
-    valid: torch.Tensor  # (B, 1, X, Y, Z)
+    image: torch.Tensor  # (B, 1, X, Y, 1) in [-1, 1]
+    mask: torch.Tensor  # (B, X, Y, 1)
+    valid: torch.Tensor  # (B, 1, X, Y, 1)
     annotated: torch.Tensor  # (B, classes)
     n_labelled: int  # of B
     joint_labelled: int  # of the joint batch of all processes
@@ -37,6 +37,7 @@ class FrameChoice:
 
     case: TrainingCase
     frame: int
+    level: int  # slice
     turns: int
     flip: bool
     gamma: float
@@ -55,7 +56,10 @@ def orient(volume: torch.Tensor, turns: int, flip: bool) -> torch.Tensor:
 
 
 class FrameSampler:
-    """Draws frames: the patient first, then the frame, so that long cines do not dominate."""
+    """Draws slices: the patient first, then the frame, then the slice, so that long cines do not dominate.
+
+    One slice of each frame, because its neighbours would teach nearly the same: as many slices of as many frames teach more.
+    """
 
     def __init__(self, data: TrainingSet, config: VAEConfig) -> None:
         self.cases, self.config = data.cases, config
@@ -70,10 +74,11 @@ class FrameSampler:
         images, masks, valids, annotated = [], [], [], []
         for choice in mine([self._choose(rng, row < n_labelled) for row in range(n)]):
             gridded = choice.case.gridded
-            volume = orient(gridded.image[choice.frame].float(), choice.turns, choice.flip)
-            images.append(augment(volume, choice.gamma, choice.gain))
-            masks.append(orient(gridded.mask[choice.frame], choice.turns, choice.flip))
-            valids.append(orient(gridded.valid.float(), choice.turns, choice.flip))
+            one = slice(choice.level, choice.level + 1)
+            image = orient(gridded.image[choice.frame, ..., one].float(), choice.turns, choice.flip)
+            images.append(augment(image, choice.gamma, choice.gain))
+            masks.append(orient(gridded.mask[choice.frame, ..., one], choice.turns, choice.flip))
+            valids.append(orient(gridded.valid[..., one].float(), choice.turns, choice.flip))
             known = torch.zeros(N_CLASSES)
             known[[0, *sorted(choice.case.subject.annotated)]] = 1
             annotated.append(known)
@@ -92,8 +97,10 @@ class FrameSampler:
         case = pool[rng.integers(len(pool))]
         frames = case.gridded.labelled if labelled else range(len(case.gridded.image))
         frame = frames[int(rng.integers(len(frames)))]
+        levels = case.gridded.valid.any(0).any(0).nonzero()[:, 0].tolist()
+        level = levels[int(rng.integers(len(levels)))]
         turns, flip = int(rng.integers(4)), bool(rng.integers(2))
-        return FrameChoice(case, frame, turns, flip, gamma=float(np.exp(rng.uniform(-0.25, 0.25))), gain=float(rng.uniform(0.85, 1.1)))
+        return FrameChoice(case, frame, level, turns, flip, gamma=float(np.exp(rng.uniform(-0.25, 0.25))), gain=float(rng.uniform(0.85, 1.1)))
 
 
 def vae_loss(network: nn.Module, batch: FrameBatch, config: VAEConfig, step: Step) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:

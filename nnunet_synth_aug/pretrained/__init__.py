@@ -27,7 +27,7 @@ def shipped_for(config: GeneratorConfig) -> Path | None:
 def _networks(config: GeneratorConfig) -> list[Any]:
     """All that decides the weights' shapes and what they mean."""
     vae, latents = asdict(config.vae), asdict(config.latents)
-    parts: list[Any] = [vae[name] for name in ("patch", "channels", "flat_levels", "latent_channels")]
+    parts: list[Any] = [vae[name] for name in ("patch", "channels", "latent_channels")]
     parts += [latents[name] for name in ("harmonics", "components", "motion")]
     for stage in (config.static, config.motion):
         parts += [getattr(stage, name) for name in ("objective", "channels", "embedding", "attention")]

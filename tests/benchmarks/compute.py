@@ -156,15 +156,19 @@ def evaluations(config: GeneratorConfig) -> dict[str, int]:
     watch(generator.motion, "motion")
     watch(generator.vae.image_head, "decoded_frames")
     sample_cases(generator, 1)
+    rows["decoded_frames"] //= small.grid.size[2]  # the VAE sees slices
     return dict(rows)
 
 
-def vae_training_flops(config: VAEConfig, cost: Cost, encode: int) -> float:
-    """All steps: reconstruction of the whole batch and, from ``consistency_start`` on, the teacher's pass over unlabelled frames."""
+def vae_training_flops(config: VAEConfig, depth: int, cost: Cost, encode: int) -> float:
+    """All steps: reconstruction of the whole batch and, from ``consistency_start`` on, the teacher's pass over unlabelled slices.
+
+    ``cost`` and ``encode`` are those of a frame of ``depth`` slices; a batch is counted in slices.
+    """
     batch = config.train.batch_size
     unlabelled = batch - max(1, round(batch * config.labelled_share))
     teacher = (1 - config.consistency_start) * unlabelled * (encode + cost.forward) if config.consistency_weight > 0 else 0.0
-    return config.train.steps * (batch * cost.training + teacher)
+    return config.train.steps * (batch * cost.training + teacher) / depth
 
 
 def count(config: GeneratorConfig) -> dict[str, Any]:
@@ -179,7 +183,7 @@ def count(config: GeneratorConfig) -> dict[str, Any]:
     }
     rounds = 1 + (config.pretrain.finetune_steps if config.pretrain.hearts else 0)  # on phantoms first, then on the patients
     training = {
-        "vae": rounds * vae_training_flops(config.vae, vae, encode) / 1e15,
+        "vae": rounds * vae_training_flops(config.vae, config.grid.size[2], vae, encode) / 1e15,
         "static": rounds * config.static.train.steps * config.static.train.batch_size * static.training / 1e15,
         "motion": rounds * config.motion.train.steps * config.motion.train.batch_size * motion.training / 1e15,
     }
@@ -193,7 +197,7 @@ def count(config: GeneratorConfig) -> dict[str, Any]:
         "case_tflop": case | {"total": sum(case.values())},
         "calibration_tflop_at_most": CALIBRATION_FRAMES * vae.forward / 1e12,
         "training_pflop": training | {"total": total},
-        "encoding_tflop_per_patient": config.latents.variants * config.latents.max_frames * encode / 1e12,
+        "encoding_tflop": config.latents.copies * config.latents.max_frames * encode / 1e12,
         "h200_minutes_assumed": [total * 1e3 / speed / 60 for speed in reversed(ASSUMED_SPEED)],
     }
 

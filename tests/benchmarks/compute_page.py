@@ -66,8 +66,8 @@ def training_table(figures: dict[str, Any]) -> str:
         pflop = [number(found["training_pflop"][key]) for key in ("vae", "static", "motion", "total")]
         minutes = found["h200_minutes_assumed"]
         shown = f"{minutes[0]:.0f} to {minutes[1]:.0f}" if minutes[0] >= 1 else "under 1" if minutes[1] < 1 else f"up to {minutes[1]:.0f}"
-        rows.append([name, *pflop, number(found["encoding_tflop_per_patient"]), shown])
-    return table(["preset", "VAE", "static LDM", "motion LDM", "total", "encoding, TFLOP per patient", "H200, min (estimate)"], rows)
+        rows.append([name, *pflop, number(found["encoding_tflop"]), shown])
+    return table(["preset", "VAE", "static LDM", "motion LDM", "total", "encoding, TFLOP", "H200, min (estimate)"], rows)
 
 
 def time_table(figures: dict[str, Any]) -> str:
