@@ -53,21 +53,24 @@ def read_arm(folder: Path, name: str) -> Arm:
 
     Args:
         folder: ``TRAINER__PLANS__CONFIGURATION`` (every ``fold_K/validation`` in it is used), one ``fold_K``,
-            or any folder of predicted masks (``validation``, ``crossval_results...``, output of nnUNetv2_predict).
+            any folder of predicted masks (``validation``, ``crossval_results...``, output of nnUNetv2_predict), or
+            nnU-Net's ``summary.json``, which names predictions that need not exist any more.
         name: how the report calls the arm.
 
     Raises:
         UserError: no such folder, or no predictions in it.
     """
-    if not folder.is_dir():
-        raise UserError(f"the results folder {folder} of {name} does not exist")
+    summary = folder if folder.name.endswith(".json") else None
+    folder = folder.parent if summary else folder
+    if not (summary or folder).exists() or not folder.is_dir():
+        raise UserError(f"the results folder {summary or folder} of {name} does not exist")
     fold_folders = (
         [folder]
         if _FOLD.fullmatch(folder.resolve().name)
         else sorted(p for p in folder.iterdir() if p.is_dir() and _FOLD.fullmatch(p.name))
     )
     predictions: list[Prediction] = []
-    if own := nifti_cases(folder):
+    if own := _named_in(summary) if summary else nifti_cases(folder):
         fold_folders = _origins(folder.resolve())
         folds = {c: f.name.removeprefix("fold_") for f in fold_folders for c in nifti_cases(f / "validation")}
         predictions = [Prediction(c, folds.get(c, ""), p) for c, p in own.items()]
@@ -105,6 +108,15 @@ def _origins(folder: Path) -> list[Path]:
     if match := re.fullmatch(r"crossval_results_folds_(\d+(?:_\d+)*)", folder.name):
         return [f for k in match[1].split("_") if (f := folder.parent / f"fold_{k}").is_dir()]
     return []
+
+
+def _named_in(summary: Path) -> dict[str, Path]:
+    """Case id -> prediction as nnU-Net's ``summary.json`` names it; a folder may have been moved since, so only its name counts."""
+    try:
+        names = [Path(case["prediction_file"]).name for case in read_object(summary)["metric_per_case"]]
+    except (KeyError, TypeError) as error:
+        raise UserError(f"{summary} is not nnU-Net's summary.json ({type(error).__name__}: {error}); give the folder of masks") from error
+    return {name.removesuffix(".gz").removesuffix(".nii"): summary.with_name(name) for name in names}
 
 
 def _beside(folder: Path, name: str) -> dict[str, Any] | None:

@@ -1,145 +1,110 @@
-"""Score the predictions of two arms and write down every value in one long table."""
+"""Score the predictions of all arms and write down every value in one long table."""
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from evaluation.arms import Arm, Prediction
 from evaluation.dataset import Dataset
-from evaluation.metrics import Labels, Score, score
-from evaluation.table import COLUMNS, UNITS, validated
+from evaluation.metrics import Labels, Score, Tolerance
+from evaluation.policies import PENALTY, checked
+from evaluation.scoring import CaseFiles, Rules, score_cases
+from evaluation.table import COLUMNS, REFERENCE_VOLUME, TOLERANCE_MM, UNITS, validated
 from nnunet_synth_aug.console import progress
-from nnunet_synth_aug.errors import UserError
-from nnunet_synth_aug.files import read_nifti
-
-#: Writers round spacing differently (float32, text): a thousandth is far below any error that would matter.
-SPACING_TOLERANCE = 1e-3
-
-
-def read_mask(path: Path) -> tuple[np.ndarray, tuple[float, float, float]]:
-    """A label map (X, Y, Z) as int16 and its spacing in mm.
-
-    Raises:
-        UserError: unreadable, not 3D, NaN, or values that are not whole numbers.
-    """
-    array, spacing, _ = read_nifti(path, ndim=3)
-    mask = np.rint(array).astype(np.int16) if array.dtype.kind == "f" else array.astype(np.int16)
-    if not np.array_equal(mask, array):
-        raise UserError(
-            f"{path} holds values that are no labels (between {array.min()} and {array.max()}); give masks, not images or probabilities"
-        )
-    return mask, spacing
-
-
-def check_labels(path: Path, mask: np.ndarray, known: frozenset[int]) -> None:
-    """Raise UserError when ``mask`` holds a value outside ``known``."""
-    if foreign := sorted({int(v) for v in np.unique(mask)} - known):
-        raise UserError(
-            f"{path} holds the label{'s' if len(foreign) > 1 else ''} {', '.join(map(str, foreign))}, which the dataset does not define "
-            f"(it has {', '.join(map(str, sorted(known)))}); check dataset.json or the label mapping"
-        )
-
-
-def read_pair(prediction: Path, reference: np.ndarray, reference_path: Path, spacing: tuple[float, float, float]) -> np.ndarray:
-    """Read a predicted mask and check that it has the reference's grid."""
-    mask, own = read_mask(prediction)
-    if mask.shape != reference.shape:
-        raise UserError(
-            f"{prediction} has the shape {mask.shape} but its ground truth {reference_path} has {reference.shape}; "
-            "predict on the native grid"
-        )
-    if not np.allclose(own, spacing, rtol=SPACING_TOLERANCE):
-        raise UserError(
-            f"{prediction} has the spacing {own} mm but its ground truth {reference_path} has {spacing} mm; predict on the native grid"
-        )
-    return mask
 
 
 def collect(
-    arms: tuple[Arm, Arm], dataset: Dataset, labels: Labels, known: frozenset[int], ignore: int | None, engine: str
+    arms: Sequence[Arm],
+    dataset: Dataset,
+    labels: Labels,
+    known: frozenset[int] | None,
+    ignore: int | None,
+    engine: str,
+    *,
+    empty: str = PENALTY,
+    tolerance: Tolerance = TOLERANCE_MM,
+    workers: int = 1,
 ) -> pd.DataFrame:
-    """Score every prediction of both arms, each ground truth read once.
+    """Score every prediction of all arms, each ground truth read once.
 
     Args:
-        arms: baseline and augmented, with the same cases.
+        arms: with the same cases.
         labels: structure -> label values.
-        known: values that masks may hold, with 0 and the ignore label.
+        known: values that masks may hold, with 0 and the ignore label; None: any.
         ignore: voxels with this value in the ground truth count as background in both masks.
-        engine: see :func:`evaluation.metrics.score`.
+        engine: see :func:`evaluation.metrics.score`, as for ``empty`` and ``tolerance``.
+        workers: processes. More than one needs a main module that may be imported (``if __name__ == "__main__"``).
 
     Returns:
         The long table of ``evaluation.table``, sorted by case.
     """
-    by_case: dict[str, list[tuple[Arm, Prediction]]] = {}
+    rules = Rules(labels, known, ignore=ignore, engine=engine, empty=checked(empty), tolerance=tolerance)
+    return long_table(score_arms(arms, dataset, rules, workers), dataset)
+
+
+@dataclass(frozen=True)
+class ScoredCase:
+    """One prediction and its scores by structure; ``prediction`` is None where the arm lacks the case."""
+
+    arm: Arm
+    case: str
+    prediction: Prediction | None
+    scores: dict[str, Score]
+
+
+def score_arms(arms: Sequence[Arm], dataset: Dataset, rules: Rules, workers: int = 1, missing: Collection[str] = ()) -> list[ScoredCase]:
+    """Every prediction with its scores, sorted by case; every arm lacks the ``missing`` cases."""
+    by_case: dict[str, list[tuple[Arm, Prediction | None]]] = {case: [(arm, None) for arm in arms] for case in missing}
     for arm in arms:
         for prediction in arm.predictions:
             by_case.setdefault(prediction.case, []).append((arm, prediction))
+    files = [
+        CaseFiles(case, dataset.ground_truth[case], tuple(p.path if p else None for _, p in by_case[case])) for case in sorted(by_case)
+    ]
+    scored: list[ScoredCase] = []
+    with progress("scoring", len(files)) as bar:
+        for done, (one, scores) in enumerate(zip(files, score_cases(files, rules, workers), strict=True), start=1):
+            scored += [ScoredCase(arm, one.case, p, values) for (arm, p), values in zip(by_case[one.case], scores, strict=True)]
+            bar.advance(done, one.case)
+    return scored
+
+
+def long_table(scored: Sequence[ScoredCase], dataset: Dataset) -> pd.DataFrame:
+    """The long table of ``evaluation.table``. Structures that were not contoured in a case (``cohort.json``) are left out of it."""
     # An arm whose folder does not tell its folds (predictions of a test set) pairs with one that does.
-    folds_known = all(p.fold for arm in arms for p in arm.predictions)
-    rows: list[dict[str, Any]] = []
-    with progress("scoring", len(by_case)) as bar:
-        for done, case in enumerate(sorted(by_case), start=1):
-            rows += _score_case(case, by_case[case], dataset, labels, known, ignore, engine, folds_known)
-            bar.advance(done, case)
-    return validated(pd.DataFrame(rows, columns=list(COLUMNS)))
+    folds_known = all(one.prediction.fold for one in scored if one.prediction)
+    return validated(pd.DataFrame([row for one in scored for row in _rows(one, dataset, folds_known)], columns=list(COLUMNS)))
 
 
-def _score_case(
-    case: str,
-    predictions: list[tuple[Arm, Prediction]],
-    dataset: Dataset,
-    labels: Labels,
-    known: frozenset[int],
-    ignore: int | None,
-    engine: str,
-    folds_known: bool,
-) -> list[dict[str, Any]]:
-    reference_path = dataset.ground_truth[case]
-    reference, spacing = read_mask(reference_path)
-    check_labels(reference_path, reference, known)
-    outside = reference == ignore if ignore is not None else None
-    if outside is not None:
-        reference = np.where(outside, 0, reference)
-    rows: list[dict[str, Any]] = []
-    for arm, prediction in predictions:
-        mask = read_pair(prediction.path, reference, reference_path, spacing)
-        check_labels(prediction.path, mask, known)
-        if outside is not None:
-            mask = np.where(outside, 0, mask)
-        scores = score(mask, reference, spacing, labels, engine)
-        rows += _rows(case, arm, prediction, dataset, scores, folds_known)
-    return rows
-
-
-def _rows(
-    case: str, arm: Arm, prediction: Prediction, dataset: Dataset, scores: dict[str, Score], folds_known: bool
-) -> list[dict[str, Any]]:
-    info = dataset.cases[case]
+def _rows(scored: ScoredCase, dataset: Dataset, folds_known: bool) -> list[dict[str, Any]]:
+    info, arm, prediction = dataset.cases[scored.case], scored.arm, scored.prediction
     common = {
         "dataset": dataset.name,
         "vendor": info.vendor,
         "diagnosis": info.diagnosis,
         "patient": info.patient,
         "phase": info.phase,
-        "fold": prediction.fold if folds_known else "",
+        "fold": prediction.fold if prediction and folds_known else "",
         "seed": arm.seed,
         "model": arm.name,
         "mix_ratio": arm.mix_ratio,
         # Relative, so that the table can be shared without the layout of somebody's disk.
-        "prediction_file": prediction.path.resolve().relative_to(arm.folder.resolve()).as_posix(),
+        "prediction_file": prediction.path.resolve().relative_to(arm.folder.resolve()).as_posix() if prediction else "",
     }
     return [
         {**common, "structure": structure, "metric": metric, "value": value, "unit": UNITS[metric], "failure": one.failure}
-        for structure, one in scores.items()
+        for structure, one in scored.scores.items()
+        if info.annotated is None or structure in info.annotated
         for metric, value in one.values.items()
     ]
 
 
-def annotated_structures(table: pd.DataFrame) -> tuple[list[str], list[str]]:
-    """Structures that any ground truth holds, and those that none does (not annotated: not to be scored)."""
-    volumes = table[table["metric"] == "Reference volume"].groupby("structure", sort=False)["value"].max()
-    return [s for s in volumes.index if volumes[s] > 0], [s for s in volumes.index if volumes[s] <= 0]
+def annotated_structures(table: pd.DataFrame, defined: Iterable[str] = ()) -> tuple[list[str], list[str]]:
+    """Structures that any ground truth holds, and those of the table or ``defined`` that none does (not annotated: not to be scored)."""
+    volumes = table[table["metric"] == REFERENCE_VOLUME].groupby("structure", sort=False)["value"].max()
+    held = [s for s in volumes.index if volumes[s] > 0]
+    return held, [s for s in dict.fromkeys([*volumes.index, *defined]) if s not in held]

@@ -1,34 +1,29 @@
-"""Compare two arms: score, test, and write the table, the numbers and the report."""
+"""Compare arms: score, test, and write the tables, the numbers and the reports."""
 
 from __future__ import annotations
 
-import platform
-import shutil
-import tempfile
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
-from evaluation.arms import Arm, check_complete, check_pairing, fairness_notes, leaked_patients, read_arm
-from evaluation.collect import annotated_structures, collect
-from evaluation.dataset import find_dataset, structure_labels
+from evaluation.arms import fairness_notes
 from evaluation.metrics import ENGINES
-from evaluation.pairing import SIDES, pair_cases, patient_values, without_failures
-from evaluation.report import render
+from evaluation.pairing import Runs, pair_cases, patient_values, training_values, without_failures
+from evaluation.ranking import rankings, significance_map
 from evaluation.results import Results
-from evaluation.statistics import ALPHA, LEVEL, RESAMPLES, SEED
-from evaluation.summary import by_group, by_phase, headline, paired_summary, patient_groups, sensitivity
-from evaluation.table import METRICS, PRIMARY
+from evaluation.sources import Scored, read_sources
+from evaluation.summary import Margins, breakdown, corrected, headline, paired_summary, sensitivity
+from evaluation.table import METRICS
+from evaluation.versions import versions
 from evaluation.volumes import agreement, clinical_values
-from evaluation.wording import METHODS, POLICIES, conclusion
-from nnunet_synth_aug.console import console
+from evaluation.wording import conclusion
+from evaluation.writing import REPORT, write_overview, write_results
 from nnunet_synth_aug.errors import UserError
-from nnunet_synth_aug.files import write_json, write_text
 
-TABLE, SUMMARY, NUMBERS, REPORT = "metrics.csv", "summary.csv", "comparison.json", "report.html"
+Paths = Path | Sequence[Path]
 
 
 @dataclass(frozen=True)
@@ -43,9 +38,18 @@ class Comparison:
     failures: pd.DataFrame
 
 
+@dataclass(frozen=True)
+class Overview:
+    """More than two arms: every comparison with the baseline, by arm, and the ranking of all."""
+
+    report: Path
+    comparisons: dict[str, Comparison]
+    ranking: pd.DataFrame  # see evaluation.ranking.rankings
+
+
 def compare(
-    baseline: Path,
-    augmented: Path,
+    baseline: Paths,
+    augmented: Paths,
     out: Path,
     *,
     gt: Path | None = None,
@@ -53,157 +57,143 @@ def compare(
     engine: str = "native",
     labels: dict[str, int] | None = None,
     names: tuple[str, str] = ("baseline", "augmented"),
+    margins: Margins | None = None,
 ) -> Comparison:
-    """Compare the predictions of two arms on the same cases.
+    """Compare two arms on the same cases.
 
     Args:
-        baseline, augmented: results folders; see :func:`evaluation.arms.read_arm` for the layouts.
+        baseline, augmented: the results folder of each arm, or one per training (seed), or ``metrics.csv`` files; see
+            :func:`evaluation.sources.read_sources`.
         out: gets ``metrics.csv``, ``summary.csv``, ``comparison.json`` and ``report.html``; may exist.
         gt: folder of ground truth masks; found through the results' path and nnU-Net's folders by default.
         dataset: the dataset's folder in nnUNet_raw or nnUNet_preprocessed; found likewise.
         engine: ``native`` or ``medpy``, for the distances.
         labels: structure -> label value, instead of those of ``dataset.json``.
         names: what the report calls the arms.
+        margins: of ties and of non-inferiority.
 
     Raises:
         UserError: a folder or file is missing or damaged, or the arms do not match. Nothing is written then.
     """
-    if engine not in ENGINES:
-        raise UserError(f"there is no metric engine {engine!r}; choose one of {', '.join(ENGINES)}")
     if names[0] == names[1]:
         raise UserError(f"both arms are called {names[0]!r}; give them different names")
+    sources = {name: [paths] if isinstance(paths, Path) else list(paths) for name, paths in zip(names, (baseline, augmented), strict=True)}
+    _check_arguments(sources, out, engine, margins)
+    [results] = evaluate(read_sources(sources, gt=gt, dataset=dataset, engine=engine, labels=labels), margins)
+    write_results(out, results)
+    return _comparison(out, results)
+
+
+def compare_arms(
+    arms: Mapping[str, Sequence[Path]],
+    out: Path,
+    *,
+    gt: Path | None = None,
+    dataset: Path | None = None,
+    engine: str = "native",
+    labels: dict[str, int] | None = None,
+    margins: Margins | None = None,
+) -> Overview:
+    """Compare every arm with the first one, all tests in one family, and rank them.
+
+    Args:
+        arms: name -> results folders or tables, the baseline first, at least three; other arguments as in :func:`compare`.
+        out: gets an overview (``report.html``, ``ranking.csv``, ``significance.csv``, ``overview.json``), ``metrics.csv``
+            of all arms, and a folder per compared arm with the files of :func:`compare`.
+
+    Raises:
+        UserError: as :func:`compare`.
+    """
+    _check_arguments(arms, out, engine, margins)
+    scored = read_sources(arms, gt=gt, dataset=dataset, engine=engine, labels=labels)
+    found = evaluate(scored, margins)
+    runs = training_values(scored.table, tuple(arms))
+    ranking, pairs = (make(runs, list(arms), list(scored.labels)) for make in (rankings, significance_map))
+    folders = {results.names[1]: folder_name(results.names[1]) for results in found}
+    write_overview(out, scored, {folders[results.names[1]]: results for results in found}, ranking, pairs)
+    return Overview(out / REPORT, {results.names[1]: _comparison(out / folders[results.names[1]], results) for results in found}, ranking)
+
+
+def folder_name(arm: str) -> str:
+    """Name of the folder of an arm's comparison with the baseline."""
+    return re.sub(r"[^\w.-]+", "_", arm).strip("._") or "arm"
+
+
+def _check_arguments(sources: Mapping[str, Sequence[Path]], out: Path, engine: str, margins: Margins | None) -> None:
+    if engine not in ENGINES:
+        raise UserError(f"there is no metric engine {engine!r}; choose one of {', '.join(ENGINES)}")
     if out.exists() and not out.is_dir():
         raise UserError(f"{out} is a file; choose a folder for the report")
-    results = evaluate((read_arm(baseline, names[0]), read_arm(augmented, names[1])), gt, dataset, engine, labels)
-    _write(out, results)
-    return Comparison(out, out / REPORT, headline(results.summary), results.summary, results.conclusion, results.failures)
+    if len({folder_name(name) for name in sources}) < len(sources):
+        raise UserError(f"the arms {', '.join(sources)} need names that still differ as names of folders")
+    for what, limits in (("tie", margins.ties), ("margin", margins.noninferiority)) if margins else ():
+        for metric, value in limits.items():
+            if metric not in METRICS:
+                raise UserError(f"there is no metric {metric!r} to give a {what} for; choose from {', '.join(METRICS)}")
+            if not 0 < value < float("inf"):
+                raise UserError(f"the {what} of {metric} is {value:g}; it must be a positive number")
 
 
-def evaluate(arms: tuple[Arm, Arm], gt: Path | None, dataset: Path | None, engine: str, wanted: dict[str, int] | None) -> Results:
-    """Everything of :func:`compare` but the writing."""
-    check_pairing(*arms)
-    found = find_dataset(arms[0].cases, [arm.folder for arm in arms], gt, dataset)
-    for arm in arms:
-        check_complete(arm, found)
-    description = next((arm.dataset_json for arm in arms if arm.dataset_json), found.dataset_json)
-    defined, ignore = structure_labels(description)
-    labels = structure_labels(None, wanted)[0] if wanted else defined
-    known = {0, *(v for values in (*defined.values(), *labels.values()) for v in values)} | ({ignore} if ignore is not None else set())
-    names = (arms[0].name, arms[1].name)
-    table = collect(arms, found, labels, frozenset(known), ignore, engine)
-    structures, absent = annotated_structures(table)
-    if not structures:
-        raise UserError(f"no ground truth of {found.name} holds any of {', '.join(labels)}; check the labels")
-    table = table[table["structure"].isin(structures)].reset_index(drop=True)
-    notes = fairness_notes(*arms, found)
-    if absent:
-        notes.append(f"Not scored, because no ground truth holds it: {', '.join(absent)}.")
-    pairs = pair_cases(table, names)
-    values = patient_values(pairs)
-    summary = paired_summary(values, structures)
+def evaluate(scored: Scored, margins: Margins | None = None) -> list[Results]:
+    """Everything of :func:`compare` but the reading and the writing: one result per arm after the first."""
+    baseline, *others = scored.arms
+    margins = margins or Margins()
+    structures = list(scored.labels)
+    models = [(baseline, other) for other in others]
+    pairs = [pair_cases(scored.table, pair) for pair in models]
+    values = [patient_values(p) for p in pairs]
+    runs: list[Runs] = [training_values(scored.table, pair) for pair in models]
+    summaries = corrected([paired_summary(v, structures, r, m, margins) for v, r, m in zip(values, runs, models, strict=True)])
+    family = sum(int(summary["p_holm"].notna().sum()) for summary in summaries)
+    return [
+        _results(scored, *each, margins=margins, family=family, compared=len(others))
+        for each in zip(models, pairs, values, summaries, strict=True)
+    ]
+
+
+def _results(
+    scored: Scored,
+    names: tuple[str, str],
+    pairs: pd.DataFrame,
+    values: pd.DataFrame,
+    summary: pd.DataFrame,
+    *,
+    margins: Margins,
+    family: int,
+    compared: int,
+) -> Results:
+    arms = (scored.arms[names[0]], scored.arms[names[1]])
+    structures = list(scored.labels)
+    table = scored.table[scored.table["model"].isin(names)].reset_index(drop=True)
+    notes = [note for first in arms[0] for second in arms[1] for note in fairness_notes(first, second, scored.dataset)]
+    if scored.absent:
+        notes.append(f"Not scored, because no ground truth holds it: {', '.join(scored.absent)}.")
+    notes = list(dict.fromkeys(notes))
     clinical = clinical_values(table, names)
+    sentences = conclusion(summary, names, notes, family)
+    if compared > 1:
+        sentences.append(f"Holm's correction is over the {family} hypotheses of the {compared} arms that were compared with {names[0]}.")
     return Results(
+        names=names,
         arms=arms,
-        dataset=found,
-        labels={s: labels[s] for s in structures},
-        engine=engine,
+        dataset=scored.dataset,
+        labels=scored.labels,
+        engine=scored.engine,
+        margins=margins,
         table=table,
         pairs=pairs,
         values=values,
         summary=summary,
+        family=family,
         sensitivity=sensitivity(without_failures(pairs), structures),
-        phases=by_phase(pairs, structures),
-        groups={k: by_group(values, patient_groups(table, k), structures) for k in ("vendor", "diagnosis")},
+        breakdown=breakdown(table, pairs, structures),
         clinical=clinical,
         agreement=agreement(clinical),
-        conclusion=conclusion(summary, names, notes),
+        conclusion=sentences,
         notes=notes,
-        versions=_versions(),
+        versions=versions(),
     )
 
 
-def _write(out: Path, results: Results) -> None:
-    """Write all files beside ``out`` and move them in when every one is complete."""
-    page = render(results)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(prefix=f".partial-{out.name}-", dir=out.parent))
-    try:
-        write_text(staging / TABLE, results.table.to_csv(index=False, lineterminator="\n"))
-        write_text(staging / SUMMARY, results.summary.to_csv(index=False, lineterminator="\n"))
-        write_json(staging / NUMBERS, as_json(results))
-        write_text(staging / REPORT, page)
-        out.mkdir(exist_ok=True)
-        for name in (TABLE, SUMMARY, NUMBERS, REPORT):
-            (staging / name).replace(out / name)
-    except OSError as error:
-        raise UserError(f"cannot write the report to {out}: {error.strerror or error}; free some space or choose another folder") from error
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
-    console.print(f"report: {out / REPORT}")
-
-
-def as_json(results: Results) -> dict[str, Any]:
-    """All numbers of the report, machine-readable; NaN becomes null."""
-    return {
-        "format": 1,
-        "dataset": results.dataset.name,
-        "names": dict(zip(SIDES, results.names, strict=True)),
-        "patients": results.table["patient"].nunique(),
-        "cases": len(results.arms[0].cases),
-        "engine": results.engine,
-        "labels": {k: list(v) for k, v in results.labels.items()},
-        "conclusion": results.conclusion,
-        "notes": results.notes,
-        "headline": _records(headline_long(results.summary)),
-        "summary": _records(results.summary),
-        "without_failures": _records(results.sensitivity),
-        "phases": _records(results.phases),
-        "groups": {k: _records(v) for k, v in results.groups.items()},
-        "clinical_agreement": _records(results.agreement),
-        "failures": _records(results.failures),
-        "excluded_both_empty": results.excluded,
-        "arms": {
-            side: {
-                "trainer": arm.trainer,
-                "plans": arm.plans,
-                "configuration": arm.configuration,
-                "folds": list(arm.folds),
-                "mix_ratio": arm.mix_ratio,
-                "records": arm.records,
-                "leaked_patients": sorted(leaked_patients(arm, results.dataset)),
-            }
-            for side, arm in zip(SIDES, results.arms, strict=True)
-        },
-        "statistics": {
-            "unit": "patient",
-            "alpha": ALPHA,
-            "level": LEVEL,
-            "resamples": RESAMPLES,
-            "seed": SEED,
-            "family": list(PRIMARY),
-            "methods": METHODS,
-        },
-        "definitions": {**{k: m.definition for k, m in METRICS.items()}, **POLICIES},
-        "versions": results.versions,
-    }
-
-
-def headline_long(summary: pd.DataFrame) -> pd.DataFrame:
-    """The headline with one row per structure and primary metric."""
-    rows = summary[summary["metric"].isin(PRIMARY)]
-    kept = ["structure", "metric", "unit", "n", "baseline_mean", "augmented_mean", "difference", "ci_low", "ci_high", "p_holm", "verdict"]
-    return rows[kept].reset_index(drop=True)
-
-
-def _records(table: pd.DataFrame) -> list[dict[Any, Any]]:
-    return table.to_dict("records")
-
-
-def _versions() -> dict[str, str]:
-    versions = {"Python": platform.python_version()}
-    for package in ("nnunet-synth-aug", "numpy", "scipy", "pandas", "matplotlib", "nibabel", "medpy"):
-        try:
-            versions[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return versions
+def _comparison(out: Path, results: Results) -> Comparison:
+    return Comparison(out, out / REPORT, headline(results.summary), results.summary, results.conclusion, results.failures)

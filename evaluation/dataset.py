@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,8 @@ from nnunet_synth_aug.labels import PHASES, STRUCTURES
 
 ENDINGS = (".nii.gz", ".nii")
 _DATASET = re.compile(r"Dataset\d{3}_.+")
+#: ED and ES frame of a patient in ACDC's own folders.
+_ACDC_FRAME = re.compile(rf"^({'|'.join(PHASES)})\s*:\s*(\d+)", re.MULTILINE)
 #: How nnU-Net datasets of cardiac MRI name the two or more cases of one patient.
 _PHASE = re.compile(rf"(?P<patient>.+)_(?P<phase>{'|'.join(PHASES)}|frame\d+)", re.IGNORECASE)
 
@@ -29,6 +31,7 @@ class CaseInfo:
     phase: str
     vendor: str = ""
     diagnosis: str = ""
+    annotated: frozenset[str] | None = None  # structures that were contoured; None: taken to be all
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,18 @@ def nifti_cases(folder: Path) -> dict[str, Path]:
         for e in ENDINGS
         if p.name.endswith(e) and p.name[0] != "." and p.is_file()
     }
+
+
+def reference_cases(folder: Path) -> dict[str, Path]:
+    """Case id -> file of the ground truth in ``folder``, or in the folders inside it where it has none itself.
+
+    Where names end with ``_gt`` (ACDC, M&Ms), only those are masks, and the case id goes without it.
+    """
+    found = nifti_cases(folder)
+    if not found and folder.is_dir():
+        found = {case: path for sub in sorted(folder.iterdir()) if sub.is_dir() for case, path in nifti_cases(sub).items()}
+    marked = {case.removesuffix("_gt"): path for case, path in found.items() if case.endswith("_gt")}
+    return marked or found
 
 
 def read_object(path: Path) -> dict[str, Any]:
@@ -86,7 +101,9 @@ def candidate_folders(dataset: Path | None, results: Sequence[Path]) -> list[Pat
     return [p for p in dict.fromkeys(found) if p.is_dir()]
 
 
-def find_dataset(cases: frozenset[str], results: Sequence[Path], gt: Path | None = None, dataset: Path | None = None) -> Dataset:
+def find_dataset(
+    cases: frozenset[str], results: Sequence[Path], gt: Path | None = None, dataset: Path | None = None, *, every: bool = False
+) -> Dataset:
     """Locate everything known about ``cases``.
 
     Args:
@@ -94,6 +111,7 @@ def find_dataset(cases: frozenset[str], results: Sequence[Path], gt: Path | None
         results: the folders of the arms; their paths name the dataset.
         gt: folder of ground truth masks, instead of searching.
         dataset: the dataset's folder in nnUNet_raw or nnUNet_preprocessed, instead of searching.
+        every: return the ground truth of all cases that the chosen folder holds, not of ``cases`` alone.
 
     Raises:
         UserError: no ground truth, or not for every case.
@@ -103,24 +121,45 @@ def find_dataset(cases: frozenset[str], results: Sequence[Path], gt: Path | None
             raise UserError(f"the {what} folder {path} does not exist")
     folders = candidate_folders(dataset, results)
     places = [gt] if gt is not None else [f / sub for f in folders for sub in ("gt_segmentations", "labelsTr", "labelsTs")]
-    found = {place: {c: p for c, p in nifti_cases(place).items() if c in cases} for place in places}
-    best = max(found, key=lambda place: len(found[place]), default=None)
-    if best is None or not found[best]:
+    found = {place: reference_cases(place) for place in places}
+    best = max(found, key=lambda place: len(cases & set(found[place])), default=None)
+    if best is None or not cases & set(found[best]):
         where = f"in {gt}" if gt is not None else "in gt_segmentations, labelsTr or labelsTs of the dataset"
         raise UserError(f"no ground truth for the predictions in {results[0]} was found {where}; give its folder with --gt")
     if missing := cases - set(found[best]):
         raise UserError(
             f"{best} has no ground truth for {shortened(missing)}, which {results[0]} predicts; give the right folder with --gt"
         )
+    if every:
+        cases = frozenset(found[best])
+    truth = {c: found[best][c] for c in sorted(cases)}
     images = {c.removesuffix("_0000"): p for f in folders for sub in ("imagesTr", "imagesTs") for c, p in nifti_cases(f / sub).items()}
     name = next(filter(None, map(dataset_name, [*([dataset] if dataset else []), *results, *([gt] if gt else [])])), best.parent.name)
     description = next((f / "dataset.json" for f in folders if (f / "dataset.json").is_file()), None)
     return Dataset(
         name=name,
-        ground_truth=found[best],
+        ground_truth=truth,
         images={c: images[c] for c in cases if c in images},
-        cases=_case_infos(cases, folders),
+        cases=_case_infos(truth, folders),
         splits=_splits(folders),
+        dataset_json=None if description is None else read_object(description),
+    )
+
+
+def without_truth(references: Mapping[str, Path], results: Path) -> Dataset:
+    """What is known about the cases of a ``summary.json``, whose masks nobody needs to have any more.
+
+    Args:
+        references: case -> ground truth file, which need not exist.
+        results: the file, whose path names the dataset.
+    """
+    folders = candidate_folders(None, [results])
+    description = next((f / "dataset.json" for f in folders if (f / "dataset.json").is_file()), None)
+    return Dataset(
+        name=dataset_name(results) or results.resolve().parent.name,
+        ground_truth={},
+        images={},
+        cases=_case_infos(references, folders),
         dataset_json=None if description is None else read_object(description),
     )
 
@@ -134,8 +173,8 @@ def case_from_name(case: str) -> CaseInfo:
     return CaseInfo(match["patient"], phase.upper() if phase.upper() in PHASES else phase.lower())
 
 
-def _case_infos(cases: frozenset[str], folders: Sequence[Path]) -> dict[str, CaseInfo]:
-    infos = {case: case_from_name(case) for case in cases}
+def _case_infos(truth: Mapping[str, Path], folders: Sequence[Path]) -> dict[str, CaseInfo]:
+    infos = {case: _acdc_phase(case_from_name(case), path) for case, path in truth.items()}
     cohort = next((f / "cohort.json" for f in folders if (f / "cohort.json").is_file()), None)
     if cohort is None:
         return infos
@@ -143,12 +182,22 @@ def _case_infos(cases: frozenset[str], folders: Sequence[Path]) -> dict[str, Cas
     try:
         for subject in read_json(cohort)["subjects"]:
             patient = str(subject["patient"])
+            annotated = frozenset(subject["annotated"]) if "annotated" in subject else None
             for phase, case in subject["cases"].items():
-                if case in cases:
-                    infos[case] = CaseInfo(patient, str(phase), **about.get(patient, {}))
+                if case in infos:
+                    infos[case] = CaseInfo(patient, str(phase), annotated=annotated, **about.get(patient, {}))
     except (KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{cohort} is not a cohort file ({type(error).__name__}: {error}); import the dataset again") from error
     return infos
+
+
+def _acdc_phase(info: CaseInfo, reference: Path) -> CaseInfo:
+    """ED or ES for ``frameNN``, where ACDC's ``Info.cfg`` lies beside the reference."""
+    about = reference.with_name("Info.cfg")
+    if not info.phase.startswith("frame") or not about.is_file():
+        return info
+    frames = {int(number): phase for phase, number in _ACDC_FRAME.findall(about.read_text(errors="replace"))}
+    return replace(info, phase=frames.get(int(info.phase.removeprefix("frame")), info.phase))
 
 
 def _patients(path: Path) -> dict[str, dict[str, str]]:

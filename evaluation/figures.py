@@ -48,7 +48,7 @@ def paired_plot(values: pd.DataFrame, structure: str, metric: str, names: tuple[
     return figure
 
 
-def forest_plot(summary: pd.DataFrame, metric: str) -> Figure:
+def forest_plot(summary: pd.DataFrame, metric: str, names: tuple[str, str]) -> Figure:
     """Mean paired difference with its interval per structure; the side that favours augmentation is named."""
     from matplotlib.figure import Figure
 
@@ -79,7 +79,8 @@ def forest_plot(summary: pd.DataFrame, metric: str) -> Figure:
         axes.spines["left"].set_visible(False)
         better = "right" if METRICS[metric].higher_is_better else "left"
         axes.set_xlabel(
-            f"difference in {unit_label(metric, METRICS[metric].unit)}, augmented - baseline\n(points {better} of zero favour augmentation)"
+            f"difference in {unit_label(metric, METRICS[metric].unit)}, {names[1]} - {names[0]}\n"
+            f"(points {better} of zero favour {names[1]})"
         )
         axes.set_title(metric)
         axes.grid(axis="x", color=RULE, lw=0.6)

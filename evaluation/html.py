@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable, Sequence
 from html import escape
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from evaluation.style import sober
 
@@ -95,6 +96,11 @@ def gallery(images: Sequence[str]) -> str:
 def figure(image: str, caption: str) -> str:
     """A wide image, scrolling sideways on narrow screens, under its caption."""
     return f'<figure><figcaption>{escape(caption)}</figcaption><div class="scroll">{image}</div></figure>'
+
+
+def link(address: str, text: str) -> str:
+    """A paragraph that leads to another page of the same report."""
+    return f'<p><a href="{escape(quote(address))}">{escape(text)}</a></p>'
 
 
 def heading(text: str) -> str:

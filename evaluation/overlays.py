@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from evaluation.collect import read_mask
 from evaluation.metrics import Labels
 from evaluation.pairing import AUGMENTED, BASELINE, MEAN
+from evaluation.scoring import read_mask
 from evaluation.style import STRUCTURE_COLOURS, sober
 from nnunet_synth_aug.errors import UserError
 from nnunet_synth_aug.files import read_nifti

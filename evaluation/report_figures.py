@@ -10,7 +10,9 @@ from evaluation.volumes import QUANTITIES
 
 
 def forests(results: Results) -> str:
-    images = [html.svg(figures.forest_plot(results.summary, m), f"Mean paired difference in {m} with interval") for m in PRIMARY]
+    images = [
+        html.svg(figures.forest_plot(results.summary, m, results.names), f"Mean paired difference in {m} with interval") for m in PRIMARY
+    ]
     return html.gallery(images) + html.paragraph(
         "Mean difference with 95 % interval; open symbol: average over structures, not tested.", "note"
     )
@@ -26,8 +28,11 @@ def paired_plots(results: Results) -> list[str]:
 
 def examples(results: Results) -> list[str]:
     """Overlays of the selected patients, ED before ES."""
-    # A case that several folds predicted is shown as its first fold did.
-    files = [{p.case: p.path for p in sorted(arm.predictions, key=lambda p: p.fold, reverse=True)} for arm in results.arms]
+    # A case that several trainings or folds predicted is shown as the first did.
+    if not all(results.arms):
+        return []  # scores from a table: there are no masks
+    first = [runs[0].predictions for runs in results.arms]
+    files = [{p.case: p.path for p in sorted(predictions, key=lambda p: p.fold, reverse=True)} for predictions in first]
     dataset = results.dataset
     by_patient: dict[str, list[str]] = {}
     for case in files[0]:

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from evaluation import html
-from evaluation.arms import provenance
+from evaluation.arms import Arm, provenance
 from evaluation.pairing import MEAN, SIDES
 from evaluation.results import Results
 from evaluation.table import METRICS, PRIMARY
@@ -20,6 +20,11 @@ MOST_FAILURES = 100
 
 def _find(table: pd.DataFrame, structure: str, metric: str) -> dict[Any, Any]:
     return table[(table["structure"] == structure) & (table["metric"] == metric)].to_dict("records")[0]
+
+
+def _shown(results: Results) -> list[str]:
+    """Metrics in the summary, in their order."""
+    return [m for m in METRICS if (results.summary["metric"] == m).any()]
 
 
 def _with_unit(metric: str) -> str:
@@ -52,14 +57,17 @@ def headline(results: Results) -> str:
 
 def differences(results: Results) -> str:
     """Paired difference of every metric, with tests for the primary ones."""
-    columns = ["metric", "structure", "n", "difference", "95 % CI", "p", "Holm p", "rank-biserial", "better / tied / worse"]
+    columns = ["metric", "structure", "n", "difference", "95 % CI", "p", "Holm p", "rank-biserial", "d_z", "better / tied / worse"]
     rows: Rows = []
-    for metric in METRICS:
+    for metric in _shown(results):
         for structure in [*results.labels, MEAN]:
             row = _find(results.summary, structure, metric)
             cells = [_with_unit(metric), structure, str(row["n"]), *_change(row), p_value(row["p"]), p_value(row["p_holm"])]
-            rows.append([*cells, number(row["effect"], 2, signed=True), f"{row['better']} / {row['ties']} / {row['worse']}"])
-    note = f"Primary: {' and '.join(PRIMARY)} per structure. Rows without p are described, not tested."
+            effects = [number(row[k], 2, signed=True) for k in ("effect", "dz")]
+            rows.append([*cells, *effects, f"{row['better']} / {row['ties']} / {row['worse']}"])
+    note = f"Primary: {' and '.join(PRIMARY)} per structure. Rows without p are described, not tested. Family of {results.family}."
+    if results.margins.ties:
+        note += f" Tied up to {', '.join(f'{_with_unit(m)} {v:g}' for m, v in results.margins.ties.items())}."
     return html.table(columns, rows, text=2, rules=_every(len(results.labels) + 1, len(rows))) + html.paragraph(note, "note")
 
 
@@ -71,9 +79,9 @@ def arms_described(results: Results) -> str:
     """Mean and spread over patients of every metric in each arm."""
     columns = ["metric", "structure"] + ["mean ± SD", "median [quartiles]"] * len(SIDES)
     rows: Rows = []
-    for metric, definition in METRICS.items():
+    for metric in _shown(results):
         for structure in [*results.labels, MEAN]:
-            row, digits = _find(results.summary, structure, metric), definition.digits
+            row, digits = _find(results.summary, structure, metric), METRICS[metric].digits
             cells = [_with_unit(metric), structure]
             for side in SIDES:
                 mean, sd, median, q1, q3 = (number(row[f"{side}_{k}"], digits) for k in ("mean", "sd", "median", "q1", "q3"))
@@ -110,49 +118,58 @@ def without_failures(results: Results) -> str:
     return html.heading("The same without failures") + html.table(columns, rows, text=2, rules=_every(len(results.labels) + 1, len(rows)))
 
 
-def phases(results: Results) -> str:
-    """Means per phase; "" when no case tells its phase."""
-    if results.phases.empty:
-        return ""
-    rows: Rows = []
-    for (phase, structure), part in results.phases.groupby(["phase", "structure"], sort=False):
-        by_metric = {row["metric"]: row for row in part.to_dict("records")}
-        cells = [str(phase), str(structure), str(part["n"].max())]
-        for metric in PRIMARY:
-            row, digits = by_metric.get(metric), METRICS[metric].digits
-            if row is None:
-                cells += [DASH] * 3
-            else:
-                cells += [*(number(row[side], digits) for side in SIDES), number(row["difference"], digits, signed=True)]
-        rows.append(cells)
-    columns = ["phase", "structure", "n"] + [*results.names, "difference"] * len(PRIMARY)
-    groups = [("", 3), *((_with_unit(m), 3) for m in PRIMARY)]
-    table = html.table(columns, rows, text=2, groups=groups, rules=_every(len(results.labels), len(rows)))
-    return table + html.paragraph("Descriptive.", "note")
-
-
-def group(table: pd.DataFrame, what: str) -> str:
-    """Paired differences within groups of patients; "" when no patient tells its group."""
+def breakdown(table: pd.DataFrame, what: str, names: tuple[str, str]) -> str:
+    """Paired differences within groups of patients or parts of their images; "" when no group is known."""
     if table.empty:
         return ""
+    metrics = [m for m in PRIMARY if (table["metric"] == m).any()]
     rows: Rows = []
     rules: list[int] = []
-    last = ""
-    for (name, structure), part in table.groupby(["group", "structure"], sort=False):
-        if str(name) != last:
-            rules.append(len(rows))
-            last = str(name)
-        by_metric = {row["metric"]: row for row in part.to_dict("records")}
-        cells = [str(name), str(structure), str(part["n"].max())]
-        for metric in PRIMARY:
-            cells += _change(by_metric[metric]) if metric in by_metric else [DASH, DASH]
-        rows.append(cells)
-    columns = [what, "structure", "n"] + ["difference", "95 % CI"] * len(PRIMARY)
-    groups = [("", 3), *((_with_unit(m), 2) for m in PRIMARY)]
-    note = html.paragraph(
-        "Descriptive; intervals are not corrected for the number of groups, and too narrow in groups of only a few patients.", "note"
+    for name, group in table.groupby("group", sort=False):
+        rules.append(len(rows))
+        for structure, part in group.groupby("structure", sort=False):
+            by_metric = {row["metric"]: row for row in part.to_dict("records")}
+            cells = [str(name), str(structure), str(part["n"].max())]
+            for metric in metrics:
+                row, digits = by_metric.get(metric), METRICS[metric].digits
+                cells += [DASH] * 4 if row is None else [*(number(row[f"{side}_mean"], digits) for side in SIDES), *_change(row)]
+            rows.append(cells)
+    columns = [what, "structure", "n"] + [*names, "difference", "95 % CI"] * len(metrics)
+    groups = [("", 3), *((_with_unit(m), 4) for m in metrics)]
+    return html.heading(f"By {what}") + html.table(columns, rows, text=2, groups=groups, rules=rules[1:])
+
+
+def noninferiority(results: Results) -> str:
+    """Interval of every difference against its margin; "" without margins."""
+    judged = results.summary[results.summary["noninferiority"] != ""]
+    rows: Rows = []
+    for row in judged.sort_values("metric", kind="stable").to_dict("records"):
+        digits = METRICS[row["metric"]].digits
+        worst = "worse" if METRICS[row["metric"]].higher_is_better else "larger"
+        cells = [_with_unit(row["metric"]), row["structure"], f"{row['margin']:g} {worst}", str(row["n"]), *_change(row)]
+        rows.append([*cells, interval(row, digits, "runs"), row["noninferiority"]])
+    columns = ["metric", "structure", "margin", "n", "difference", "95 % CI, patients", "95 % CI, trainings too", "augmented arm is"]
+    return html.table(columns, rows, text=2)
+
+
+def trainings(results: Results) -> str:
+    """How much the means of single trainings spread; "" where each arm was trained once."""
+    columns = ["metric", "structure"] + ["trainings", "SD of their means"] * len(SIDES) + ["difference", "patients", "and trainings"]
+    rows: Rows = []
+    for metric in PRIMARY:
+        for structure in [*results.labels, MEAN]:
+            row, digits = _find(results.summary, structure, metric), METRICS[metric].digits + 1
+            if max(row[f"{side}_runs"] for side in SIDES) < 2:
+                return ""
+            spread = [cell for side in SIDES for cell in (str(row[f"{side}_runs"]), number(row[f"{side}_run_sd"], digits))]
+            rows.append([_with_unit(metric), structure, *spread, *_change(row), interval(row, METRICS[metric].digits, "runs")])
+    groups = [("", 2), *((name, 2) for name in results.names), ("", 1), ("95 % CI over", 2)]
+    note = (
+        "The interval over patients is the headline: it is the one that any study has, and it holds for the trained networks at hand. What "
+        "is said about the method must hold for the interval over patients and trainings, too."
     )
-    return html.heading(f"By {what}") + html.table(columns, rows, text=2, groups=groups, rules=rules[1:]) + note
+    table = html.table(columns, rows, text=2, groups=groups, rules=_every(len(results.labels) + 1, len(rows)))
+    return table + html.paragraph(note, "note")
 
 
 def clinical(results: Results) -> str:
@@ -170,14 +187,14 @@ def clinical(results: Results) -> str:
 def synthetic(results: Results) -> str:
     """What each training recorded about its synthetic data."""
     rows: Rows = []
-    for arm in results.arms:
+    for arm in (arm for runs in results.arms for arm in runs):
         for fold, record in sorted(arm.records.items()):
             source = provenance(record)
             share, patients = record.get("share"), source.get("patients")
             samples = DASH if record.get("samples") is None else f"{_cell(record.get('synthetic_samples'))} of {_cell(record['samples'])}"
             rows.append(
                 [
-                    arm.name,
+                    _named(arm),
                     fold,
                     _cell(record.get("ratio")),
                     DASH if share is None else f"{float(share):.4f}",
@@ -212,11 +229,15 @@ def _cell(value: Any) -> str:
     return DASH if value is None else f"{value:g}" if isinstance(value, float) else str(value)
 
 
+def _named(arm: Arm) -> str:
+    return f"{arm.name}, {arm.seed}" if arm.seed else arm.name
+
+
 def arms(results: Results) -> str:
-    """How each arm was trained."""
+    """How each arm was trained; "" when the scores came from a table."""
     rows: Rows = []
-    for arm in results.arms:
+    for arm in (arm for runs in results.arms for arm in runs):
         folds = ", ".join(f for f in arm.folds if f) or DASH
-        trained = [arm.trainer or DASH, arm.plans or DASH, arm.configuration or DASH]
+        trained = [arm.trainer or DASH, arm.plans or DASH, arm.configuration or DASH, arm.seed or DASH]
         rows.append([arm.name, *trained, folds, number(arm.mix_ratio, 2), str(len(arm.predictions))])
-    return html.table(["arm", "trainer", "plans", "configuration", "folds", "mix ratio", "predictions"], rows, text=5)
+    return html.table(["arm", "trainer", "plans", "configuration", "seed", "folds", "mix ratio", "predictions"], rows, text=6)

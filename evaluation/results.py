@@ -10,6 +10,7 @@ from evaluation.arms import Arm
 from evaluation.dataset import Dataset
 from evaluation.metrics import Labels
 from evaluation.pairing import SIDES
+from evaluation.summary import Margins
 from evaluation.table import BOTH_EMPTY
 
 
@@ -17,26 +18,24 @@ from evaluation.table import BOTH_EMPTY
 class Results:
     """Everything that the report shows; tables as their makers document them."""
 
-    arms: tuple[Arm, Arm]
+    names: tuple[str, str]
+    arms: tuple[tuple[Arm, ...], tuple[Arm, ...]]  # the trainings of either arm; none where scores came from a table
     dataset: Dataset
     labels: Labels  # the scored structures
     engine: str
-    table: pd.DataFrame  # long table
+    margins: Margins
+    table: pd.DataFrame  # long table of both arms
     pairs: pd.DataFrame
     values: pd.DataFrame  # per patient
     summary: pd.DataFrame
+    family: int  # hypotheses corrected together
     sensitivity: pd.DataFrame
-    phases: pd.DataFrame
-    groups: dict[str, pd.DataFrame]  # "vendor", "diagnosis"
+    breakdown: dict[str, pd.DataFrame]
     clinical: pd.DataFrame
     agreement: pd.DataFrame
     conclusion: list[str]
     notes: list[str]
     versions: dict[str, str]
-
-    @property
-    def names(self) -> tuple[str, str]:
-        return (self.arms[0].name, self.arms[1].name)
 
     @property
     def failures(self) -> pd.DataFrame:
@@ -48,3 +47,8 @@ class Results:
     def excluded(self) -> int:
         """Pairs of case and structure in which both masks of both arms are empty."""
         return int(self.pairs.loc[self.pairs["metric"] == "Dice", list(SIDES)].isna().all(axis=1).sum())
+
+    @property
+    def cases(self) -> int:
+        """Predictions of one training of an arm."""
+        return len(self.pairs[["patient", "phase", "fold"]].drop_duplicates())

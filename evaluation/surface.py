@@ -7,6 +7,7 @@ neighbour outside it (6 neighbours in 3D; the image border counts as outside), l
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 from scipy import ndimage
@@ -70,26 +71,86 @@ def surface_distances(first: np.ndarray, second: np.ndarray, spacing: tuple[floa
         spacing: mm per axis.
 
     Returns:
-        first to second, second to first; one entry per surface voxel.
+        first to second, second to first; one entry per surface voxel, in the order of the array.
     """
-    edge_first, edge_second = border(first), border(second)
-    return _nearest(edge_first, edge_second, spacing), _nearest(edge_second, edge_first, spacing)
+    edges = border(first), border(second)
+    return nearest(edges[0], edges[1], spacing), nearest(edges[1], edges[0], spacing)
 
 
-def _nearest(points: np.ndarray, targets: np.ndarray, spacing: tuple[float, ...]) -> np.ndarray:
-    """Distance from each voxel of ``points`` to the nearest of ``targets`` (boolean, same shape).
+def nearest(points: np.ndarray, targets: np.ndarray, spacing: tuple[float, ...], limit: float = np.inf) -> np.ndarray:
+    """Distance in mm from each True of ``points`` to the nearest True of ``targets`` (boolean, same shape).
 
-    The transform finds the nearest target of every voxel; distances are then computed for ``points`` alone, in the
-    order of operations of ``distance_transform_edt``, so that they are the same to the last bit.
+    Most surfaces lie close together: all offsets within a few voxels are looked up first, in the order of their length, and a
+    search tree serves the rest. Distances are computed from whole voxels in the order of operations of scipy's
+    ``distance_transform_edt``, on which medpy rests; they can differ from its values in the last bit, where two targets are
+    equally far.
+
+    Args:
+        limit: mm; a distance above it is returned as infinite, which saves the search.
+
+    Returns:
+        One entry per True of ``points``, in the order of the array.
     """
-    nearest = ndimage.distance_transform_edt(~targets, sampling=spacing, return_distances=False, return_indices=True)
-    offsets = (nearest[:, points] - np.stack(np.nonzero(points))).astype(float)
-    offsets *= np.asarray(spacing, float)[:, None]
-    distances: np.ndarray = np.sqrt(np.add.reduce(offsets * offsets, axis=0))
+    steps, lengths = _offsets(tuple(spacing), min(limit, _NEAR * min(spacing)))
+    reach = np.abs(steps).max(axis=0)
+    padded = np.zeros(np.add(targets.shape, 2 * reach), bool)
+    padded[tuple(slice(r, r + n) for r, n in zip(reach, targets.shape, strict=True))] = targets
+    looked_up = padded.ravel()
+    strides = np.array([int(np.prod(padded.shape[axis + 1 :])) for axis in range(targets.ndim)])
+    at = np.stack(np.unravel_index(np.flatnonzero(points), points.shape), axis=1)
+    centres, jumps = (at + reach) @ strides, steps @ strides
+    distances = np.where(looked_up[centres], 0.0, np.inf)  # most surfaces coincide in many voxels
+    apart = np.flatnonzero(distances)
+    for block in range(0, len(apart), _BLOCK):
+        asked = apart[block : block + _BLOCK]
+        hits = looked_up[centres[asked, None] + jumps]
+        first = hits.argmax(axis=1)
+        found = hits[np.arange(len(first)), first]
+        distances[asked[found]] = lengths[first[found]]
+    far = np.flatnonzero(np.isinf(distances))
+    if far.size and limit > _NEAR * min(spacing):
+        from scipy.spatial import cKDTree  # here because few pairs of masks need it, and the import takes a while
+
+        scale = np.asarray(spacing, float)
+        places = np.argwhere(targets)
+        # Neither balanced nor compact: surfaces are spread evenly, and the tree is asked only once.
+        tree = cKDTree(places * scale, balanced_tree=False, compact_nodes=False)
+        away = tree.query(at[far] * scale)[1]
+        distances[far] = _length(places[away] - at[far], spacing)
+        distances[distances > limit] = np.inf
     return distances
+
+
+#: Offsets up to so many of the smallest voxel side are looked up; from 3 to 5 the speed is nearly the same.
+_NEAR = 4
+#: Points looked up at once, which bounds the memory for masks of noise.
+_BLOCK = 1 << 14
+
+
+@lru_cache(maxsize=256)
+def _offsets(spacing: tuple[float, ...], radius: float) -> tuple[np.ndarray, np.ndarray]:
+    """Every step (n, axes) in voxels to a voxel centre within ``radius`` mm, shortest first, and the lengths in mm."""
+    reach = [int(radius / s * (1 + 1e-9)) for s in spacing]
+    steps = np.stack(np.meshgrid(*(np.arange(-r, r + 1) for r in reach), indexing="ij"), axis=-1).reshape(-1, len(spacing))
+    lengths = _length(steps, spacing)
+    order = np.argsort(lengths, kind="stable")
+    order = order[lengths[order] <= radius]
+    return steps[order], lengths[order]
+
+
+def _length(steps: np.ndarray, spacing: tuple[float, ...]) -> np.ndarray:
+    """Length in mm of each step (n, axes) in voxels."""
+    sides = steps.T.astype(float) * np.asarray(spacing, float)[:, None]
+    lengths: np.ndarray = np.sqrt(np.add.reduce(sides * sides, axis=0))
+    return lengths
 
 
 def summarise(to_second: np.ndarray, to_first: np.ndarray) -> dict[str, float]:
     """HD, HD95 and ASSD in mm; HD95 and ASSD of the pooled list of both directions, as medpy 0.5."""
     pooled = np.concatenate([to_second, to_first])
     return {"HD": float(pooled.max()), "HD95": float(np.percentile(pooled, 95)), "ASSD": float(pooled.mean())}
+
+
+def larger_directed(to_second: np.ndarray, to_first: np.ndarray) -> float:
+    """HD95 as MONAI and others define it, in mm: the larger of the 95th percentiles of the two directions."""
+    return float(max(np.percentile(to_second, 95), np.percentile(to_first, 95)))

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
+from evaluation.levels import LEVEL_METRICS
 from nnunet_synth_aug.errors import UserError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 #: Columns of ``metrics.csv``, in this order. ``fold``, ``seed``, ``phase``, ``vendor`` and ``diagnosis`` may be empty.
 COLUMNS: tuple[str, ...] = (
@@ -36,8 +40,9 @@ _NUMBERS = {"value", "mix_ratio"}
 BOTH_EMPTY = "both empty"
 PREDICTION_EMPTY = "prediction empty"
 REFERENCE_EMPTY = "reference empty"
+PREDICTION_MISSING = "prediction missing"
 #: Values of the column ``failure``; "" means that both masks hold the structure.
-FAILURES: tuple[str, ...] = ("", BOTH_EMPTY, PREDICTION_EMPTY, REFERENCE_EMPTY)
+FAILURES: tuple[str, ...] = ("", BOTH_EMPTY, PREDICTION_EMPTY, REFERENCE_EMPTY, PREDICTION_MISSING)
 
 
 @dataclass(frozen=True)
@@ -56,6 +61,9 @@ class Metric:
         return 1 if self.higher_is_better else -1
 
 
+#: Default tolerance of the surface Dice: somewhat more than a pixel, and about what two observers differ by (docs/CORRECTNESS.md).
+TOLERANCE_MM = 2.0
+
 METRICS: dict[str, Metric] = {
     "Dice": Metric("", "2 TP / (2 TP + FP + FN) over the voxels of the whole 3D volume.", 1.0, True, 3),
     "IoU": Metric("", "TP / (TP + FP + FN) over the voxels of the whole 3D volume.", 1.0, True, 3),
@@ -64,20 +72,36 @@ METRICS: dict[str, Metric] = {
     ),
     "HD95": Metric("mm", "95th percentile of the surface distances of both directions, pooled in one list."),
     "ASSD": Metric("mm", "Average symmetric surface distance: mean of the surface distances of both directions, pooled in one list."),
+    "Surface Dice": Metric(
+        "",
+        f"Share of both surfaces, by area, within {TOLERANCE_MM:g} mm (unless another tolerance is stated) of the other; surfaces run "
+        "between voxels, as in the library surface-distance.",
+        1.0,
+        True,
+        3,
+    ),
 }
 #: Tested and corrected for multiplicity; the others are described with intervals.
 PRIMARY: tuple[str, ...] = ("Dice", "HD")
 DISTANCES: tuple[str, ...] = ("HD", "HD95", "ASSD")
 #: In mL, by voxel count; described, never tested.
 VOLUME, REFERENCE_VOLUME = "Volume", "Reference volume"
-UNITS: dict[str, str] = {**{name: metric.unit for name, metric in METRICS.items()}, VOLUME: "mL", REFERENCE_VOLUME: "mL"}
+#: The larger of the two directed 95th percentiles, as in MONAI: only to compare with numbers of such tools.
+HD95_DIRECTED = "HD95 max of directed"
+UNITS: dict[str, str] = {
+    **{name: metric.unit for name, metric in METRICS.items()},
+    **dict.fromkeys(LEVEL_METRICS, ""),
+    HD95_DIRECTED: "mm",
+    VOLUME: "mL",
+    REFERENCE_VOLUME: "mL",
+}
 
 
 def validated(table: pd.DataFrame, where: str = "metrics table") -> pd.DataFrame:
     """Return ``table`` with the columns in order, or raise UserError naming what breaks the contract."""
     missing = [c for c in COLUMNS if c not in table.columns]
     if missing:
-        raise UserError(f"{where} lacks the columns {', '.join(missing)}; write it with 'synthaug compare'")
+        raise UserError(f"{where} lacks the columns {', '.join(missing)}; write it with 'synthaug evaluate' or 'synthaug compare'")
     unknown = sorted(set(table["metric"]) - set(UNITS))
     if unknown:
         raise UserError(f"{where} holds the unknown metrics {', '.join(unknown)}; known are {', '.join(UNITS)}")
@@ -95,6 +119,8 @@ def validated(table: pd.DataFrame, where: str = "metrics table") -> pd.DataFrame
 
 def read_table(path: Path) -> pd.DataFrame:
     """Read ``metrics.csv``; text columns stay text (fold "0", patient "001")."""
+    import pandas as pd  # here because processes that score need the names above, not the tables
+
     if not path.is_file():
         raise UserError(f"{path} does not exist")
     try:

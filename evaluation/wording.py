@@ -9,7 +9,7 @@ import pandas as pd
 
 from evaluation.pairing import MEAN
 from evaluation.statistics import ALPHA, EXACT_UP_TO, LEVEL, RESAMPLES, patients_needed, smallest_holm_p
-from evaluation.summary import BETTER, MIXED, NO_EVIDENCE, WORSE
+from evaluation.summary import BETTER, BEYOND, MIXED, NO_EVIDENCE, NOT_WORSE, ONLY_THESE, UNDECIDED, WORSE
 from evaluation.table import METRICS, PRIMARY
 from nnunet_synth_aug.labels import MYOCARDIAL_DENSITY
 
@@ -33,38 +33,48 @@ def p_value(p: float) -> str:
     return "< 0.001" if p < 0.001 else f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
 
 
-def interval(row: dict[Any, Any], digits: int) -> str:
-    """``[low, high]``, or a dash where there is none."""
-    if not math.isfinite(row["ci_low"]):
+def interval(row: dict[Any, Any], digits: int, kind: str = "ci") -> str:
+    """``[low, high]``, or a dash where there is none; ``kind`` is ``ci`` (patients) or ``runs`` (patients and trainings)."""
+    if not math.isfinite(row[f"{kind}_low"]):
         return DASH
-    return f"[{number(row['ci_low'], digits, signed=True)}, {number(row['ci_high'], digits, signed=True)}]"
+    return f"[{number(row[f'{kind}_low'], digits, signed=True)}, {number(row[f'{kind}_high'], digits, signed=True)}]"
 
 
 def finding(row: dict[Any, Any]) -> str:
     """One tested row as a phrase, e.g. ``LV Dice +0.012 [+0.004, +0.021], Holm p 0.010``."""
+    return f"{row['structure']} {estimate(row)}, Holm p {p_value(row['p_holm'])}"
+
+
+def estimate(row: dict[Any, Any]) -> str:
+    """E.g. ``HD -2.10 mm [-4.02, -0.31]``, with the interval over trainings where there are several."""
     metric = METRICS[row["metric"]]
     unit = f" {metric.unit}" if metric.unit else ""
-    text = (
-        f"{row['structure']} {row['metric']} {number(row['difference'], metric.digits, signed=True)}{unit} {interval(row, metric.digits)}"
-    )
-    return f"{text}, Holm p {p_value(row['p_holm'])}"
+    text = f"{row['metric']} {number(row['difference'], metric.digits, signed=True)}{unit} {interval(row, metric.digits)}"
+    return f"{text} ({interval(row, metric.digits, 'runs')} over trainings too)" if math.isfinite(row["runs_low"]) else text
 
 
-def conclusion(summary: pd.DataFrame, names: tuple[str, str], notes: list[str]) -> list[str]:
+def conclusion(summary: pd.DataFrame, names: tuple[str, str], notes: list[str], family: int | None = None) -> list[str]:
     """What the numbers say, worst news first.
 
     Args:
         summary: from :func:`evaluation.summary.paired_summary`.
         notes: from :func:`evaluation.arms.fairness_notes`.
+        family: number of hypotheses that Holm's correction took together; those of ``summary`` by default.
     """
     tested = [row for row in summary.to_dict("records") if row["verdict"]]
     possible = [row for row in tested if row["n"]]
     if not possible:
         return [*notes, "No structure could be compared: every pair was excluded."]
     sentences = list(notes)
-    grouped = {v: [finding(r) for r in possible if r["verdict"] == v] for v in (BETTER, WORSE, MIXED)}
+    grouped = {v: [finding(r) for r in possible if r["verdict"] == v] for v in (BETTER, WORSE, MIXED, ONLY_THESE)}
     total = len(possible)
-    for verdict, text in ((BETTER, "was better than"), (WORSE, "was worse than"), (MIXED, "cannot be ranked against")):
+    texts = {
+        BETTER: "was better than",
+        WORSE: "was worse than",
+        MIXED: "cannot be ranked against",
+        ONLY_THESE: "differed, in the networks at hand but not by more than another training could change, from",
+    }
+    for verdict, text in texts.items():
         if found := grouped[verdict]:
             sentences.append(f"{_capital(names[1])} {text} {names[0]} in {len(found)} of {total} primary comparisons: {'; '.join(found)}.")
     rest = [r for r in possible if r["verdict"] == NO_EVIDENCE]
@@ -73,22 +83,31 @@ def conclusion(summary: pd.DataFrame, names: tuple[str, str], notes: list[str]) 
         sentences.append(f"No evidence of a difference in {len(rest)} of {total} primary comparisons: {which}.")
     means = [r for r in summary.to_dict("records") if r["structure"] == MEAN and r["metric"] in PRIMARY and r["n"]]
     if means:
-        parts = []
-        for row in means:
-            metric = METRICS[row["metric"]]
-            unit = f" {metric.unit}" if metric.unit else ""
-            parts.append(f"{row['metric']} {number(row['difference'], metric.digits, signed=True)}{unit} {interval(row, metric.digits)}")
-        sentences.append(f"Averaged over the structures (not tested): {', '.join(parts)}.")
-    return sentences + cautions(possible)
+        sentences.append(f"Averaged over the structures (not tested): {', '.join(map(estimate, means))}.")
+    return [*sentences, *noninferiority(summary, names), *cautions(possible, family or total)]
+
+
+def noninferiority(summary: pd.DataFrame, names: tuple[str, str]) -> list[str]:
+    """One sentence per metric that has a margin."""
+    sentences = []
+    judged = summary[(summary["noninferiority"] != "") & (summary["structure"] != MEAN) & (summary["n"] > 0)]
+    for metric, rows in judged.groupby("metric", sort=False):
+        definition = METRICS[str(metric)]
+        margin = f"{rows['margin'].iloc[0]:g}{f' {definition.unit}' if definition.unit else ''} of {metric}"
+        texts = {NOT_WORSE: "shown", BEYOND: "refuted", UNDECIDED: "neither shown nor refuted"}
+        found = {text: list(rows.loc[rows["noninferiority"] == verdict, "structure"]) for verdict, text in texts.items()}
+        parts = [f"{text} in {', '.join(which)}" for text, which in found.items() if which]
+        sentences.append(f"That {names[1]} is not worse than {names[0]} by {margin} or more is {'; '.join(parts)}.")
+    return sentences
 
 
 def _capital(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def cautions(tested: list[dict[Any, Any]]) -> list[str]:
-    """What the number of patients does not allow to conclude."""
-    n, family = min(r["n"] for r in tested), len(tested)
+def cautions(tested: list[dict[Any, Any]], family: int) -> list[str]:
+    """What the numbers of patients and trainings do not allow to conclude."""
+    n = min(r["n"] for r in tested)
     smallest = smallest_holm_p(n, family)
     sentences = []
     if smallest >= ALPHA:
@@ -100,17 +119,35 @@ def cautions(tested: list[dict[Any, Any]]) -> list[str]:
         sentences.append(
             "No evidence of a difference does not mean that the arms are equal; the intervals show which differences remain possible."
         )
+    if any(math.isfinite(r["p_runs"]) and min(r["baseline_runs"], r["augmented_runs"]) < 3 for r in tested):
+        sentences.append("Two trainings of an arm hardly tell how much trainings differ; three or more of each arm do.")
+    if not any(math.isfinite(r["p_runs"]) for r in tested):
+        sentences.append(
+            "The intervals and tests are about these trained networks: how much another training (seed) of either arm would change is "
+            "not known, because not both arms were trained several times."
+        )
     return sentences
 
 
 METHODS = (
-    "The unit of analysis is the patient. Values of ED and ES are averaged first, then folds and seeds that scored the same patient, "
-    "so that every patient enters each test once; both arms rest on the same cases. "
-    f"The paired difference (augmented minus baseline) is given as its mean with a {LEVEL:.0%} BCa bootstrap interval over patients "
-    f"({RESAMPLES} resamples, fixed seed). The primary family, fixed in advance, is {' and '.join(PRIMARY)} of every structure, tested "
-    f"with the two-sided Wilcoxon signed-rank test (zeros after Pratt; exact over all sign flips for up to {EXACT_UP_TO} patients) and "
-    f"corrected after Holm. A difference is stated when the corrected p is below {ALPHA:g} and the mean difference and the "
-    "rank-biserial correlation agree in direction. All other tables are descriptive: their intervals are not corrected for multiplicity."
+    "The unit of analysis is the patient. Seeds, ED and ES, and folds that scored the same patient are averaged first, so that every "
+    "patient enters each test once; both arms rest on the same cases. The paired difference (augmented minus baseline) is given as its "
+    f"mean with a {LEVEL:.0%} BCa bootstrap interval over patients ({RESAMPLES} resamples, fixed seed), "
+    "widened to Student's t interval on the side where that reaches farther. The primary family, fixed in advance, is "
+    f"{' and '.join(PRIMARY)} of every structure, tested with the two-sided Wilcoxon signed-rank test (zeros after Pratt; exact over all "
+    f"sign flips for up to {EXACT_UP_TO} patients) and corrected after Holm. A difference is stated when the corrected p is below "
+    f"{ALPHA:g} and the mean difference and the rank-biserial correlation agree in direction. Interval and test over patients hold for "
+    "the trained networks at hand. Where both arms were trained several times (seeds, or folds that all predicted the same patients), a "
+    "second interval takes the trainings as a sample, too (variances of the patients' differences and of the trainings' means added, the "
+    "larger of both arms' standing for both; t distribution after Satterthwaite), and the larger of both p-values is corrected: a "
+    "difference between methods is stated only when it exceeds what another training would change. All other tables are descriptive: "
+    "their intervals are not corrected for multiplicity."
+)
+
+RANKING = (
+    "Arms are ranked by their mean over patients, trainings averaged. The shares tell how often an arm has each rank when patients (and "
+    "trainings, where there are several) are drawn again; Kendall's τ is the mean agreement of those rankings with the one shown: 1 "
+    "where every pair of arms always keeps its order, 0 where chance decides. A rank without a difference between the arms is no finding."
 )
 
 POLICIES: dict[str, str] = {
@@ -124,5 +161,11 @@ POLICIES: dict[str, str] = {
     f"{MYOCARDIAL_DENSITY:g} g/mL.",
     "Rank-biserial": "Sum of ranks in favour of augmentation minus sum of ranks against, over the sum of both: from \N{MINUS SIGN}1 to 1, "
     "positive favours augmentation.",
-    "Better / tied / worse": "Patients for whom the augmented arm is better, equal or worse.",
+    "d_z": "Mean of the patients' differences over their standard deviation; positive favours augmentation.",
+    "Better / tied / worse": "Patients for whom the augmented arm is better, equal or worse; equal up to the tie margin, if one was given.",
+    "Non-inferiority": f"Shown when the whole {LEVEL:.0%} interval lies on the better side of minus the margin (a one-sided test at "
+    f"{(1 - LEVEL) / 2:.1%}), the wider interval where there are several trainings. Not corrected for the number of structures: the "
+    "claim that all of them are non-inferior needs no correction, the claim that some are does.",
+    "Slice level": "Thirds of the slices between the structure's first and last in the ground truth; what a prediction draws beyond them "
+    "counts to the nearer third. The wider end of the heart is the base.",
 }

@@ -11,9 +11,10 @@ import typer
 from nnunet_synth_aug import __version__
 from nnunet_synth_aug.commands.common import say
 from nnunet_synth_aug.commands.data import importers, phantom
+from nnunet_synth_aug.commands.evaluate import evaluate
 from nnunet_synth_aug.commands.generator import fit, report, sample
-from nnunet_synth_aug.commands.nnunet import bank, doctor, plans
-from nnunet_synth_aug.commands.study import compare, demo
+from nnunet_synth_aug.commands.nnunet import bank, doctor, install_trainers, plans
+from nnunet_synth_aug.commands.study import benchmark, compare, demo
 from nnunet_synth_aug.errors import UserError
 
 app = typer.Typer(
@@ -23,7 +24,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (doctor, phantom, fit, sample, report, bank, plans, compare, demo):
+for command in (doctor, install_trainers, phantom, fit, sample, report, bank, plans, evaluate, compare, benchmark, demo):
     app.command()(command)
 app.add_typer(importers, name="import")
 

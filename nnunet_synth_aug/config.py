@@ -81,7 +81,6 @@ class LatentConfig:
     components: int = 24  # R, principal directions of the coefficients that the motion LDM makes
     motion: Literal["fourier", "framewise"] = "fourier"  # or "framewise": every frame sampled by itself, the paper's scheme, for comparison
 
-
     def variants(self, patients: int) -> int:
         """Copies of each patient, the first unaugmented: many for few patients, who would else be learnt by heart."""
         return max(1, round(self.copies / patients))

@@ -6,9 +6,7 @@ cohort -> nnU-Net's plans and preprocessing -> generator -> bank -> two training
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,6 +16,7 @@ from typing import Any
 from nnunet_synth_aug.console import console
 from nnunet_synth_aug.errors import UserError
 from nnunet_synth_aug.files import read_json, write_json
+from nnunet_synth_aug.paths import program
 
 DATASET_ID, FOLD, PLANS = 901, 0, "nnUNetPlansDemo"
 #: Half of the patients train, half test: the scarce-data setting, and enough test patients for a paired test.
@@ -59,15 +58,6 @@ class Folders:
 
     def trained(self, trainer: str) -> Path:
         return self.results(f"{trainer}__{PLANS}__2d")
-
-
-def program(name: str) -> str:
-    """A console script of this environment, also when its folder is not on PATH."""
-    beside = Path(sys.executable).with_name(name)
-    found = str(beside) if beside.is_file() else shutil.which(name)
-    if found is None:
-        raise UserError(f"the command {name} is not installed in this environment; install nnunet-synth-aug with pip as the README says")
-    return found
 
 
 def steps(folders: Folders, source: Path | None, device: str, seed: int) -> list[Step]:

@@ -94,9 +94,11 @@ def _complete(folder: Path, config: GeneratorConfig, cohort: Cohort, patients: t
     return True
 
 
-def _stage_identity(stage: str, config: GeneratorConfig, grid: Grid, cohort: Cohort, patients: tuple[str, ...], start: str) -> dict[str, Any]:
+def _stage_identity(
+    stage: str, config: GeneratorConfig, grid: Grid, cohort: Cohort, patients: tuple[str, ...], start: str
+) -> dict[str, Any]:
     """What one stage depends on, besides the VAE's checkpoint: stages of two generators with one identity are the same."""
-    settings = {"grid": config.grid, "vae": config.vae, "pretrain": config.pretrain}
+    settings: dict[str, Any] = {"grid": config.grid, "vae": config.vae, "pretrain": config.pretrain}
     if stage != "vae":
         settings |= {"latents": config.latents, stage: getattr(config, stage)}
     plain = {name: asdict(part) for name, part in settings.items()}

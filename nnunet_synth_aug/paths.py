@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
+import sys
 from pathlib import Path
 
 from nnunet_synth_aug.errors import UserError
@@ -58,3 +60,12 @@ def bank_folder(name: str, fold: int | str) -> Path:
     takes every case in them for a training case.
     """
     return preprocessed_folder(name) / "synth_aug" / f"fold_{fold}"
+
+
+def program(name: str) -> str:
+    """A console script of this environment, also when its folder is not on PATH."""
+    beside = Path(sys.executable).with_name(name)
+    found = str(beside) if beside.is_file() else shutil.which(name)
+    if found is None:
+        raise UserError(f"the command {name} is not installed in this environment; install nnunet-synth-aug with pip as the README says")
+    return found

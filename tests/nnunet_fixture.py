@@ -7,7 +7,6 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -171,9 +170,3 @@ def project(built_project: Project, monkeypatch: pytest.MonkeyPatch) -> Project:
     _set_environment(monkeypatch, built_project)
     monkeypatch.setenv("nnUNet_n_proc_DA", "0")  # loaders in this process; planning would not survive it
     return built_project
-
-
-def draw_batches(loader: Any, queue: Any) -> None:
-    """Case ids of 40 batches. Here and not in a test module, because a spawned process must be able to import it."""
-    np.random.seed(None)
-    queue.put([list(loader.get_indices()) for _ in range(40)])

@@ -12,7 +12,7 @@ import pytest
 from nnunet_synth_aug.demo import program
 from nnunet_synth_aug.files import read_json
 
-COMMANDS = ["doctor", "phantom", "import", "fit", "sample", "report", "bank", "plans", "compare", "demo"]
+COMMANDS = ["doctor", "phantom", "import", "fit", "sample", "report", "bank", "plans", "evaluate", "compare", "demo"]
 
 
 @pytest.fixture

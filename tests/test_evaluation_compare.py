@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,13 +14,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from evaluation.arms import read_arm
-from evaluation.compare import Comparison, as_json, compare, evaluate
+from evaluation.compare import Comparison, compare, evaluate
 from evaluation.dataset import case_from_name, structure_labels
 from evaluation.metrics import image_diagonal
 from evaluation.results import Results
+from evaluation.sources import read_sources
 from evaluation.summary import headline
-from evaluation.table import COLUMNS, read_table, validated
+from evaluation.table import COLUMNS, METRICS, UNITS, read_table, validated
+from evaluation.writing import as_json
 from nnunet_synth_aug.errors import UserError
 from nnunet_synth_aug.files import read_nifti, write_nifti
 
@@ -93,7 +95,8 @@ class Study:
 
     def evaluate(self, engine: str = "native") -> Results:
         """The numbers without writing the report, whose figures take most of the time."""
-        return evaluate((read_arm(self.results / BASE, "baseline"), read_arm(self.results / AUG, "augmented")), None, None, engine, None)
+        sources = {"baseline": [self.results / BASE], "augmented": [self.results / AUG]}
+        return evaluate(read_sources(sources, engine=engine))[0]
 
     def compare(self, **options: object) -> Comparison:
         return compare(self.results / BASE, self.results / AUG, self.out, **options)  # type: ignore[arg-type]
@@ -153,19 +156,19 @@ def test_metrics_csv_is_the_contract(compared: tuple[Study, Comparison]) -> None
     study, _ = compared
     table = read_table(study.out / "metrics.csv")
     assert tuple(table.columns) == COLUMNS
-    assert len(table) == 2 * 2 * PATIENTS * 3 * 7  # arms x phases x patients x structures x (5 metrics and 2 volumes)
+    assert set(table["metric"]) == set(UNITS)
+    assert len(table) == 2 * 2 * PATIENTS * 3 * len(UNITS)  # arms x phases x patients x structures x metrics
     assert set(table["vendor"]) == {"Siemens", "GE"}
     assert set(table["phase"]) == {"ED", "ES"}
     assert set(table["fold"]) == {"0", "1"}
     assert table["value"].notna().all()
     one = table[
         (table["patient"] == "p03") & (table["phase"] == "ED") & (table["model"] == "real + synthetic") & (table["structure"] == "RV")
-    ]
-    assert one.set_index("metric")["value"].to_dict() | {"Volume": 0, "Reference volume": 0} == {
-        "Dice": 1, "IoU": 1, "HD": 0, "HD95": 0, "ASSD": 0, "Volume": 0, "Reference volume": 0
-    }  # fmt: skip
+    ].set_index("metric")["value"]
+    assert {name: one[name] for name in METRICS} == {name: metric.perfect for name, metric in METRICS.items()}
+    assert [one[f"Dice {level}"] for level in ("base", "mid", "apex")] == [1, 1, 1]
     summary = pd.read_csv(study.out / "summary.csv")
-    assert len(summary) == 4 * 5
+    assert len(summary) == 4 * len(METRICS)
     with pytest.raises(UserError, match="twice for"):
         validated(pd.concat([table, table.head(1)]))
 
@@ -239,11 +242,28 @@ def test_layouts(study: Study, layout: str, tmp_path: Path) -> None:
             arms[i] = target
         if layout == "plain":
             gt = study.raw / "labelsTr"
-    results = evaluate((read_arm(arms[0], "baseline"), read_arm(arms[1], "augmented")), gt, None, "native", None)
+    [results] = evaluate(read_sources({"baseline": arms[:1], "augmented": arms[1:]}, gt=gt))
     assert results.table["patient"].nunique() == (PATIENTS // 2 if layout in ("fold", "validation") else PATIENTS)
     assert set(results.table["fold"]) == {"fold": {"1"}, "validation": {"1"}, "crossval": {"0", "1"}, "plain": {""}}[layout]
-    assert set(results.arms[1].records) == {"fold": {"1"}, "validation": {"1"}, "crossval": {"0", "1"}, "plain": set()}[layout]
+    assert set(results.arms[1][0].records) == {"fold": {"1"}, "validation": {"1"}, "crossval": {"0", "1"}, "plain": set()}[layout]
     assert np.isfinite(cell(headline(results.summary), "LV", "Dice", "difference"))
+
+
+def test_several_folders_of_an_arm_are_its_trainings(study: Study) -> None:
+    again = study.results / "nnUNetTrainerAgain__nnUNetPlans__2d"
+    shutil.copytree(study.results / BASE, again)
+    for i in range(PATIENTS):  # the second training is perfect
+        target = again / f"fold_{i % 2}" / "validation" / f"p{i:02d}_ED.nii.gz"
+        write_nifti(target, study.mask(f"p{i:02d}_ED"), SPACING)
+    sources = {"baseline": [study.results / BASE, again], "augmented": [study.results / AUG]}
+    [results] = evaluate(read_sources(sources))
+    assert set(results.table.loc[results.table["model"] == "baseline", "seed"]) == {"1", "2"}
+    alone = study.evaluate()
+    mean = [cell(headline(r.summary), "LV", "Dice", "baseline") for r in (alone, results)]
+    ed = alone.table.query("model == 'baseline' and phase == 'ED' and structure == 'LV' and metric == 'Dice'")["value"].mean()
+    assert mean[1] == pytest.approx(mean[0] + (1 - ed) / 4)  # half of the phases of half of the trainings
+    assert set(results.summary["n"]) == {PATIENTS}
+    assert any("not both arms were trained several times" in s for s in results.conclusion)
 
 
 def test_leaked_patients_come_first_in_the_conclusion(study: Study) -> None:

@@ -11,7 +11,7 @@ import pytest
 from scipy import stats
 
 from evaluation.pairing import MEAN, pair_cases, patient_values, without_failures
-from evaluation.statistics import SEED, bca_interval, holm, patients_needed, signed_rank, smallest_holm_p
+from evaluation.statistics import SEED, bca_intervals, holm, mean_interval, mean_intervals, patients_needed, signed_rank, smallest_holm_p
 from evaluation.summary import BETTER, MIXED, NO_EVIDENCE, WORSE, headline, paired_summary
 from evaluation.table import COLUMNS, UNITS
 from evaluation.wording import conclusion
@@ -66,26 +66,44 @@ def test_smallest_attainable_p() -> None:
 
 
 def test_bca_equals_scipy() -> None:
-    x = np.random.default_rng(4).gamma(2, 1, 23)
-    expected = stats.bootstrap((x,), np.mean, n_resamples=9999, method="BCa", random_state=np.random.default_rng(SEED)).confidence_interval
-    assert bca_interval(x) == pytest.approx((expected.low, expected.high), abs=1e-9)
+    x = np.random.default_rng(4).gamma(2, 1, (23, 2))
+    for column, low, high in zip(x.T, *bca_intervals(x), strict=True):
+        rng = np.random.default_rng(SEED)
+        expected = stats.bootstrap((column,), np.mean, n_resamples=9999, method="BCa", random_state=rng).confidence_interval
+        assert (low, high) == pytest.approx((expected.low, expected.high), abs=1e-9)
 
 
-def test_bca_of_degenerate_input() -> None:
-    assert all(np.isnan(bca_interval(np.array([0.3]))))
-    assert all(np.isnan(bca_interval(np.array([]))))
-    assert bca_interval(np.full(7, 0.25)) == (0.25, 0.25)
-    low, high = bca_interval(np.array([0.1, 0.3]))
+def test_large_bootstraps_are_drawn_in_parts() -> None:
+    x = np.random.default_rng(4).gamma(2, 1, (700, 1))
+    low, high = mean_intervals(x)
+    reach = 1.96 * x.std() / np.sqrt(700)
+    assert (low[0], high[0]) == pytest.approx((x.mean() - reach, x.mean() + reach), rel=0.02)
+
+
+def test_the_interval_holds_both_bca_and_students() -> None:
+    for x in np.random.default_rng(5).gamma(1, 1, (20, 12, 1)):
+        low, high = mean_interval(x[:, 0])
+        (bca_low,), (bca_high,) = bca_intervals(x)
+        t_low, t_high = stats.ttest_1samp(x[:, 0], 0).confidence_interval()
+        assert (low, high) == pytest.approx((min(bca_low, t_low), max(bca_high, t_high)))
+
+
+def test_intervals_of_degenerate_input() -> None:
+    assert all(np.isnan(mean_interval(np.array([0.3]))))
+    assert all(np.isnan(mean_interval(np.array([]))))
+    assert mean_interval(np.full(7, 0.25)) == (0.25, 0.25)
+    (low,), (high,) = bca_intervals(np.array([[0.1], [0.3]]))
     assert 0.1 <= low <= high <= 0.3
+    assert mean_interval(np.array([0.1, 0.3]))[0] < 0.1  # two patients tell next to nothing, and t says so
 
 
-def test_bca_covers_the_mean_of_a_skewed_population() -> None:
+def test_the_interval_covers_the_mean_of_skewed_and_heavy_tailed_populations() -> None:
     rng = np.random.default_rng(11)
-    covered = 0
-    for _ in range(200):
-        low, high = bca_interval(rng.gamma(2, 0.5, 40), n_resamples=999)
-        covered += low <= 1.0 <= high
-    assert 0.88 <= covered / 200 <= 0.99  # 3.4 standard errors around 0.94
+    skewed = rng.gamma(2, 0.5, (40, 300)) - 1
+    failures = rng.normal(0, 1, (40, 300)) + np.where(rng.random((40, 300)) < 0.05, rng.choice([-30, 30], (40, 300)), 0)
+    for x in (skewed, failures):
+        low, high = mean_intervals(x)
+        assert ((low <= 0) & (high >= 0)).mean() > 0.91  # 3 standard errors below 0.95
 
 
 def rows(values: dict[tuple[str, str, str, str], float], failure: dict[tuple[str, str, str, str], str] | None = None) -> pd.DataFrame:

@@ -88,9 +88,10 @@ def test_what_a_setting_does_not_change_is_taken_from_another_generator(folders)
         assert {stage for stage in finished if finished[stage]["sha256"] == first[stage]["sha256"]} == shared
         assert {path.stem for path in folder.glob("*.losses.jsonl")} == {f"{s}.losses" for s in {"vae", "static", "motion"} - shared}
     again = fit_generator("7", 0, framewise, CPU, folders / "alone", reuse=folders / "nothing")
-    assert read_json(again / "generator.json")["finished"]["motion"]["sha256"] == read_json(
-        folders / "framewise" / "generator.json"
-    )["finished"]["motion"]["sha256"]  # sharing changed nothing
+    assert (
+        read_json(again / "generator.json")["finished"]["motion"]["sha256"]
+        == read_json(folders / "framewise" / "generator.json")["finished"]["motion"]["sha256"]
+    )  # sharing changed nothing
 
 
 def test_cines_are_encoded_once_even_if_the_motion_was_killed(folders, monkeypatch):

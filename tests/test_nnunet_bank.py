@@ -267,7 +267,7 @@ def test_labels_are_matched_by_name(project: Project) -> None:
     target = load_target(731, "2d", PLANS)
     assert label_lookup(target).tolist() == [0, 3, 2, 1]
     target.dataset_json["labels"] = {"background": 0, "LV": 1, "MYO": 2}
-    with pytest.raises(UserError, match="no plain label RV"):
+    with pytest.raises(UserError, match="does not tell which value is RV"):
         label_lookup(target)
 
 

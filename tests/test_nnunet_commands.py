@@ -1,13 +1,17 @@
-"""nnU-Net's own commands, each in its own process with nothing set by hand but the three folders."""
+"""nnU-Net's own commands, each in its own process with nothing set by hand but the three folders; and ours around them."""
 
 from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
-from nnunet_fixture import DATASET, PLANS, Project, built_project, command, project
+from nnunet_fixture import DATASET, PATIENTS, PLANS, Project, built_project, command, project
+from typer.testing import CliRunner
 
+from nnunet_synth_aug.cli import app
+from nnunet_synth_aug.errors import UserError
 from nnunet_synth_aug.files import read_json
 from nnunet_synth_aug.nnunet.plans import write_small_plans
 
@@ -32,7 +36,7 @@ def test_preprocess_train_continue_predict_and_choose(project: Project, tmp_path
     log = run("nnUNetv2_train", "731", "2d", "0", "-tr", MIX50, *train, **one)
     assert f"Using trainer '{MIX50}'" in log
     fold = project.results / f"{MIX50}__{PLANS}__2d" / "fold_0"
-    assert read_json(fold / "synth_aug.json")["synthetic_samples"] == pytest.approx(10, abs=2)  # batches of 2 in the worker's queue
+    assert read_json(fold / "synth_aug.json")["synthetic_samples"] == 10
     assert len(list((fold / "validation").glob("*.nii.gz"))) == 4
     (fold / "checkpoint_final.pth").rename(fold / "checkpoint_latest.pth")
     run("nnUNetv2_train", "731", "2d", "0", "-tr", MIX50, *train, "--c", nnUNet_n_proc_DA="0")
@@ -51,3 +55,37 @@ def test_preprocess_train_continue_predict_and_choose(project: Project, tmp_path
     information = read_json(project.results / "inference_information.json")
     assert {f"{MIX50}__{PLANS}__2d", f"{MIX00}__{PLANS}__2d"} <= set(information["all_results"])
     assert information["dataset_name_or_id"] in (DATASET, "731")
+
+
+def test_plans_with_a_curriculum_and_weights(project: Project) -> None:
+    words = ["plans", "-d", "731", "--base", PLANS, "--name", "curriculumPlans", "--ratio", "0.5", "--ratio-to", "0.1"]
+    words += ["--shape", "cosine", "--until-epoch", "80", "--weigh-diagnosis", "DCM=2", "--weigh-diagnosis", "RV=1.5"]
+    path = project.preprocessed / "curriculumPlans.json"
+    try:
+        result = CliRunner().invoke(app, [*words, "--weigh-structure", "RV=2"])
+        assert result.exit_code == 0, result.output
+        assert read_json(path)["synth_aug"] == {
+            "ratio": 0.5,
+            "schedule": {"to": 0.1, "shape": "cosine", "until_epoch": 80},
+            "weights": {"diagnosis": {"DCM": 2.0, "RV": 1.5}, "structure": {"RV": 2.0}},
+        }
+    finally:
+        path.unlink(missing_ok=True)
+    for given, sentence in (("RV", "'RV' is not a weight; write NAME=NUMBER"), ("FLU=2", "names 'FLU', which is none")):
+        failed = CliRunner().invoke(app, [*words, "--weigh-diagnosis", given])
+        assert isinstance(failed.exception, UserError)
+        assert sentence in str(failed.exception)
+        assert not path.exists()
+
+
+def test_bank_checks_for_a_leak_before_it_samples(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    provenance = {"dataset": DATASET, "generator_hash": "x", "patients": list(PATIENTS[:5])}
+    monkeypatch.setattr("nnunet_synth_aug.generator.load_generator", lambda *_: SimpleNamespace(provenance=provenance, templates=()))
+    words = ["bank", "-d", "731", "-p", PLANS, "--generator", str(project.root)]
+    leaked = CliRunner().invoke(app, [*words, "-f", "0"])
+    assert isinstance(leaked.exception, UserError)
+    assert "validation patients of fold 0 (patient005)" in str(leaked.exception)
+    # No fold's validation to leak into: it says so, and goes on to sampling, which this stand-in cannot do.
+    everyone = CliRunner().invoke(app, [*words, "-f", "all"])
+    assert "fold all trains on every patient" in everyone.output
+    assert not isinstance(everyone.exception, UserError)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
@@ -40,21 +41,41 @@ def test_names_that_do_not(ending: str) -> None:
         parse_trainer_name("nnUNetTrainerSynthAug" + ending)
 
 
+RATIOS = st.lists(st.integers(0, 100), min_size=1, max_size=6)
+
+
 @settings(max_examples=200, deadline=None)
-@given(percent=st.integers(0, 100), batch=st.integers(1, 64), phase=st.floats(0, 1, exclude_max=True), batches=st.integers(1, 300))
-def test_share_is_exact_to_within_one_sample(percent: int, batch: int, phase: float, batches: int) -> None:
-    quota = Quota(percent / 100, batch, phase)
-    total = 0
-    for n in range(1, batches + 1):
-        drawn = quota.next()
-        assert percent * batch // 100 <= drawn <= -(-percent * batch // 100)
-        total += drawn
-        assert abs(100 * total - percent * batch * n) <= 100
+@given(
+    percents=RATIOS,
+    iterations=st.integers(1, 20),
+    batch=st.integers(1, 64),
+    phase=st.fractions(0, "999999/1000000"),
+    start=st.integers(-3, 99),
+)
+def test_share_is_exact_to_within_one_sample(percents: list[int], iterations: int, batch: int, phase: Fraction, start: int) -> None:
+    """Any run of batches, also over epochs of different ratios, and before the first and after the last of them."""
+    quota = Quota([p / 100 for p in percents], iterations, batch, phase)
+    drawn = asked = 0
+    for number in range(start, start + 130):
+        percent = percents[min(max(number // iterations, 0), len(percents) - 1)]
+        count = quota.count(number)
+        assert percent * batch // 100 <= count <= -(-percent * batch // 100)
+        drawn, asked = drawn + count, asked + percent * batch
+        assert abs(100 * drawn - asked) <= 100
+
+
+@settings(max_examples=100, deadline=None)
+@given(percents=RATIOS, world=st.integers(1, 8), batch=st.integers(1, 8))
+def test_processes_together_have_the_quota_of_the_joint_batch(percents: list[int], world: int, batch: int) -> None:
+    ratios = [p / 100 for p in percents]
+    ranks = [Quota(ratios, 10, batch, Fraction(rank, world)) for rank in range(world)]
+    joint = Quota(ratios, 10, batch * world)
+    for number in range(60):
+        assert sum(rank.count(number) for rank in ranks) == joint.count(number)
 
 
 def test_share_does_not_drift() -> None:
-    quota = Quota(0.1, 1)
-    assert sum(quota.next() for _ in range(10_000)) == 1000
+    assert sum(Quota([0.1], 1, 1).count(n) for n in range(10_000)) == 1000
 
 
 def test_name_wins_over_plans_over_default() -> None:

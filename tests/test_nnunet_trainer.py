@@ -2,72 +2,27 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import pickle
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from nnunet_fixture import DATASET, PATIENTS, PLANS, Project, built_project, command, draw_batches, project
-from nnunetv2.run.run_training import get_trainer_from_args, maybe_load_checkpoint
+from nnunet_fixture import PATIENTS, PLANS, Project, built_project, command, project
+from nnunet_training import make, manifest, plans_with, trained_here
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
 from nnunet_synth_aug.errors import UserError
 from nnunet_synth_aug.files import read_json, write_json
 from nnunet_synth_aug.nnunet import trainer as trainer_module
-from nnunet_synth_aug.nnunet.loader import MixedDataLoader
-from nnunet_synth_aug.nnunet.manifest import manifest_path
 from nnunet_synth_aug.nnunet.trainer import nnUNetTrainerSynthAug, trainer_class
 
-__all__ = ["built_project", "project"]
+__all__ = ["built_project", "manifest", "plans_with", "project", "trained_here"]
 
 
-@pytest.fixture(autouse=True)
-def _clean(project: Project, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Registered as the start-up hook does it, one torch thread, no results left for the next test."""
-    monkeypatch.setenv("nnUNet_extTrainer", str(Path(__file__).resolve().parents[1] / "trainers"))
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-    shutil.rmtree(project.results, ignore_errors=True)
-
-
-def make(name: str, plans: str = PLANS, fold: Any = 0, resume: bool = False) -> Any:
-    """As nnUNetv2_train does it."""
-    made = get_trainer_from_args(DATASET, "2d", fold, name, plans, resume, device=torch.device("cpu"))
-    maybe_load_checkpoint(made, resume, False)
-    return made
-
-
-@pytest.fixture
-def plans_with(project: Project) -> Iterator[Any]:
-    """Writes plans copies with other synth_aug settings."""
-    written: list[Path] = []
-
-    def write(name: str, **settings: Any) -> str:
-        content = read_json(project.preprocessed / f"{PLANS}.json")
-        path = project.preprocessed / f"{name}.json"
-        write_json(path, {**content, "plans_name": name, "synth_aug": {**content["synth_aug"], **settings}})
-        written.append(path)
-        return name
-
-    yield write
-    for path in written:
-        path.unlink(missing_ok=True)
-
-
-@pytest.fixture
-def manifest(project: Project) -> Iterator[Path]:
-    """Fold 0's manifest, restored afterwards."""
-    path = manifest_path(DATASET, 0, f"{PLANS}_2d")
-    good = path.read_text()
-    yield path
-    path.write_text(good)
+pytestmark = pytest.mark.usefixtures("trained_here")
 
 
 def test_training_sees_the_share_and_records_it(project: Project) -> None:
@@ -145,6 +100,32 @@ def test_continuing_with_other_settings_is_refused(project: Project, plans_with:
         make("nnUNetTrainerSynthAug", name, resume=True).run_training()
 
 
+def test_curriculum_and_weights_are_counted_recorded_and_kept(project: Project, plans_with: Any) -> None:
+    schedule = {"to": 0.0, "shape": "step", "from_epoch": 1, "until_epoch": None}
+    settings = {"ratio": 1.0, "epochs": 2, "iterations_per_epoch": 2, "schedule": schedule, "weights": {"structure": {"RV": 2.0}}}
+    name = plans_with("curriculumPlans", **settings)
+    made = make("nnUNetTrainerSynthAug", name)
+    made.run_training()
+    folder = Path(made.output_folder)
+    record = read_json(folder / "synth_aug.json")
+    assert [epoch["synthetic_samples"] for epoch in record["epochs"]] == [8, 0]
+    assert (record["schedule"], record["weights"]) == (schedule, settings["weights"])
+    assert settings.items() <= read_json(folder.parent / "plans.json")["synth_aug"].items()
+    checkpoint = torch.load(folder / "checkpoint_final.pth", weights_only=False)
+    assert settings.items() <= checkpoint["init_args"]["plans"]["synth_aug"].items()
+    log = Path(made.log_file).read_text()
+    assert "100% to 0% (step) of the training samples are synthetic" in log
+    assert "synthetic share 0/8 = 0.0000 in this epoch, 0.5000 so far" in log
+    assert "asked for 0.0000" in log
+    for changed in ({"schedule": None}, {"schedule": schedule | {"to": 0.5}}, {"weights": {"structure": {"RV": 3.0}}}):
+        plans_with("curriculumPlans", **(settings | changed))
+        with pytest.raises(SystemExit, match=f"{next(iter(changed))} was"):
+            make("nnUNetTrainerSynthAug", name, resume=True).run_training()
+    plans_with("curriculumPlans", **(settings | {"schedule": {"to": 0.1, "from_epoch": 2}}))
+    with pytest.raises(SystemExit, match="lower from_epoch or train longer"):
+        make("nnUNetTrainerSynthAug", name).run_training()
+
+
 def test_settings_by_name_and_by_plans(plans_with: Any) -> None:
     name = plans_with("otherPlans", ratio=0.3, epochs=4)
     assert make("nnUNetTrainerSynthAug", name).ratio == 0.3
@@ -194,7 +175,7 @@ def test_fold_all_says_what_its_validation_is(project: Project, manifest: Path) 
         write_json(everyone / manifest.name, {**content, "fold": "all"})
         made = make("nnUNetTrainerSynthAug_mix50", fold="all")
         made.on_train_start()
-        assert "'validation' is not one" in Path(made.log_file).read_text()
+        assert "'validates' on the same ones: its validation figures say how well these were learnt" in Path(made.log_file).read_text()
         assert not any(key.startswith("synth_") for key in next(made.dataloader_val)["keys"])
         assert sorted(made.do_split()[1]) == sorted(f"{p}_{phase}" for p in PATIENTS for phase in ("ED", "ES"))
     finally:
@@ -255,55 +236,6 @@ def test_validation_holds_only_real_validation_patients(project: Project) -> Non
     keys = {key for _ in range(8) for key in next(val)["keys"]}
     assert {key[:10] for key in keys} <= set(PATIENTS[4:])
     assert all(key.startswith("synth_") for key in next(train)["keys"])
-
-
-def test_every_case_and_position_is_drawn_alike(project: Project) -> None:
-    """Uniform over the bank; synthetic cases at each batch position, so that forced foreground serves both kinds."""
-    made = make("nnUNetTrainerSynthAug_mix25")
-    made.initialize()
-    loader = made.get_dataloaders()[0].data_loader
-    assert isinstance(loader, MixedDataLoader)
-    np.random.seed(0)
-    drawn = np.stack([loader.get_indices() for _ in range(4000)])
-    synthetic = np.char.startswith(drawn, "synth_")
-    assert abs(synthetic.sum() - 4000) <= 1
-    np.testing.assert_allclose(synthetic.mean(0), 0.25, atol=0.03)
-    _, counts = np.unique(drawn[synthetic], return_counts=True)
-    assert len(counts) == 9
-    np.testing.assert_allclose(counts, 4000 / 9, rtol=0.2)
-
-
-def test_loader_works_in_a_spawned_worker(project: Project) -> None:
-    made = make("nnUNetTrainerSynthAug_mix25")
-    made.initialize()
-    loader = made.get_dataloaders()[0].data_loader
-    context = multiprocessing.get_context("spawn")
-    queue = context.Queue()
-    worker = context.Process(target=draw_batches, args=(loader, queue))
-    worker.start()
-    there = queue.get(timeout=120)
-    worker.join()
-    here = [list(loader.get_indices()) for _ in range(40)]
-    assert here != there
-    for draws in (here, there):
-        assert abs(sum(key.startswith("synth_") for batch in draws for key in batch) - 40) <= 1
-
-
-def test_copies_of_a_loader_start_at_their_own_phase(project: Project) -> None:
-    """Forked workers share all that is drawn before the fork: the phase must not be."""
-    made = make("nnUNetTrainerSynthAug_mix10")
-    made.initialize()
-    data, _ = made.get_tr_and_val_datasets()
-    fresh = pickle.dumps(MixedDataLoader(data, 4, (48, 48), (48, 48), made.label_manager))
-    assert len(fresh) < 100_000
-    np.random.seed(1)
-    starts = []
-    for _ in range(20):
-        loader = pickle.loads(fresh)
-        drawn = [sum(key.startswith("synth_") for key in loader.get_indices()) for _ in range(10)]
-        assert sum(drawn) == 4
-        starts.append(drawn.index(1))
-    assert len(set(starts)) >= 3
 
 
 def test_classes_are_made_once_and_pickle() -> None:

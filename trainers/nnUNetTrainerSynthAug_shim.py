@@ -1,16 +1,17 @@
-"""Where nnU-Net's trainer lookup meets this package.
+"""Where nnU-Net's trainer lookup meets nnunet-synth-aug.
 
 nnU-Net forgets the modules of this folder after a lookup, so a class defined here could not be pickled, and a relative
-import would break the lookup of every trainer. The classes live in ``nnunet_synth_aug.nnunet.trainer``.
+import would break the lookup of every trainer. The classes live in ``nnunet_synth_aug.nnunet.trainer``, which is imported
+only when one of them is asked for: nothing here can disturb the lookup of other trainers, even after an uninstall.
 """
 
 from typing import Any
-
-from nnunet_synth_aug.nnunet import trainer
 
 
 def __getattr__(name: str) -> Any:
     """Any ``nnUNetTrainerSynthAug``, ``nnUNetTrainerSynthAug_mixNN`` or ``nnUNetTrainerSynthAug_mixNN_Eepochs``."""
     if not name.startswith("nnUNetTrainerSynthAug"):
         raise AttributeError(name)
+    from nnunet_synth_aug.nnunet import trainer
+
     return getattr(trainer, name)

@@ -100,7 +100,9 @@ class FrameSampler:
         levels = case.gridded.valid.any(0).any(0).nonzero()[:, 0].tolist()
         level = levels[int(rng.integers(len(levels)))]
         turns, flip = int(rng.integers(4)), bool(rng.integers(2))
-        return FrameChoice(case, frame, level, turns, flip, gamma=float(np.exp(rng.uniform(-0.25, 0.25))), gain=float(rng.uniform(0.85, 1.1)))
+        return FrameChoice(
+            case, frame, level, turns, flip, gamma=float(np.exp(rng.uniform(-0.25, 0.25))), gain=float(rng.uniform(0.85, 1.1))
+        )
 
 
 def vae_loss(network: nn.Module, batch: FrameBatch, config: VAEConfig, step: Step) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:

@@ -1,8 +1,10 @@
-"""Commands that meet nnU-Net: ``doctor``, ``bank`` and ``plans``."""
+"""Commands that meet nnU-Net: ``doctor``, ``install-trainers``, ``bank`` and ``plans``."""
 
 from __future__ import annotations
 
-from typing import Annotated
+import os
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
@@ -40,6 +42,21 @@ def doctor(
         raise UserError(f"{len(failed)} of {len(checks)} checks failed: {', '.join(failed)}; see the remedies above")
 
 
+def install_trainers(
+    undo: Annotated[bool, typer.Option("--undo", help="Remove the file again.")] = False,
+) -> None:
+    """Fallback where the start-up file does not run: put our trainers' file into nnU-Net's own folder."""
+    from nnunet_synth_aug._startup import VARIABLE, trainers_folder
+    from nnunet_synth_aug.nnunet import install
+
+    if undo:
+        removed = install.uninstall_trainers()
+        say(f"removed {removed}" if removed else f"nothing to remove: {install.nnunet_trainers_folder()} holds no file of ours")
+        return
+    say(f"wrote {install.install_trainers()}; 'synthaug install-trainers --undo' removes it: run that before uninstalling")
+    say(f"without a file in nnU-Net's folder: export {VARIABLE}={trainers_folder()}")
+
+
 def bank(
     dataset: Dataset,
     fold: Fold = "0",
@@ -47,6 +64,10 @@ def bank(
     plans: Plans = "nnUNetPlans",
     n: Annotated[int, typer.Option("-n", min=1, max=100_000, help="Number of sequences.")] = 200,
     frames: Annotated[int, typer.Option("--frames", min=2, help="Frames taken from each: ED, ES and others spread over the cycle.")] = 4,
+    source: Annotated[
+        str,
+        typer.Option("--source", help="generator; or a control: reconstructions (training patients through its VAE) or phantom."),
+    ] = "generator",
     generator: GeneratorFolder = None,
     device: Device = "cpu",
     seed: Seed = 0,
@@ -54,19 +75,58 @@ def bank(
     """Sample sequences for one fold and preprocess them like nnU-Net's own cases. The same command resumes after a kill."""
     from nnunet_synth_aug.generator import load_generator
     from nnunet_synth_aug.nnunet.bank import build_bank_cases
-    from nnunet_synth_aug.nnunet.target import load_target
+    from nnunet_synth_aug.nnunet.manifest import check_leak
+    from nnunet_synth_aug.nnunet.patients import ABOUT_ALL, fold_cases
+    from nnunet_synth_aug.nnunet.target import label_lookup, load_target
     from nnunet_synth_aug.paths import bank_folder
     from nnunet_synth_aug.priors import Priors
     from nnunet_synth_aug.synthesis.requests import requests
     from nnunet_synth_aug.synthesis.sampling import describe, sample_to_folder
 
-    target = load_target(dataset, configuration, plans)  # before minutes of sampling
-    cascade = load_generator(generator_at(dataset, fold, generator), torch_device(device))
+    target = load_target(dataset, configuration, plans)  # this and the other checks before minutes of sampling
+    label_lookup(target)
+    train, val = fold_cases(target.dataset, fold_of(fold), target.cases())
+    if fold == "all":
+        say(ABOUT_ALL)
     folder = bank_folder(target.dataset, fold_of(fold)) / "sequences"
+    if source != "generator":
+        _write_controls(source, target.dataset, fold, n, folder, generator, device, seed)
+        say(f"bank: {build_bank_cases(folder, dataset, fold_of(fold), configuration, plans, frames)}")
+        return
+    cascade = load_generator(generator_at(dataset, fold, generator), torch_device(device))
+    if fold != "all":
+        check_leak(cascade.provenance, target, fold, train, val)
     sample_to_folder(cascade, requests(cascade, n, seed, Priors(), None, False), folder, check=True, skip_impossible=True)
     for line in describe(folder, cascade):
         say(line)
     say(f"bank: {build_bank_cases(folder, dataset, fold_of(fold), configuration, plans, frames)}")
+
+
+def _write_controls(source: str, dataset: str, fold: str, n: int, folder: Path, generator: Path | None, device: str, seed: int) -> None:
+    """Sequences of a control arm."""
+    from nnunet_synth_aug.data.cohort import COHORT, Cohort
+    from nnunet_synth_aug.data.splits import fold_patients
+    from nnunet_synth_aug.paths import raw_folder
+
+    if source not in ("reconstructions", "phantom"):
+        raise UserError(f"there is no --source {source!r}; choose generator, reconstructions or phantom")
+    if source == "phantom":
+        from nnunet_synth_aug.synthesis.phantoms import phantoms_to_folder
+
+        vendors: set[str] = set()
+        if (raw_folder(dataset) / COHORT).is_file():  # other vendors than the training patients' would teach what none of them shows
+            cohort = Cohort.load(dataset)
+            train = cohort.select(fold_patients(cohort, fold_of(fold)).train)
+            vendors = {v for s in train.subjects if (v := s.priors.vendor) is not None}
+        phantoms_to_folder(folder, n, seed, vendors, min(n, os.cpu_count() or 1))
+        return
+    from nnunet_synth_aug.generator import load_generator
+    from nnunet_synth_aug.synthesis.reconstructions import reconstructions_to_folder
+
+    cohort = Cohort.load(dataset)
+    train_patients = fold_patients(cohort, fold_of(fold)).train
+    cascade = load_generator(generator_at(dataset, fold, generator), torch_device(device))
+    reconstructions_to_folder(cascade, cohort, train_patients, folder, n)
 
 
 def plans(
@@ -82,12 +142,40 @@ def plans(
     epochs: Annotated[int | None, typer.Option("--epochs", help="Epochs, for every mix alike.")] = None,
     iterations: Annotated[int | None, typer.Option("--iterations", help="Iterations per epoch.")] = None,
     val_iterations: Annotated[int | None, typer.Option("--val-iterations", help="Validation iterations per epoch.")] = None,
+    ratio_to: Annotated[float | None, typer.Option("--ratio-to", help="Curriculum: the synthetic share goes to this one.")] = None,
+    shape: Annotated[str | None, typer.Option("--shape", help="How it goes there: linear (default), cosine or step.")] = None,
+    from_epoch: Annotated[int | None, typer.Option("--from-epoch", help="When it begins to change, from 0; of a step, when.")] = None,
+    until_epoch: Annotated[int | None, typer.Option("--until-epoch", help="When it is there; default the last epoch.")] = None,
+    diagnosis: Annotated[
+        list[str] | None, typer.Option("--weigh-diagnosis", help="DCM=2 draws synthetic hearts of DCM twice as often; repeatable.")
+    ] = None,
+    structure: Annotated[
+        list[str] | None, typer.Option("--weigh-structure", help="RV=2 centres synthetic patches on RV twice as often; repeatable.")
+    ] = None,
+    refresh_per_epoch: Annotated[
+        int | None, typer.Option("--refresh-per-epoch", help="Bank cases that the generator replaces per epoch; default none.")
+    ] = None,
+    refresh_device: Annotated[
+        str | None, typer.Option("--refresh-device", help="Of that generator: same (as the training, between epochs), cpu or cuda:1.")
+    ] = None,
+    refresh_generator: Annotated[
+        Path | None, typer.Option("--refresh-generator", help="Its folder, if the bank was made with --generator.")
+    ] = None,
 ) -> None:
     """Write a copy of nnU-Net's plans with training settings, or a network small enough for a CPU."""
     from nnunet_synth_aug.nnunet.plans import write_small_plans
 
+    generator = None if refresh_generator is None else str(refresh_generator.resolve())
+    live = {"per_epoch": refresh_per_epoch, "device": refresh_device, "generator": generator}
     asked = {"ratio": ratio, "epochs": epochs, "iterations_per_epoch": iterations, "val_iterations_per_epoch": val_iterations}
-    settings = {k: v for k, v in asked.items() if v is not None}
+    settings: dict[str, Any] = {k: v for k, v in asked.items() if v is not None}
+    if refresh := {k: v for k, v in live.items() if v is not None}:
+        settings["refresh"] = refresh
+    curriculum = {"to": ratio_to, "shape": shape, "from_epoch": from_epoch, "until_epoch": until_epoch}
+    if schedule := {k: v for k, v in curriculum.items() if v is not None}:
+        settings["schedule"] = schedule
+    if weights := {k: _weights(v) for k, v in {"diagnosis": diagnosis, "structure": structure}.items() if v}:
+        settings["weights"] = weights
     written = write_small_plans(
         dataset,
         base,
@@ -100,3 +188,14 @@ def plans(
         synth_aug=settings or None,
     )
     say(f"plans: {written}")
+
+
+def _weights(given: list[str]) -> dict[str, float]:
+    weights = {}
+    for text in given:
+        name, _, weight = text.partition("=")
+        try:
+            weights[name] = float(weight)
+        except ValueError:
+            raise UserError(f"{text!r} is not a weight; write NAME=NUMBER, such as RV=2") from None
+    return weights

@@ -63,7 +63,9 @@ def build_bank_cases(
     folder = bank_folder(target.dataset, fold) / target.data_identifier
     manifest = manifest_path(target.dataset, fold, target.data_identifier)
     # Nothing that changes when a bank grows (ids, frame count, quality counts in the provenance): its cases are kept.
-    recipe = hash_json({"format": FORMAT, "plans": target.preprocessing_hash(), "labels": lookup})
+    # The names of the labels count, too: nnU-Net notes where to sample for each of its regions, and for the ignore label.
+    names = target.dataset_json["labels"]
+    recipe = hash_json({"format": FORMAT, "plans": target.preprocessing_hash(), "labels": lookup, "names": names})
     listed: list[dict[str, Any]] = []
     with progress(f"bank {target.data_identifier}", len(ids)) as bar, _workshop(folder) as workshop:
         for done, sequence_id in enumerate(ids):
@@ -115,24 +117,50 @@ def choose_frames(n_frames: int, ed: int, es: int, count: int) -> list[int]:
     return sorted(chosen)
 
 
-def _make_case(
-    sequence: SyntheticSequence, frame: int, lookup: np.ndarray, target: Target, workshop: Path, folder: Path, case: str, stamp: str
+def write_case(
+    sequence: SyntheticSequence, frame: int, lookup: np.ndarray, target: Target, folder: Path, case: str, notes: dict[str, Any]
 ) -> None:
+    """Preprocess one frame and write the case's three files.
+
+    Args:
+        sequence: where the frame is from.
+        frame: its number.
+        lookup: of ``label_lookup``.
+        target: plans and configuration.
+        folder: where to.
+        case: id.
+        notes: added to nnU-Net's properties of the case.
+
+    Raises:
+        UserError: an empty frame, or an unknown label.
+    """
     try:
         data, seg, properties = preprocess_frame(
             sequence.image[frame], lookup[sequence.mask[frame]], sequence.spacing, target, sequence.context
         )
     except IndexError as error:
         raise UserError(f"{sequence.id}: its mask holds a label above {len(lookup) - 1}; delete the sequence and sample again") from error
-    properties[_STAMP] = stamp
+    with _writing(folder / case):
+        save_case(folder, case, data, seg, properties | notes, target)
+
+
+@contextmanager
+def _writing(case: Path) -> Iterator[None]:
     try:
-        save_case(workshop, case, data, seg, properties, target)
+        yield
+    except (OSError, RuntimeError) as error:  # blosc2 reports a full disk as RuntimeError
+        raise UserError(f"cannot write {case}: {error}; free some space and run the command again to go on") from error
+
+
+def _make_case(
+    sequence: SyntheticSequence, frame: int, lookup: np.ndarray, target: Target, workshop: Path, folder: Path, case: str, stamp: str
+) -> None:
+    write_case(sequence, frame, lookup, target, workshop, case, {_STAMP: stamp})
+    with _writing(folder / case):
         # What is replaced loses its proof of completeness first.
         (folder / f"{case}.pkl").unlink(missing_ok=True)
         for ending in CASE_FILES:
             (workshop / f"{case}{ending}").replace(folder / f"{case}{ending}")
-    except (OSError, RuntimeError) as error:  # blosc2 reports a full disk as RuntimeError
-        raise UserError(f"cannot write {folder / case}: {error}; free some space and run the command again to go on") from error
 
 
 def _entry(case: str, meta: dict[str, Any], frame: int) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -14,6 +15,7 @@ from pathlib import Path
 
 from nnunet_synth_aug._startup import SHIM, SWITCH, VARIABLE, trainers_folder
 from nnunet_synth_aug.errors import UserError
+from nnunet_synth_aug.nnunet.install import installed_shim, is_current
 from nnunet_synth_aug.paths import nnunet_folder
 
 _TRAINER = "nnUNetTrainerSynthAug_mix50"
@@ -113,13 +115,19 @@ def _trainer() -> Check:
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False)
     lines = (result.stdout if result.returncode == 0 else result.stderr).strip().splitlines() or ["no message"]
+    copied = installed_shim() if importlib.util.find_spec("nnunetv2") else None
+    if copied is not None and not is_current(copied):
+        remedy = "'synthaug install-trainers' to renew it, or with --undo to remove it"
+        return Check("trainer", False, f"{copied} is of another version of this package", remedy)
     if result.returncode == 0:
-        return Check("trainer", True, f"nnU-Net resolves {_TRAINER} to {lines[-1]}")
+        by = f"by {copied}" if copied is not None else f"by {VARIABLE}"
+        return Check("trainer", True, f"nnU-Net resolves {_TRAINER} to {lines[-1]}, {by}")
     if not (Path(folder) / SHIM).is_file():
         return Check("trainer", False, f"{folder} lacks {SHIM}", "install nnunet-synth-aug again")
     if "torchvision" in lines[-1]:
         return Check("trainer", False, lines[-1], "install torch and torchvision from one index")
-    return Check("trainer", False, f"nnU-Net does not find {_TRAINER}: {lines[-1]}", f"export {VARIABLE}={folder}")
+    remedy = f"export {VARIABLE}={folder}, or 'synthaug install-trainers'"
+    return Check("trainer", False, f"nnU-Net does not find {_TRAINER}: {lines[-1]}", remedy)
 
 
 def _plans(dataset: str | int, configuration: str, plans: str) -> str:

@@ -16,14 +16,16 @@ class Exposure:
     """Counts per epoch, written to ``synth_aug.json`` in the fold's output folder.
 
     Per epoch, because a killed training continues from a checkpoint that is older than the last count:
-    the epochs that are trained again replace their first counts.
+    the epochs that are trained again replace their first counts. With live refresh a synthetic case is its id and its version,
+    as the loader read it.
     """
 
     def __init__(self, path: Path, header: dict[str, Any], synthetic_ids: Iterable[str]) -> None:
         """``header`` is written as it is, before the counts."""
         self._path, self._header, self._synthetic = path, header, frozenset(synthetic_ids)
         self._epochs: list[dict[str, int]] = []
-        self._first_seen: dict[str, int] = {}  # synthetic case -> epoch
+        self._first_seen: dict[str, int] = {}  # synthetic case, from version 1 on with "@version" -> epoch
+        self.refresh: dict[str, Any] | None = None  # what the generator did so far; None without live refresh
         self.start_epoch()
 
     def __repr__(self) -> str:  # nnU-Net writes it into debug.json
@@ -48,10 +50,11 @@ class Exposure:
         self._batches = self._samples = self._drawn = 0
         self._seen: set[str] = set()
 
-    def add(self, keys: Iterable[str]) -> None:
-        """Count one batch by its case ids."""
+    def add(self, keys: Iterable[str], versions: Iterable[int] | None = None) -> None:
+        """Count one batch by its case ids, and their versions where they have any."""
         keys = [str(key) for key in keys]
-        synthetic = [key for key in keys if key in self._synthetic]
+        versions = [0] * len(keys) if versions is None else versions
+        synthetic = [f"{key}@{version}" if version else key for key, version in zip(keys, versions, strict=True) if key in self._synthetic]
         self._batches += 1
         self._samples += len(keys)
         self._drawn += len(synthetic)
@@ -69,11 +72,18 @@ class Exposure:
 
     def end_epoch(self, epoch: int) -> str:
         """Close the epoch; returns a line for the log."""
-        self._epochs.append({"epoch": epoch, "batches": self._batches, "samples": self._samples, "synthetic_samples": self._drawn})
+        counts = {"epoch": epoch, "batches": self._batches, "samples": self._samples, "synthetic_samples": self._drawn}
+        if self.refresh is not None:
+            counts["replaced"] = self.refresh["replaced"]
+        self._epochs.append(counts)
         for case in self._seen:
             self._first_seen.setdefault(case, epoch)
         line = f"synthetic share {self._drawn}/{self._samples} = {self._drawn / max(self._samples, 1):.4f} in this epoch"
-        return f"{line}, {self.summary()['share']:.4f} so far; {len(self._first_seen)} of {len(self._synthetic)} synthetic cases seen"
+        line += f", {self.summary()['share']:.4f} so far; "
+        if self.refresh is None:
+            return line + f"{len(self._first_seen)} of {len(self._synthetic)} synthetic cases seen"
+        places = f"in {len(self._synthetic)} places, {self.refresh['replaced']} replaced so far"
+        return line + f"{len(self._first_seen)} distinct synthetic cases seen ({places})"
 
     def summary(self) -> dict[str, Any]:
         """Totals over all epochs."""
@@ -87,4 +97,5 @@ class Exposure:
         }
 
     def write(self) -> None:
-        write_json(self._path, {**self._header, **self.summary(), "epochs": self._epochs, "first_seen": self._first_seen})
+        totals = {**self._header, **self.summary(), "refresh": self.refresh}
+        write_json(self._path, {**totals, "epochs": self._epochs, "first_seen": self._first_seen})

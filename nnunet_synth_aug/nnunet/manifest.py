@@ -32,6 +32,14 @@ class Manifest:
         return [case["id"] for case in self.content["cases"]]
 
     @property
+    def sequences(self) -> list[list[dict[str, Any]]]:
+        """The entries of each sequence's cases, in time order."""
+        cases: dict[str, list[dict[str, Any]]] = {}
+        for case in self.content["cases"]:
+            cases.setdefault(case["sequence"], []).append(case)
+        return list(cases.values())
+
+    @property
     def hash(self) -> str:
         return hash_json(self.content)
 
@@ -126,13 +134,16 @@ def check_leak(
         train_cases, val_cases: of the fold.
         known: case -> patient as it was when the bank was made.
     """
+    names = (case_patients(target.dataset, [*train_cases, *val_cases]), known or {})
+    if generator.get("source") == "phantom":
+        _refuse_phantoms(generator, fold, val_cases, *names)
+        return
     patients = [str(p) for p in generator.get("patients") or []]
     if not patients:
         raise UserError(
             f"the generator behind the bank of fold {fold} does not say which patients it was trained on, so a leak cannot be excluded; "
             f"train it again with 'synthaug fit -d {target.dataset} -f {fold}'"
         )
-    names = (case_patients(target.dataset, [*train_cases, *val_cases]), known or {})
     refuse_leak(leaked_patients(patients, val_cases, *names), fold, target.dataset)
     if generator.get("dataset") == target.dataset and not leaked_patients(patients, train_cases, *names):
         # Trained on this dataset, yet on none of its training patients: the names do not correspond.
@@ -140,6 +151,15 @@ def check_leak(
             f"the generator's patients (such as {patients[0]}) match no patient of {target.dataset} (such as "
             f"{names[0][train_cases[0]]}), so a leak cannot be excluded; restore cohort.json in nnUNet_raw/{target.dataset}"
         )
+
+
+def _refuse_phantoms(provenance: dict[str, Any], fold: int | str, val_cases: list[str], *names: dict[str, str]) -> None:
+    """Raise UserError unless a bank of digital hearts names them and none of them is validated on."""
+    phantoms = [str(p) for p in provenance.get("phantoms") or []]
+    if not phantoms or provenance.get("patients"):
+        raise UserError(f"the bank of fold {fold} calls itself a phantom's, but does not say which phantoms it holds; make it again")
+    if leaked := leaked_patients(phantoms, val_cases, *names):
+        raise UserError(f"the bank holds phantoms that fold {fold} validates on ({', '.join(leaked[:10])}); make it with another --seed")
 
 
 def bank_status(target: Target, fold: int | str) -> Manifest:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import accumulate
 
 from nnunet_synth_aug.errors import UserError
 
@@ -41,19 +43,39 @@ def parse_trainer_name(name: str) -> Variant:
 class Quota:
     """Running count that makes the synthetic share exact instead of random.
 
-    After n batches of B samples floor(p + ratio*B*n) - floor(p) samples were synthetic, which is within one
-    sample of ratio*B*n for every n and every start phase p; each batch holds floor or ceil of ratio*B.
+    Batch n holds floor(p + s(n+1)) - floor(p + s(n)) synthetic samples, where s(n) is the batch size times the sum of the
+    first n batches' ratios. So any run of batches is within one sample of what their ratios ask for, whatever the start phase p,
+    and each batch holds floor or ceil of ratio * batch size. It is a function of the batch's number alone: whoever makes
+    a batch, only that number must be shared.
+
+    Processes of equal batch size that take the phases 0, 1/w, 2/w ... are together exact to within one sample, too: by
+    Hermite's identity their floors add up to that of the joint batch.
     """
 
-    def __init__(self, ratio: float, batch_size: int, phase: float = 0.0) -> None:
-        """``phase`` in [0, 1): parallel loaders take different ones, so that they do not round up in the same batch."""
-        # Fractions, because 0.1 added ten times in floating point is below 1.
-        self._per_batch = Fraction(ratio).limit_denominator(10_000) * batch_size
-        self._phase = Fraction(phase)
-        self._batches = 0
+    _UNIT = 1_000_000  # whole numbers, because 0.1 added ten times in floating point is below 1
 
-    def next(self) -> int:
-        """Number of synthetic samples in the next batch."""
-        before = math.floor(self._phase + self._per_batch * self._batches)
-        self._batches += 1
-        return math.floor(self._phase + self._per_batch * self._batches) - before
+    def __init__(self, ratios: Sequence[float], iterations: int, batch_size: int, phase: Fraction = Fraction(0)) -> None:
+        """``ratios`` per epoch of ``iterations`` batches; beyond them the first and last go on. ``phase`` in [0, 1)."""
+        self._steps = [round(ratio * self._UNIT) * batch_size for ratio in ratios]
+        self._epochs = [0, *accumulate(step * iterations for step in self._steps)]
+        self._iterations = iterations
+        self._phase = math.floor(phase * self._UNIT)
+
+    def count(self, number: int) -> int:
+        """Synthetic samples in batch ``number``, from 0."""
+        return (self._phase + self._sum(number + 1)) // self._UNIT - (self._phase + self._sum(number)) // self._UNIT
+
+    def _sum(self, batches: int) -> int:
+        epoch = min(max(batches // self._iterations, 0), len(self._steps) - 1)
+        return self._epochs[epoch] + (batches - epoch * self._iterations) * self._steps[epoch]
+
+
+@dataclass(frozen=True)
+class Mix:
+    """What a loader must know about the mixture."""
+
+    ratios: tuple[float, ...]  # share of synthetic samples per epoch
+    iterations: int  # batches per epoch
+    first: int = 0  # number of the first batch
+    phase: Fraction = Fraction(0)
+    probabilities: Mapping[str, float] | None = None  # of the synthetic cases; None: all alike

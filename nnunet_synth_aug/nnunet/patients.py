@@ -11,6 +11,11 @@ from nnunet_synth_aug.errors import UserError
 from nnunet_synth_aug.files import read_json
 from nnunet_synth_aug.paths import preprocessed_folder, raw_folder
 
+#: Said wherever nnU-Net shows a "validation" of fold all.
+ABOUT_ALL = (
+    "fold all trains on every patient and 'validates' on the same ones: its validation figures say how well these were learnt, "
+    "and nothing about new patients"
+)
 _FRAME_SUFFIX = re.compile(r"_(?:ED|ES|frame\d+)$", re.IGNORECASE)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -41,7 +42,7 @@ def write_small_plans(
         batch_size: of the 2d configuration.
         n_stages: resolution levels of the U-Net.
         features: channels of the first level; they double at each.
-        synth_aug: settings for the trainer: ratio, epochs, iterations_per_epoch, val_iterations_per_epoch.
+        synth_aug: settings for the trainer: ratio, epochs, iterations_per_epoch, val_iterations_per_epoch, schedule, weights, refresh.
 
     Returns:
         path of the plans.
@@ -49,6 +50,10 @@ def write_small_plans(
     Raises:
         UserError: unknown dataset or base, impossible values, or ``name`` belongs to plans not made by this function.
     """
+    if not re.fullmatch(r"[\w.-]+", name) or "__" in name:
+        raise UserError(
+            f"{name!r} cannot name plans: nnU-Net makes file and folder names of it and separates them by '__'; use letters and digits"
+        )
     target = load_target(dataset, "2d", base)
     path = target.folder / f"{name}.json"
     if path.is_file() and _MARK not in read_json(path):

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from nnunet_synth_aug.errors import UserError
+from nnunet_synth_aug.nnunet.refresh import RefreshSettings, refresh_settings
+from nnunet_synth_aug.nnunet.schedule import Schedule, schedule_settings
+from nnunet_synth_aug.nnunet.weighting import Weights, weight_settings
 
 PLANS_KEY = "synth_aug"
 DEFAULT_RATIO = 0.5
@@ -23,6 +26,9 @@ class Settings:
     epochs: int | None
     iterations_per_epoch: int | None
     val_iterations_per_epoch: int | None
+    schedule: Schedule | None = None  # None: the ratio holds for the whole training
+    weights: Weights | None = None  # None: every synthetic case is drawn alike
+    refresh: RefreshSettings | None = None  # None: the bank stays as it is
 
 
 def resolve_settings(plans: Mapping[str, Any], name_ratio: float | None, name_epochs: int | None) -> Settings:
@@ -35,7 +41,7 @@ def resolve_settings(plans: Mapping[str, Any], name_ratio: float | None, name_ep
     given = plans.get(PLANS_KEY) or {}
     if not isinstance(given, Mapping):
         raise UserError(f"{where}: a JSON object is needed, not {given!r}")
-    known = ("ratio", *_COUNTS, *_RECORDED)
+    known = ("ratio", *_COUNTS, "schedule", "weights", "refresh", *_RECORDED)
     for key in given:
         if key not in known:
             raise UserError(f"{where}: {key!r} is unknown; choose from {', '.join(known[: -len(_RECORDED)])}")
@@ -50,7 +56,13 @@ def resolve_settings(plans: Mapping[str, Any], name_ratio: float | None, name_ep
         ratio = name_ratio
     if name_epochs is not None:
         counts["epochs"] = name_epochs
-    return Settings(DEFAULT_RATIO if ratio is None else float(ratio), **counts)
+    schedule = schedule_settings(given.get("schedule"), where)
+    weights = weight_settings(given.get("weights"), where)
+    refresh = refresh_settings(given.get("refresh"), where)
+    ratio = DEFAULT_RATIO if ratio is None else float(ratio)
+    if ratio == 0:  # the real-only arm of a comparison, which shares the plans of the others
+        schedule = weights = refresh = None
+    return Settings(ratio, **counts, schedule=schedule, weights=weights, refresh=refresh)
 
 
 def refuse_changes(stored: Mapping[str, Any], current: Mapping[str, Any]) -> None:

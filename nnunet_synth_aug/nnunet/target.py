@@ -15,6 +15,9 @@ from nnunet_synth_aug.files import hash_json, read_json
 from nnunet_synth_aug.labels import STRUCTURES
 from nnunet_synth_aug.paths import dataset_name, preprocessed_folder
 
+#: What nnU-Net's own conversion of ACDC calls two of the structures.
+_SYNONYMS = {"MLV": "MYO", "LVC": "LV"}
+
 
 @dataclass(frozen=True)
 class Target:
@@ -102,6 +105,12 @@ def refuse_unsupported(target: Target) -> None:
             f"{target.configuration} is the second stage of a cascade and needs a first-stage prediction of every case, which synthetic "
             "cases do not have; use 2d, 3d_fullres or 3d_lowres"
         )
+    reader = target.plans_manager.plans.get("image_reader_writer")
+    if reader == "NibabelIOWithReorient":
+        raise UserError(
+            f"the plans {target.plans} read images with {reader}, which turns and mirrors real hearts by their headers, while synthetic "
+            "hearts lie as the files do; set overwrite_image_reader_writer to SimpleITKIO or NibabelIO in dataset.json and plan again"
+        )
     channels = target.dataset_json.get("channel_names", target.dataset_json.get("modality", {}))
     if len(channels) != 1:
         raise UserError(
@@ -110,21 +119,42 @@ def refuse_unsupported(target: Target) -> None:
 
 
 def label_lookup(target: Target) -> np.ndarray:
-    """Table (4,) int16 from this package's label values to the dataset's, matched by name.
+    """Table (4,) int16 from this package's label values to the values in the dataset's masks, matched by name.
+
+    A label's value is what its name says. Of a region, a list of values, the structure is the one value that no other structure
+    has: with heart [1, 2, 3], MYO [2, 3] and LV 3 the myocardium is 2, and the right ventricle, which has no name, is 1.
+    "ignore" is not looked at: synthetic cases are labelled everywhere.
 
     Raises:
-        UserError: the dataset does not name RV, MYO and LV as plain labels.
+        UserError: the dataset's names do not tell the three structures apart, or it has labels that synthetic hearts lack.
     """
-    values = {str(k).upper(): v for k, v in target.dataset_json["labels"].items()}
+    path = target.folder / "dataset.json"
+    labels = {
+        _SYNONYMS.get(name.upper(), name.upper()): set(value) if isinstance(value, list) else {value}
+        for name, value in target.dataset_json["labels"].items()
+        if name not in ("background", "ignore")
+    }
+    every = set().union(*labels.values()) - {0}
+    own = {min(values) for name, values in labels.items() if len(values) == 1 and name not in STRUCTURES}
+    regions = set().union(*(values for values in labels.values() if len(values) > 1)) - own
+    possible = {structure: set(labels.get(structure, regions)) - {0} for structure in STRUCTURES}
+    for _ in STRUCTURES:
+        for structure, values in possible.items():
+            if len(values) == 1:
+                for other in STRUCTURES:
+                    possible[other] -= values if other != structure else set()
+    if unclear := [structure for structure, values in possible.items() if len(values) != 1]:
+        raise UserError(
+            f"{path} does not tell which value is {' or '.join(unclear)} (its labels are {target.dataset_json['labels']}); give the three "
+            "structures the names RV, MYO and LV there and in nnUNet_raw, each a number or a region that adds one number to the others"
+        )
+    found = {structure: min(values) for structure, values in possible.items()}
+    if foreign := sorted(every - set(found.values())):
+        raise UserError(
+            f"{path} has labels besides RV, MYO and LV (value {', '.join(map(str, foreign))}), which synthetic hearts would teach as "
+            "background; leave them out of the dataset, or train without synthetic cases"
+        )
     table = np.zeros(1 + max(STRUCTURES.values()), np.int16)
     for structure, label in STRUCTURES.items():
-        value = values.get(structure)
-        if isinstance(value, list) and len(value) == 1:
-            value = value[0]
-        if not isinstance(value, int):
-            raise UserError(
-                f"{target.folder / 'dataset.json'} names no plain label {structure} (its labels are "
-                f"{', '.join(target.dataset_json['labels'])}); call the three structures RV, MYO and LV there and in nnUNet_raw"
-            )
-        table[label] = value
+        table[label] = found[structure]
     return table

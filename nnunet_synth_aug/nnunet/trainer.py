@@ -8,25 +8,28 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.distributed as dist
-from nnunetv2.training.dataloading.data_loader import nnUNetDataLoader
 from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2
-from nnunetv2.training.nnUNetTrainer import nnUNetTrainer as host  # noqa: N813
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
 from nnunet_synth_aug import __version__
 from nnunet_synth_aug.errors import UserError
-from nnunet_synth_aug.nnunet.dataset import MixedDataset
+from nnunet_synth_aug.nnunet.dataset import LiveDataset, MixedDataset
 from nnunet_synth_aug.nnunet.exposure import FILE, Exposure
-from nnunet_synth_aug.nnunet.loader import MixedDataLoader
+from nnunet_synth_aug.nnunet.loader import is_mixed, mixed_loaders
 from nnunet_synth_aug.nnunet.manifest import Manifest, open_bank
-from nnunet_synth_aug.nnunet.mixture import BASE_NAME, parse_trainer_name
+from nnunet_synth_aug.nnunet.mixture import BASE_NAME, Mix, parse_trainer_name
+from nnunet_synth_aug.nnunet.patients import ABOUT_ALL
+from nnunet_synth_aug.nnunet.refresh import Refresher
+from nnunet_synth_aug.nnunet.refresh_cases import live_folder
 from nnunet_synth_aug.nnunet.settings import PLANS_KEY, refuse_changes, resolve_settings
-from nnunet_synth_aug.nnunet.target import Target, refuse_unsupported
+from nnunet_synth_aug.nnunet.target import Target, label_lookup, refuse_unsupported
+from nnunet_synth_aug.nnunet.weighting import WeightedPatches, draw_probabilities
 
 _CUDA = torch.device("cuda")
 
@@ -66,49 +69,60 @@ class nnUNetTrainerSynthAug(nnUNetTrainer):
         self.ratio = settings.ratio
         self._manifest: Manifest | None = None
         self._exposure: Exposure | None = None
-        # The plans go into plans.json and every checkpoint, and these settings with them.
-        self.plans_manager.plans[PLANS_KEY] = {
-            "ratio": self.ratio,
-            "epochs": self.num_epochs,
-            "iterations_per_epoch": self.num_iterations_per_epoch,
-            "val_iterations_per_epoch": self.num_val_iterations_per_epoch,
-            "manifest_hash": None,
-            "generator_hash": None,
-        }
+        self._schedule, self._weights, self._refresh = settings.schedule, settings.weights, settings.refresh
+        self._refresher: Refresher | None = None  # of the first process
 
     # ------------------------------------------------------------------ before the first step
 
     def on_train_start(self) -> None:
+        if self.fold == "all":
+            self.print_to_log_file(ABOUT_ALL)
         with _clean_exit(type(self).__name__):
             self._open_bank()
-            recorded = self.plans_manager.plans[PLANS_KEY]
+            # The plans go into plans.json and every checkpoint, and these settings with them.
+            recorded = self.plans_manager.plans[PLANS_KEY] = self._recorded()
             stored = self.my_init_kwargs["plans"]
             if stored is not self.plans_manager.plans:  # nnU-Net has loaded a checkpoint to continue from
                 refuse_changes(stored.get(PLANS_KEY, {}), recorded)
             self._exposure = self._open_exposure()
+            self._start_refresh()
         super().on_train_start()
+
+    def _recorded(self) -> dict[str, Any]:
+        return {
+            "ratio": self.ratio,
+            "epochs": self.num_epochs,
+            "iterations_per_epoch": self.num_iterations_per_epoch,
+            "val_iterations_per_epoch": self.num_val_iterations_per_epoch,
+            "schedule": self._schedule and self._schedule.recorded(),
+            "weights": self._weights and self._weights.recorded(),
+            "manifest_hash": self._manifest and self._manifest.hash,
+            "generator_hash": self._manifest and self._manifest.generator_hash,
+            # The rate alone: on which device the generator runs may change between two attempts.
+            "refresh": self._refresh and {"per_epoch": self._refresh.per_epoch},
+        }
+
+    def ratios(self) -> tuple[float, ...]:
+        """Synthetic share of every epoch."""
+        return (self.ratio,) * self.num_epochs if self._schedule is None else self._schedule.ratios(self.ratio, self.num_epochs)
 
     def _open_bank(self) -> None:
         if self._manifest is not None or self.ratio == 0:
             return
-        target = Target(
-            self.plans_manager.dataset_name,
-            self.plans_manager.plans_name,
-            self.configuration_name,
-            self.plans_manager,
-            self.configuration_manager,
-            self.dataset_json,
-        )
-        refuse_unsupported(target)
+        refuse_unsupported(target := self._target())
         train_cases, val_cases = self.do_split()
         self._manifest = open_bank(target, self.fold, train_cases, val_cases)
-        recorded = self.plans_manager.plans[PLANS_KEY]
-        recorded["manifest_hash"], recorded["generator_hash"] = self._manifest.hash, self._manifest.generator_hash
+        ratios = self.ratios()
+        share = f"{self.ratio:.0%}" if self._schedule is None else f"{ratios[0]:.0%} to {ratios[-1]:.0%} ({self._schedule.shape})"
         self.print_to_log_file(
-            f"{self.ratio:.0%} of the training samples are synthetic, from {len(self._manifest.ids)} cases in {self._manifest.folder}"
+            f"{share} of the training samples are synthetic, from {len(self._manifest.ids)} cases in {self._manifest.folder}"
         )
-        if self.fold == "all":
-            self.print_to_log_file("fold all: the network and the generator have seen every patient, so its 'validation' is not one")
+
+    def _target(self) -> Target:
+        manager = self.plans_manager
+        return Target(
+            manager.dataset_name, manager.plans_name, self.configuration_name, manager, self.configuration_manager, self.dataset_json
+        )
 
     def _open_exposure(self) -> Exposure:
         manifest = self._manifest
@@ -116,7 +130,7 @@ class nnUNetTrainerSynthAug(nnUNetTrainer):
             "format": 1,
             "version": __version__,
             "trainer": type(self).__name__,
-            "ratio": self.ratio,
+            **{key: value for key, value in self._recorded().items() if key in ("ratio", "schedule", "weights")},
             "manifest_hash": manifest.hash if manifest else None,
             "manifest": manifest.provenance if manifest else None,
         }
@@ -124,6 +138,18 @@ class nnUNetTrainerSynthAug(nnUNetTrainer):
         if not exposure.resume(self.current_epoch):
             self.print_to_log_file(f"{FILE} does not cover all epochs before {self.current_epoch}; its totals leave the others out")
         return exposure
+
+    def _start_refresh(self) -> None:
+        """Before nnU-Net starts its loader processes, which must not see what an earlier training replaced."""
+        if self._refresh is None:
+            return
+        if self.local_rank == 0:
+            assert self._manifest is not None
+            self._refresher = Refresher(self._refresh, self._manifest, Path(self.output_folder), str(self.device))
+            self._refresher.start(fresh=self.current_epoch == 0)
+            self.print_to_log_file(f"live refresh: {self._refresher}, log in {self._refresher.log}")
+        if self.is_ddp:
+            dist.barrier()
 
     # ------------------------------------------------------------------ data
 
@@ -134,29 +160,40 @@ class nnUNetTrainerSynthAug(nnUNetTrainer):
         with _clean_exit(type(self).__name__):
             self._open_bank()
             assert self._manifest is not None
-            bank = nnUNetDatasetBlosc2(str(self._manifest.folder), self._manifest.ids)
-            return MixedDataset(real, bank, self.ratio), val
+            if self._refresh is None:
+                bank = nnUNetDatasetBlosc2(str(self._manifest.folder), self._manifest.ids)
+            else:
+                live = live_folder(self._manifest.folder.parent, Path(self.output_folder))
+                bank = LiveDataset(self._manifest.folder, self._manifest.ids, live)
+            if self._weights is not None and self._weights.structure:
+                bank = WeightedPatches(bank, self._weights.structure, label_lookup(self._target()))
+            return MixedDataset(real, bank), val
 
     def get_dataloaders(self) -> tuple[Any, Any]:
         if self.ratio == 0:
             return super().get_dataloaders()
-
-        def make_loader(data: Any, *args: Any, **kwargs: Any) -> nnUNetDataLoader:
-            return (MixedDataLoader if isinstance(data, MixedDataset) else nnUNetDataLoader)(data, *args, **kwargs)
-
-        # nnU-Net names its loader class inside a long method that changes between releases; replacing the name for
-        # the time of the call keeps all the rest its own, and the check below notices if it stops working.
-        host.nnUNetDataLoader = make_loader
-        try:
+        with _clean_exit(type(self).__name__):
+            self._open_bank()
+            mix = self._mix()
+        with mixed_loaders(mix):
             train, val = super().get_dataloaders()
-        finally:
-            host.nnUNetDataLoader = nnUNetDataLoader
-        kinds = [isinstance(getattr(loader, "generator", None) or loader.data_loader, MixedDataLoader) for loader in (train, val)]
-        if kinds != [True, False]:
+        if [is_mixed(train), is_mixed(val)] != [True, False]:
             raise SystemExit(
                 f"\nError ({type(self).__name__}): this release of nnU-Net builds its loaders in an unknown way; install nnunetv2>=2.8,<3"
             )
         return train, val
+
+    def _mix(self) -> Mix:
+        assert self._manifest is not None
+        diagnosis = self._weights.diagnosis if self._weights is not None else {}
+        return Mix(
+            self.ratios(),
+            self.num_iterations_per_epoch,
+            # nnU-Net throws the first batch away: it only fills the workers' queue.
+            first=self.current_epoch * self.num_iterations_per_epoch - 1,
+            phase=Fraction(self.local_rank, dist.get_world_size()) if self.is_ddp else Fraction(0),
+            probabilities=draw_probabilities(self._manifest.content["cases"], diagnosis) if diagnosis else None,
+        )
 
     # ------------------------------------------------------------------ counting what was trained on
 
@@ -168,7 +205,7 @@ class nnUNetTrainerSynthAug(nnUNetTrainer):
     def train_step(self, batch: dict) -> dict:
         result = super().train_step(batch)
         if self._exposure is not None:
-            self._exposure.add(batch["keys"])
+            self._exposure.add(batch["keys"], batch.get("versions"))
         return result
 
     def on_train_epoch_end(self, train_outputs: list[dict]) -> None:
@@ -180,15 +217,36 @@ class nnUNetTrainerSynthAug(nnUNetTrainer):
 
     def on_epoch_end(self) -> None:
         if self._exposure is not None:
+            if self._refresher is not None:
+                self._exposure.refresh = self._refresher.counts
             line = self._exposure.end_epoch(self.current_epoch)
             if self.ratio > 0:
-                self.print_to_log_file(line)
+                self.print_to_log_file(f"{line}; asked for {self.ratios()[self.current_epoch]:.4f}")
             self._write_exposure()  # before the checkpoint: never fewer epochs than it has
         super().on_epoch_end()
+        if self._refresher is not None:
+            if self.current_epoch < self.num_epochs:
+                self._refresher.turn()
+            for warning in self._refresher.warnings():
+                self.print_to_log_file(warning)
 
     def on_train_end(self) -> None:
         super().on_train_end()
         self._write_exposure()
+        if self._refresher is not None:
+            self._refresher.stop()
+
+    def perform_actual_validation(self, save_probabilities: bool = False) -> None:
+        super().perform_actual_validation(save_probabilities)
+        if self.fold == "all":
+            self.print_to_log_file(ABOUT_ALL)
+
+    def save_checkpoint(self, filename: str) -> None:
+        """nnU-Net's checkpoint, whole or not at all: a kill while it is written leaves the one before, and --c goes on from that."""
+        partial = Path(filename).with_name("checkpoint.partial")
+        super().save_checkpoint(str(partial))
+        if partial.is_file():  # rank 0, and checkpointing not disabled
+            partial.replace(filename)
 
     def _write_exposure(self) -> None:
         if self._exposure is not None and self.local_rank == 0:

@@ -59,9 +59,20 @@ def requests(
         calibrate: close the loop on EDV and EF.
         grain: make images as rough as those of the training patients.
     """
-    out = []
-    for index in range(n):
-        rng = np.random.default_rng([seed, index])
-        priors = given if free else draw_priors(generator, rng, given)
-        out.append(Request(f"synth_{index:05d}", int(rng.integers(2**31)), priors, n_frames, calibrate, grain))
-    return out
+    return [request(generator, index, seed, given, n_frames, free, calibrate, grain) for index in range(n)]
+
+
+def request(
+    generator: Generator,
+    index: int,
+    seed: int,
+    given: Priors,
+    n_frames: int | None = None,
+    free: bool = False,
+    calibrate: bool = True,
+    grain: bool = True,
+) -> Request:
+    """Request number ``index`` of :func:`requests`."""
+    rng = np.random.default_rng([seed, index])
+    priors = given if free else draw_priors(generator, rng, given)
+    return Request(f"synth_{index:05d}", int(rng.integers(2**31)), priors, n_frames, calibrate, grain)

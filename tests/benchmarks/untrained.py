@@ -17,8 +17,8 @@ from nnunet_synth_aug.conditions import PriorScaler
 from nnunet_synth_aug.config import GeneratorConfig
 from nnunet_synth_aug.config import preset as named
 from nnunet_synth_aug.data.grid import Grid
-from nnunet_synth_aug.grain import FREQUENCIES, GREYS, Grain
 from nnunet_synth_aug.generator import Generator, Template
+from nnunet_synth_aug.grain import FREQUENCIES, GREYS, Grain
 from nnunet_synth_aug.latents import LatentScale
 from nnunet_synth_aug.motion_ldm.sampling import motion_channels
 from nnunet_synth_aug.motion_ldm.stage import motion_network

@@ -1,0 +1,137 @@
+"""Who is trained on, who is tested: nested subsets of a split, and test cases chosen by vendor."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from evaluation.benchmark.study import Data
+from evaluation.dataset import CaseInfo, find_dataset, nifti_cases, read_object, structure_labels
+from nnunet_synth_aug.errors import UserError
+from nnunet_synth_aug.files import read_json, read_nifti, write_json
+
+Splits = list[dict[str, list[str]]]
+
+
+def restricted(splits: Splits, cases: Mapping[str, CaseInfo], data: Data) -> Splits:
+    """The splits with fewer training patients: of some vendors, or some per diagnosis.
+
+    The order within a diagnosis depends on ``subset_seed`` and the patient's name alone, so that the patients of a smaller
+    ``per_group`` are among those of a larger one.
+
+    Raises:
+        UserError: a fold has no such patient, or too few of a diagnosis.
+    """
+    out: Splits = []
+    for fold, split in enumerate(splits):
+        groups: dict[str, dict[str, list[str]]] = {}
+        for case in split["train"]:
+            about = cases[case]
+            if not data.vendors or about.vendor in data.vendors:
+                groups.setdefault(about.diagnosis or "unknown", {}).setdefault(about.patient, []).append(case)
+        if not groups:
+            raise UserError(f"fold {fold} has no training patient of {' or '.join(data.vendors)}; choose other vendors")
+        kept: list[str] = []
+        for group, members in sorted(groups.items()):
+            if len(members) < (data.per_group or 0):
+                raise UserError(
+                    f"fold {fold} has {len(members)} training patients with the diagnosis {group}, but data, per_group is "
+                    f"{data.per_group}; lower it"
+                )
+            chosen = sorted(members, key=lambda patient: hashlib.sha256(f"{data.subset_seed}:{patient}".encode()).hexdigest())
+            kept += [case for patient in chosen[: data.per_group] for case in members[patient]]
+        unused = sorted({*split["train"]} - {*kept}) if data.test_unused else []
+        out.append({"train": sorted(kept), "val": sorted([*split["val"], *unused])})
+    return out
+
+
+def write_restricted(data: Data, raw: Path, full: Path, target: Path) -> None:
+    """Replace the split in ``target`` by its restricted form; the whole one is kept in ``full``."""
+    if not full.is_file():
+        write_json(full, read_json(target))
+    splits = read_json(full)
+    if (raw / "cohort.json").is_file():
+        silent = [str(s["patient"]) for s in read_object(raw / "cohort.json")["subjects"] if not s["cases"]]
+        if silent:
+            raise UserError(
+                f"{len(silent)} patients of {raw.name} such as {silent[0]} have no masks, and the generator would learn from them in every "
+                "fold; leave them out of the import, or train without vendors and per_group"
+            )
+    ids = frozenset(case for split in splits for side in split.values() for case in side)
+    write_json(target, restricted(splits, find_dataset(ids, [raw], dataset=raw).cases, data))
+
+
+def split_patients(split: Mapping[str, list[str]], raw: Path) -> dict[str, list[str]]:
+    """Patients of both sides of a fold, sorted."""
+    cases = find_dataset(frozenset(case for side in split.values() for case in side), [raw], dataset=raw).cases
+    return {name: sorted({cases[case].patient for case in side}) for name, side in split.items()}
+
+
+def refuse_foreign(generator: Path, raw: Path, splits: Path, fold: int) -> None:
+    """Raise UserError unless a generator trained elsewhere saw the training patients of this fold and no other."""
+    meta = read_object(generator / "generator.json")
+    train = set(split_patients(read_json(splits)[fold], raw)["train"])
+    seen = set(map(str, meta.get("patients") or []))
+    unlabelled = {str(s["patient"]) for s in read_object(raw / "cohort.json")["subjects"] if not s["cases"]}
+    if foreign := sorted(seen - train - unlabelled):
+        raise UserError(
+            f"the generator in {generator} saw {foreign[0]}, who is no training patient of fold {fold}; train one for this study"
+        )
+    if missing := sorted(train - seen):
+        raise UserError(f"the generator in {generator} was not trained on {missing[0]} of fold {fold}; train one for this study")
+
+
+def link_test_cases(raw: Path, vendors: tuple[str, ...], training: Path, trained: frozenset[str], images: Path) -> None:
+    """Fill ``images`` with links to the images of the test cases that have a mask.
+
+    Args:
+        raw: the dataset: ``imagesTs`` and ``labelsTs``, else ``imagesTr`` and ``labelsTr``.
+        vendors: keep these scanners' patients only; all if empty.
+        training: raw dataset that is trained on, whose label values the predictions will have.
+        trained: its cases that any network of the study is trained on.
+        images: made if missing.
+
+    Raises:
+        UserError: no such case, an image is missing or was trained on, or a structure has another value than in training.
+    """
+    side = "Ts" if nifti_cases(raw / "labelsTs") else "Tr"
+    masks = nifti_cases(raw / f"labels{side}")
+    found = {case.removesuffix("_0000"): path for case, path in nifti_cases(raw / f"images{side}").items() if case.endswith("_0000")}
+    if not masks:
+        raise UserError(f"{raw} holds no masks in labelsTs or labelsTr, so nothing can be scored on it; choose another test set")
+    about = find_dataset(frozenset(masks), [raw], dataset=raw).cases
+    chosen = [case for case in masks if not vendors or about[case].vendor in vendors]
+    if not chosen:
+        raise UserError(f"{raw} has no patient of {' or '.join(vendors)} with masks; choose other vendors")
+    if missing := [case for case in chosen if case not in found]:
+        raise UserError(f"{raw / f'images{side}'} lacks the image of {missing[0]}; restore it")
+    own, theirs = (structure_labels(read_object(folder / "dataset.json"))[0] for folder in (training, raw))
+    if different := [name for name in own if name in theirs and own[name] != theirs[name]]:
+        name = different[0]
+        raise UserError(
+            f"{name} is {_value(theirs[name])} in {raw.name} but {_value(own[name])} in {training.name}; give both the same labels"
+        )
+    for case in trained.intersection(chosen):  # other data sets may use the same names for other people
+        if np.array_equal(read_nifti(found[case])[0], read_nifti(training / "imagesTr" / f"{case}_0000.nii.gz")[0]):
+            raise UserError(
+                f"{raw.name} holds {case}, which the networks of this study are trained on; choose patients that they never saw"
+            )
+    images.mkdir(parents=True, exist_ok=True)
+    for case in chosen:
+        link = images / found[case].name
+        if not link.is_symlink():
+            link.symlink_to(found[case].resolve())
+
+
+def _value(values: tuple[Any, ...]) -> str:
+    return ", ".join(map(str, values))
+
+
+def trained_cases(splits: Path, folds: tuple[int, ...]) -> frozenset[str]:
+    """Cases that the networks of these folds are trained on."""
+    content = read_json(splits)
+    return frozenset(case for fold in folds for case in content[fold]["train"])

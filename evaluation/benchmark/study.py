@@ -1,0 +1,222 @@
+"""What a study file says: data, plans, generator, arms, folds, seeds, test sets, and how to run them."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from evaluation.benchmark.fields import build, option
+from nnunet_synth_aug.errors import UserError
+from nnunet_synth_aug.labels import VENDORS
+
+SOURCES = ("nnunet", "acdc", "mnms", "mnms2", "phantom")
+TEST_SOURCES = (*SOURCES, "sunnybrook")
+EXECUTORS = ("local", "slurm", "submitit-local")
+#: The validation cases of each fold: a test set that every study has.
+VALIDATION = "validation"
+_ARM = re.compile(r"(?P<kind>mix|reconstructions|phantom)(?P<percent>\d\d|100)")
+
+
+@dataclass(frozen=True)
+class Data:
+    """The dataset that is trained on, and which of its patients."""
+
+    source: str = option(choices=SOURCES)
+    dataset: str | int | None = None  # of source nnunet: number or name
+    folder: Path | None = None  # of an import
+    hearts: int | None = option(None, least=2)  # of source phantom
+    seed: int = option(0, least=0)  # of the phantom cohort
+    splits: int = option(5, least=2)  # folds that an import makes
+    vendors: tuple[str, ...] = option((), choices=VENDORS)  # only these train
+    per_group: int | None = option(None, least=1)  # training patients per diagnosis; those of 2 are among those of 4
+    subset_seed: int = option(0, least=0)  # who they are
+    test_unused: bool = False  # whether patients left out of training are validated on
+
+    @property
+    def restricted(self) -> bool:
+        return bool(self.vendors) or self.per_group is not None
+
+
+@dataclass(frozen=True)
+class TestSet:
+    """Patients of another dataset, predicted by every trained network."""
+
+    name: str = option(name=True)
+    source: str = option(choices=TEST_SOURCES)
+    dataset: str | int | None = None
+    folder: Path | None = None
+    hearts: int | None = option(None, least=2)
+    seed: int = option(0, least=0)
+    vendors: tuple[str, ...] = option((), choices=VENDORS)
+
+
+@dataclass(frozen=True)
+class PlansSettings:
+    """nnU-Net's plans, and the changes that make them small: see ``synthaug plans``."""
+
+    base: str = option("nnUNetPlans", name=True)
+    configuration: str = option("2d", name=True)
+    spacing: float | None = option(None, least=0.1)
+    patch: int | None = option(None, least=8)
+    batch: int | None = option(None, least=2)
+    stages: int | None = option(None, least=2)
+    features: int | None = option(None, least=1)
+
+
+@dataclass(frozen=True)
+class Training:
+    """Length of every training; what is left out is nnU-Net's own."""
+
+    epochs: int | None = option(None, least=1)
+    iterations: int | None = option(None, least=1)
+    val_iterations: int | None = option(None, least=1)
+
+
+@dataclass(frozen=True)
+class GeneratorSettings:
+    """How the generator of each fold is trained, or where trained ones are."""
+
+    name: str = option("generator", name=True)  # another name in the same folder adds a generator and shares the other runs
+    preset: str = option("tiny", choices=("tiny", "small", "base"))
+    pretrain: str = option("none", choices=("none", "phantom"))
+    seed: int = option(0, least=0)
+    set_: tuple[str, ...] = ()  # as 'synthaug fit --set'
+    folder: Path | None = None  # holds fold_0, fold_1 ... that were trained before
+
+
+@dataclass(frozen=True)
+class BankSettings:
+    """Size of every bank."""
+
+    sequences: int = option(200, least=1)
+    frames: int = option(4, least=2)
+    seed: int = option(0, least=0)
+
+
+@dataclass(frozen=True)
+class Arm:
+    """What a training mixes in: ``real``, ``mixNN``, ``synthetic``, ``reconstructionsNN`` or ``phantomNN``."""
+
+    name: str
+    source: str  # "" for real only, else as 'synthaug bank --source'
+    percent: int
+
+    @property
+    def trainer(self) -> str:
+        return f"nnUNetTrainerSynthAug_mix{self.percent:02d}"
+
+    @property
+    def needs_generator(self) -> bool:
+        return self.source in ("generator", "reconstructions")
+
+
+REAL = Arm("real", "", 0)
+
+
+@dataclass(frozen=True)
+class Study:
+    """One study file. ``executor`` and what follows decide where things run, never what comes out."""
+
+    title: str
+    data: Data
+    arms: tuple[str, ...]
+    plans: PlansSettings = field(default_factory=PlansSettings)
+    training: Training = field(default_factory=Training)
+    generator: GeneratorSettings = field(default_factory=GeneratorSettings)
+    bank: BankSettings = field(default_factory=BankSettings)
+    folds: tuple[int, ...] = option((0,), least=0)
+    seeds: tuple[int, ...] = option((0,), least=0)
+    device: str = option("cpu", choices=("cpu", "cuda", "mps"))
+    workers: int = option(1, least=1)
+    gpus: tuple[int, ...] = option((), least=0)  # shared out among local workers
+    executor: str = option("local", choices=EXECUTORS)
+    slurm: dict[str, Any] = field(default_factory=dict)  # parameters of submitit's executor
+    tests: tuple[TestSet, ...] = ()
+
+    @property
+    def all_arms(self) -> list[Arm]:
+        """Every arm, real-only first."""
+        return [REAL, *(parse_arm(name) for name in self.arms if name != REAL.name)]
+
+
+def parse_arm(name: str) -> Arm:
+    """The arm of that name."""
+    if name == REAL.name:
+        return REAL
+    if name == "synthetic":
+        return Arm(name, "generator", 100)
+    match = _ARM.fullmatch(name)
+    if match is None or int(match["percent"]) == 0:
+        raise UserError(
+            f"there is no arm {name!r}; choose from real, mixNN, synthetic, reconstructionsNN and phantomNN with NN per cent from 01 to 100"
+        )
+    return Arm(name, "generator" if match["kind"] == "mix" else match["kind"], int(match["percent"]))
+
+
+def ready_studies() -> dict[str, Path]:
+    """The studies that come with the package, by name."""
+    return {path.stem: path for path in sorted(Path(str(files("evaluation"))).joinpath("studies").glob("*.yaml"))}
+
+
+def read_study(path: Path) -> Study:
+    """Read and check a study file, or a ready study by its name.
+
+    Raises:
+        UserError: one sentence per mistake, naming file and key.
+    """
+    if not path.is_file() and str(path) in ready_studies():
+        path = ready_studies()[str(path)]
+    if not path.is_file():
+        raise UserError(f"there is no study file {path}; give a file, or a ready study: {', '.join(ready_studies())}")
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is not YAML ({' '.join(str(error).split())}); correct it there") from error
+    return checked(build(Study, content, str(path), path.resolve().parent), str(path))
+
+
+def checked(study: Study, where: str) -> Study:
+    """Refuse what no single value tells: things that do not go together."""
+    for name in study.arms:
+        try:
+            parse_arm(name)
+        except UserError as error:
+            raise UserError(f"{where}, arms: {error}") from None
+    arms = study.all_arms
+    if len(arms) < 2:
+        raise UserError(f"{where}, arms: only {REAL.name} is there; name at least one arm to compare with it, e.g. mix50")
+    if same := [a.name for a in arms if [(b.source, b.percent) for b in arms].count((a.source, a.percent)) > 1]:
+        raise UserError(f"{where}, arms: {' and '.join(same)} are the same arm; name one of them")
+    for key in ("folds", "seeds"):
+        if not getattr(study, key):
+            raise UserError(f"{where}, {key} is empty; name at least one, e.g. [0]")
+    if study.data.source != "nnunet" and (beyond := [f for f in study.folds if f >= study.data.splits]):
+        raise UserError(
+            f"{where}, folds: {beyond[0]} is out of range; data, splits is {study.data.splits}, so folds are 0 to {study.data.splits - 1}"
+        )
+    _check_source(study.data, f"{where}, data")
+    names = [VALIDATION, *(test.name for test in study.tests)]
+    for number, test in enumerate(study.tests):
+        if names.index(test.name) != number + 1:
+            raise UserError(f"{where}, tests: the name {test.name} is taken; give every test set its own")
+        _check_source(test, f"{where}, tests, {test.name}")
+    if study.executor == "slurm" and "timeout_min" not in study.slurm:
+        raise UserError(
+            f"{where}, slurm lacks timeout_min, the minutes after which the cluster ends a step; give a little more than the longest takes"
+        )
+    return study
+
+
+def _check_source(data: Data | TestSet, where: str) -> None:
+    needed = {"nnunet": "dataset", "phantom": "hearts"}.get(data.source, "folder")
+    if getattr(data, needed) is None:
+        raise UserError(f"{where}, source is {data.source}, which needs the key {needed!r}")
+    if other := [k for k in ("dataset", "hearts", "folder") if k != needed and getattr(data, k) is not None]:
+        raise UserError(f"{where}, source is {data.source}, which has no use for the key {other[0]!r}; leave it out")
+    if data.folder is not None and not data.folder.is_dir():
+        raise UserError(f"{where}, folder: {data.folder} is not a folder; give the one with the downloaded data")

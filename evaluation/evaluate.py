@@ -1,0 +1,226 @@
+"""Score one folder of predictions: tables, nnU-Net's ``summary.json``, clinical volumes, and a sheet of definitions."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from evaluation.arms import Arm, read_arm
+from evaluation.collect import ScoredCase, long_table, score_arms
+from evaluation.dataset import Dataset, find_dataset, shortened, structure_labels, without_truth
+from evaluation.interop import read_summary, write_parquet, write_summary
+from evaluation.metrics import Labels, Tolerance, tolerance_of
+from evaluation.policies import EMPTY_POLICIES, PENALTY, checked
+from evaluation.scoring import Rules, workers_for
+from evaluation.sides import exchanged, label_rules, missing_cases
+from evaluation.table import BOTH_EMPTY, HD95_DIRECTED, METRICS, TOLERANCE_MM
+from evaluation.versions import versions
+from evaluation.volumes import agreement, clinical_values
+from evaluation.wording import POLICIES
+from nnunet_synth_aug.errors import UserError
+from nnunet_synth_aug.files import write_json, write_text
+
+TABLE, PARQUET, SUMMARY, ABOUT = "metrics.csv", "metrics.parquet", "summary.json", "evaluation.json"
+STRUCTURES_TABLE, CLINICAL, AGREEMENT = "structures.csv", "clinical.csv", "agreement.csv"
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What was found, and where it lies."""
+
+    out: Path
+    table: pd.DataFrame  # long table, see evaluation.table
+    structures: pd.DataFrame  # see :func:`describe`
+    clinical: pd.DataFrame  # per patient, see evaluation.volumes.clinical_values
+    agreement: pd.DataFrame  # see evaluation.volumes.agreement
+    failures: pd.DataFrame
+    notes: list[str]
+    about: dict[str, Any]  # definitions and rules, as in ``evaluation.json``
+
+
+def evaluate_folder(
+    predictions: Path,
+    out: Path,
+    *,
+    gt: Path | None = None,
+    dataset: Path | None = None,
+    labels: Labels | None = None,
+    prediction_labels: Labels | None = None,
+    reference_labels: Labels | None = None,
+    name: str = "",
+    engine: str = "native",
+    empty: str = PENALTY,
+    tolerance: Tolerance = TOLERANCE_MM,
+    allow_missing: bool = False,
+    workers: int | None = 1,
+) -> Evaluation:
+    """Score one folder of predictions and write the results to ``out``.
+
+    Args:
+        predictions: see :func:`evaluation.arms.read_arm`. The values of a ``summary.json`` are taken as they are.
+        out: gets ``metrics.csv`` (and ``metrics.parquet`` where pyarrow is installed), ``structures.csv``, ``clinical.csv``,
+            ``agreement.csv``, ``summary.json`` and ``evaluation.json``; may exist.
+        gt: folder of ground truth masks; found through the predictions' path and nnU-Net's folders by default.
+        dataset: the dataset's folder in nnUNet_raw or nnUNet_preprocessed; found likewise.
+        labels: structure -> label values, of both sides; by default those of each side's ``dataset.json``.
+        prediction_labels, reference_labels: those of one side, where they differ.
+        name: of the model in the tables; by default nnU-Net's folder of it.
+        engine, empty, tolerance: see :func:`evaluation.metrics.score`.
+        allow_missing: score cases without a prediction by ``empty`` instead of refusing.
+        workers: processes; None: as many as are worth their start. More than one needs an importable main module.
+
+    Raises:
+        UserError: a folder or file is missing or damaged, or predictions and ground truth do not fit. Nothing is written then.
+    """
+    checked(empty)
+    if out.exists() and not out.is_dir():
+        raise UserError(f"{out} is a file; choose a folder for the results")
+    arm = read_arm(predictions, name or _model_name(predictions))
+    notes: list[str] = []
+    if predictions.suffix == ".json":
+        found, scored, wanted, rules = _from_summary(predictions, arm, labels or reference_labels, empty)
+        missing: list[str] = []
+        notes.append(f"Dice, IoU and what else there is were taken from {predictions.name}; no mask was read.")
+    else:
+        found = find_dataset(arm.cases, [arm.folder], gt, dataset, every=True)
+        missing = missing_cases(arm, found, allow_missing)
+        rules, label_notes = label_rules(arm, found, gt, labels, prediction_labels, reference_labels)
+        rules = replace(rules, engine=engine, empty=empty, tolerance=tolerance)
+        notes += label_notes
+        wanted = rules.labels
+        n = workers_for(len(arm.predictions)) if workers is None else workers
+        scored = score_arms([arm], found, rules, n, missing)
+        notes += exchanged(scored, found, rules)
+    held = [s for s in wanted if any((c := one.scores[s].counts) is not None and c.tp + c.fn for one in scored)]
+    if not held:
+        raise UserError(f"no ground truth of {found.name} holds any of {', '.join(wanted)}; check the labels")
+    if absent := [s for s in wanted if s not in held]:
+        notes.append(f"Not scored, because no ground truth holds it: {', '.join(absent)}.")
+    if missing:
+        notes.append(f"No prediction for {len(missing)} cases, scored as '{empty}' says: {shortened(missing, 10)}.")
+    table = long_table(scored, found)
+    table = table[table["structure"].isin(held)].reset_index(drop=True)
+    clinical = clinical_values(table)
+    result = Evaluation(
+        out=out,
+        table=table,
+        structures=describe(table, held),
+        clinical=clinical,
+        agreement=agreement(clinical),
+        failures=_failures(table),
+        notes=notes,
+        about=_about(arm, found, rules, held, notes),
+    )
+    _write(result, scored, found.ground_truth, {s: wanted[s] for s in held})
+    return result
+
+
+def _model_name(predictions: Path) -> str:
+    """nnU-Net's folder name of the model, or that of the predictions."""
+    parts = predictions.resolve().parts
+    return next((part for part in reversed(parts) if part.count("__") == 2), predictions.resolve().stem)
+
+
+def _from_summary(path: Path, arm: Arm, given: Labels | None, empty: str) -> tuple[Dataset, list[ScoredCase], Labels, Rules]:
+    found = without_truth({p.case: p.path for p in arm.predictions}, path)
+    labels = given or structure_labels(arm.dataset_json or found.dataset_json)[0]
+    scored, references = read_summary(path, arm, labels)
+    return without_truth(references, path), scored, labels, Rules(labels, empty=empty)
+
+
+def describe(table: pd.DataFrame, structures: list[str]) -> pd.DataFrame:
+    """Every metric over cases, as nnU-Net and the challenges give it.
+
+    Returns:
+        One row per phase (``all``, then ED, ES and others that occur), structure and metric: unit, n (cases with a value), mean, sd,
+        median, q1, q3; ``failures`` (cases with one mask empty or no prediction) and ``excluded`` (both empty).
+    """
+    scored = table[table["metric"].isin(METRICS)]
+    phases = ["all", *sorted(p for p in scored["phase"].unique() if p)]
+    rows: list[dict[str, Any]] = []
+    for phase in phases:
+        part = scored if phase == "all" else scored[scored["phase"] == phase]
+        for structure in structures:
+            for metric, definition in METRICS.items():
+                cases = part[(part["structure"] == structure) & (part["metric"] == metric)]
+                if cases.empty:
+                    continue
+                values = cases["value"].dropna()
+                failed = cases["failure"] != ""
+                excluded = cases["failure"] == BOTH_EMPTY
+                quartiles = values.quantile([0.25, 0.5, 0.75]).to_list()
+                rows.append(
+                    {
+                        "phase": phase,
+                        "structure": structure,
+                        "metric": metric,
+                        "unit": definition.unit,
+                        "n": len(values),
+                        "mean": values.mean(),
+                        "sd": values.std(),
+                        "median": quartiles[1],
+                        "q1": quartiles[0],
+                        "q3": quartiles[2],
+                        "failures": int((failed & ~excluded).sum()),
+                        "excluded": int(excluded.sum()),
+                    }
+                )
+    return pd.DataFrame(rows)
+
+
+def _failures(table: pd.DataFrame) -> pd.DataFrame:
+    failed = table[(table["metric"] == "Dice") & ~table["failure"].isin(["", BOTH_EMPTY])]
+    return failed[["patient", "phase", "fold", "structure", "failure", "prediction_file"]].reset_index(drop=True)
+
+
+def _about(arm: Arm, found: Dataset, rules: Rules, structures: list[str], notes: list[str]) -> dict[str, Any]:
+    own = rules.prediction_labels or rules.labels
+    return {
+        "format": 1,
+        "dataset": found.name,
+        "model": arm.name,
+        "cases": len(arm.cases),
+        "folds": [fold for fold in arm.folds if fold],
+        "labels": {s: {"ground_truth": list(rules.labels[s]), "prediction": list(own[s])} for s in structures},
+        "engine": rules.engine,
+        "empty_masks": {"policy": rules.empty, "rule": EMPTY_POLICIES[rules.empty]},
+        "surface_dice_tolerance_mm": {s: tolerance_of(rules.tolerance, s) for s in structures},
+        "definitions": {
+            **{name: metric.definition for name, metric in METRICS.items()},
+            HD95_DIRECTED: "The larger of the 95th percentiles of the two directions (MONAI, MetricsReloaded): not the HD95 above.",
+            "Surface": POLICIES["Surface"],
+        },
+        "described_over": "cases; for tests, average the cases of a patient first",
+        "notes": notes,
+        "versions": versions(),
+    }
+
+
+def _write(result: Evaluation, scored: list[ScoredCase], references: Mapping[str, Path], labels: Labels) -> None:
+    """Write all files beside ``out`` and move them in when every one is complete."""
+    out = result.out
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        staging = Path(tempfile.mkdtemp(prefix=f".partial-{out.name}-", dir=out.parent))
+    except OSError as error:
+        raise UserError(f"cannot write to {out.parent}: {error.strerror or error}; choose another folder") from error
+    try:
+        tables = {TABLE: result.table, STRUCTURES_TABLE: result.structures, CLINICAL: result.clinical, AGREEMENT: result.agreement}
+        for name, table in tables.items():
+            write_text(staging / name, table.to_csv(index=False, lineterminator="\n"))
+        write_parquet(staging / PARQUET, result.table)
+        write_summary(staging / SUMMARY, scored, references, labels, result.about)
+        write_json(staging / ABOUT, result.about | {"failures": result.failures.to_dict("records")})
+        out.mkdir(exist_ok=True)
+        for path in sorted(staging.iterdir()):
+            path.replace(out / path.name)
+    except OSError as error:
+        raise UserError(f"cannot write to {out}: {error.strerror or error}; free some space or choose another folder") from error
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)

@@ -1,0 +1,155 @@
+"""The files of a comparison: tables, numbers and report, written together or not at all."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from evaluation.arms import Arm, leaked_patients
+from evaluation.pairing import SIDES
+from evaluation.report import render, render_overview
+from evaluation.results import Results
+from evaluation.sources import Scored
+from evaluation.statistics import ALPHA, LEVEL, RESAMPLES, SEED
+from evaluation.table import METRICS, PRIMARY
+from evaluation.wording import METHODS, POLICIES
+from nnunet_synth_aug.console import console
+from nnunet_synth_aug.errors import UserError
+from nnunet_synth_aug.files import write_json, write_text
+
+TABLE, SUMMARY, NUMBERS, REPORT = "metrics.csv", "summary.csv", "comparison.json", "report.html"
+RANKING, SIGNIFICANCE, OVERVIEW = "ranking.csv", "significance.csv", "overview.json"
+
+
+def write_results(out: Path, results: Results) -> None:
+    """Write the report of two arms to the folder ``out``."""
+    with _staged(out) as staging:
+        _fill(staging, results)
+
+
+def write_overview(out: Path, scored: Scored, found: Mapping[str, Results], ranking: pd.DataFrame, pairs: pd.DataFrame) -> None:
+    """Write the overview of all arms to ``out``, and each comparison to a folder in it.
+
+    Args:
+        found: folder name -> comparison with the baseline.
+        ranking, pairs: from ``evaluation.ranking``.
+    """
+    with _staged(out) as staging:
+        for folder, results in found.items():
+            (staging / folder).mkdir()
+            _fill(staging / folder, results)
+        for name, table in ((TABLE, scored.table), (RANKING, ranking), (SIGNIFICANCE, pairs)):
+            write_text(staging / name, _csv(table))
+        numbers = {
+            "format": 1,
+            "dataset": scored.dataset.name,
+            "arms": list(scored.arms),
+            "baseline": next(iter(scored.arms)),
+            "conclusion": {results.names[1]: results.conclusion for results in found.values()},
+            "comparisons": {results.names[1]: f"{folder}/{NUMBERS}" for folder, results in found.items()},
+            "ranking": _records(ranking),
+            "significance": _records(pairs),
+        }
+        write_json(staging / OVERVIEW, numbers)
+        write_text(staging / REPORT, render_overview(scored, found, ranking, pairs))
+
+
+@contextmanager
+def _staged(out: Path) -> Iterator[Path]:
+    """A folder beside ``out`` whose content is moved into ``out``, replacing what has the same names, if all goes well."""
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        staging = Path(tempfile.mkdtemp(prefix=f".partial-{out.name}-", dir=out.parent))
+    except OSError as error:
+        raise _unwritable(out, error) from error
+    try:
+        yield staging
+        out.mkdir(exist_ok=True)
+        for file in sorted(staging.iterdir()):
+            if (out / file.name).is_dir():
+                shutil.rmtree(out / file.name)
+            file.replace(out / file.name)
+    except OSError as error:
+        raise _unwritable(out, error) from error
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    console.print(f"report: {out / REPORT}")
+
+
+def _unwritable(out: Path, error: OSError) -> UserError:
+    return UserError(f"cannot write the report to {out}: {error.strerror or error}; free some space or choose another folder")
+
+
+def _fill(folder: Path, results: Results) -> None:
+    page = render(results)
+    write_text(folder / TABLE, _csv(results.table))
+    write_text(folder / SUMMARY, _csv(results.summary))
+    write_json(folder / NUMBERS, as_json(results))
+    write_text(folder / REPORT, page)
+
+
+def as_json(results: Results) -> dict[str, Any]:
+    """All numbers of the report, machine-readable; NaN becomes null."""
+    return {
+        "format": 2,
+        "dataset": results.dataset.name,
+        "names": dict(zip(SIDES, results.names, strict=True)),
+        "patients": results.table["patient"].nunique(),
+        "cases": results.cases,
+        "engine": results.engine,
+        "labels": {k: list(v) for k, v in results.labels.items()},
+        "conclusion": results.conclusion,
+        "notes": results.notes,
+        "headline": _records(headline_long(results.summary)),
+        "summary": _records(results.summary),
+        "without_failures": _records(results.sensitivity),
+        "breakdown": {k: _records(v) for k, v in results.breakdown.items()},
+        "clinical_agreement": _records(results.agreement),
+        "failures": _records(results.failures),
+        "excluded_both_empty": results.excluded,
+        "arms": {side: _arm(runs, results) for side, runs in zip(SIDES, results.arms, strict=True)},
+        "statistics": {
+            "unit": "patient",
+            "alpha": ALPHA,
+            "level": LEVEL,
+            "resamples": RESAMPLES,
+            "seed": SEED,
+            "primary": list(PRIMARY),
+            "family": results.family,
+            "tie_margins": dict(results.margins.ties),
+            "noninferiority_margins": dict(results.margins.noninferiority),
+            "methods": METHODS,
+        },
+        "definitions": {**{k: m.definition for k, m in METRICS.items()}, **POLICIES},
+        "versions": results.versions,
+    }
+
+
+def _arm(runs: tuple[Arm, ...], results: Results) -> dict[str, Any]:
+    """How an arm was trained; the trainer, plans and mix ratio are those of its first training."""
+    shared = {k: getattr(runs[0], k) for k in ("trainer", "plans", "configuration", "mix_ratio")} if runs else {}
+    leaked = {patient for arm in runs for patient in leaked_patients(arm, results.dataset)}
+    trainings = [{"seed": arm.seed, "folds": list(arm.folds), "records": arm.records} for arm in runs]
+    return {**shared, "leaked_patients": sorted(leaked), "trainings": trainings}
+
+
+def headline_long(summary: pd.DataFrame) -> pd.DataFrame:
+    """The headline with one row per structure and primary metric."""
+    rows = summary[summary["metric"].isin(PRIMARY)]
+    kept = ["structure", "metric", "unit", "n", "baseline_mean", "augmented_mean", "difference", "ci_low", "ci_high"]
+    kept += ["runs_low", "runs_high", "p_holm", "better", "ties", "worse", "verdict", "noninferiority"]
+    return rows[kept].reset_index(drop=True)
+
+
+def _csv(table: pd.DataFrame) -> str:
+    return table.to_csv(index=False, lineterminator="\n")
+
+
+def _records(table: pd.DataFrame) -> list[dict[Any, Any]]:
+    return table.to_dict("records")

@@ -1,0 +1,28 @@
+"""nnU-Net's training command with the seed that it has not: of initial weights, and of the patches of every attempt.
+
+    python -m nnunet_synth_aug.nnunet.seeded SEED ATTEMPT 27 2d 0 -tr nnUNetTrainerSynthAug_mix50 ...
+
+What nnU-Net's loader processes draw stays unseeded, as nnU-Net seeds them from the clock. A training that goes on after a kill is
+another attempt: with the first one's random numbers it would repeat the patches of its first epochs.
+"""
+
+from __future__ import annotations
+
+import random
+import sys
+
+import numpy as np
+import torch
+from nnunetv2.run.run_training import run_training_entry
+
+
+def main() -> None:
+    seed = int(np.random.SeedSequence([int(sys.argv.pop(1)), int(sys.argv.pop(1))]).generate_state(1)[0])
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+    run_training_entry()
+
+
+if __name__ == "__main__":
+    main()

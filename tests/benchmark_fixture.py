@@ -1,0 +1,49 @@
+"""Studies whose steps are real processes of a moment, for the tests of how they are run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from evaluation.benchmark.executors import LocalExecutor
+from evaluation.benchmark.runner import Runner
+from evaluation.benchmark.steps import Step
+from evaluation.benchmark.study import Study
+
+#: Every start appends a line, so that repeated work shows; then it waits for the file ``go`` if it is told to.
+WORK = """
+import os, sys, time
+product, patient = sys.argv[1:]
+open(product + ".starts", "a").write("x\\n")
+while patient == "waits" and not os.path.exists(os.path.join(os.path.dirname(product), "go")):
+    time.sleep(0.05)
+open(product, "a").write("done ")
+"""
+
+
+def a_study(**changes) -> Study:
+    return Study("test", None, ("mix50",), **changes)  # type: ignore[arg-type]
+
+
+def step(folder: Path, name: str, needs: tuple[str, ...] = (), settings: dict | None = None, code: str = WORK, how: str = "runs") -> Step:
+    product = folder / name
+    words = ["python", "-c", code, str(product), how]
+    return Step(name, name, settings or {"a": {"b": 1}}, product.is_file, needs, command=lambda _: words, heavy=True)
+
+
+def three_steps(folder: Path) -> list[Step]:
+    return [step(folder, "quick"), step(folder, "slow", ("quick",), how="waits"), step(folder, "last", ("slow",))]
+
+
+def run(folder: Path, steps: list[Step], study: Study | None = None) -> None:
+    Runner(study or a_study(), steps, folder, LocalExecutor(folder)).run()
+
+
+def starts(folder: Path, name: str) -> int:
+    path = folder / f"{name}.starts"
+    return len(path.read_text().split()) if path.is_file() else 0
+
+
+if __name__ == "__main__":  # a benchmark in a process of its own, which can be killed
+    import sys
+
+    run(Path(sys.argv[1]), three_steps(Path(sys.argv[1])))

@@ -1,0 +1,99 @@
+"""A generator of a few thousand random weights on disk, and a bank of the tests' project that claims to be its work."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from nnunet_fixture import DATASET, PATIENTS, PLANS, Project
+
+from nnunet_synth_aug.anatomy_vae.network import AnatomyVAE
+from nnunet_synth_aug.checkpoint import save_checkpoint
+from nnunet_synth_aug.config import GeneratorConfig, GridConfig, LatentConfig, LDMConfig, VAEConfig
+from nnunet_synth_aug.files import read_json, sha256, write_json
+from nnunet_synth_aug.generator import META, STAGES, load_generator
+from nnunet_synth_aug.grain import FREQUENCIES, GREYS, Grain
+from nnunet_synth_aug.latents import LatentScale
+from nnunet_synth_aug.motion_ldm.sampling import motion_channels
+from nnunet_synth_aug.motion_ldm.stage import motion_network
+from nnunet_synth_aug.nnunet.manifest import manifest_path
+from nnunet_synth_aug.priors import NUMERIC
+from nnunet_synth_aug.static_ldm.stage import static_network
+
+MICRO = GeneratorConfig(
+    preset="micro",
+    grid=GridConfig(size=(32, 32, 8)),
+    vae=VAEConfig(channels=(4, 8), latent_channels=4),
+    latents=LatentConfig(harmonics=2, components=12),
+    static=LDMConfig(channels=(8, 16), embedding=16, sampler_steps=2),
+    motion=LDMConfig(channels=(8, 16), embedding=16, sampler_steps=2),
+)
+
+
+def write_generator(folder: Path, patients: tuple[str, ...] = PATIENTS[:4], seed: int = 0) -> str:
+    """Write it as ``synthaug fit`` does; returns its hash."""
+    torch.manual_seed(seed)
+    config = MICRO
+    networks = {"vae": AnatomyVAE(config.vae), "static": static_network(config), "motion": motion_network(config)}
+    channels, components = config.vae.latent_channels, motion_channels(config)
+    side = config.grid.size[0] // (config.vae.patch * 2 ** (len(config.vae.channels) - 1))
+    scale = LatentScale(
+        mean=torch.zeros(channels),
+        std=torch.ones(channels),
+        region=torch.ones(side, side),
+        directions=torch.eye(components, 2 * config.latents.harmonics * channels),
+        spread=torch.ones(components),
+    )
+    header = {"prior_mean": [0.0] * len(NUMERIC), "prior_std": [1.0] * len(NUMERIC)}
+    for stage, network in networks.items():
+        weights = {f"net.{k}": v for k, v in network.state_dict().items()}
+        save_checkpoint(folder / f"{stage}.safetensors", weights | scale.tensors(), header)
+    template = {"priors": {"n_slices": 6, "slice_thickness": 8.0}, "grey": [0.0, 900.0], "context": None, "n_frames": 6}
+    write_json(
+        folder / META,
+        {
+            "format": 1,
+            "version": "0",
+            "config": config.to_json(),
+            "dataset": DATASET,
+            "fold": 0,
+            "patients": list(patients),
+            "split_hash": "",
+            "pretraining": None,
+            "grid": {"size": config.grid.size, "pixel": 4.0},
+            "grain": Grain((0.0,) * GREYS, (1.0,) * FREQUENCIES, 0.0).to_json(),
+            "templates": [template | {"frame_seconds": 0.05, "closure": 1.0, "es_fraction": 0.4}],
+            "finished": {stage: {"sha256": sha256(folder / f"{stage}.safetensors")} for stage in STAGES},
+        },
+    )
+    provenance: dict[str, Any] = load_generator(folder, torch.device("cpu")).provenance
+    return str(provenance["generator_hash"])
+
+
+@pytest.fixture
+def refreshable(project: Project) -> Iterator[Path]:
+    """The folder of the generator that the manifest of fold 0 names; its hearts are noise, so the bank is one that was not checked."""
+    folder = project.results / "synth_aug_generator" / "fold_0"
+    path = manifest_path(DATASET, 0, f"{PLANS}_2d")
+    good = path.read_text()
+    content = read_json(path)
+    content["generator"] |= {"generator_hash": write_generator(folder), "quality": {"checked": False}}
+    write_json(path, content)
+    yield folder
+    path.write_text(good)
+
+
+def alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    # What has ended but was not waited for still answers.
+    return "Z" not in Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
+
+
+__all__ = ["MICRO", "alive", "refreshable", "write_generator"]

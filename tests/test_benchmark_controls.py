@@ -1,0 +1,85 @@
+"""The control arms: reconstructions and phantoms as banks, their provenance, and the leak guard that goes by it."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from realism_fixture import TRAINING, world
+
+from nnunet_synth_aug.data.cohort import load_sequence
+from nnunet_synth_aug.data.grid import grey_window
+from nnunet_synth_aug.data.phantom import phantom_subject
+from nnunet_synth_aug.errors import UserError
+from nnunet_synth_aug.nnunet.manifest import check_leak
+from nnunet_synth_aug.synthesis.phantoms import FIRST_SEED, phantoms_to_folder
+from nnunet_synth_aug.synthesis.reconstructions import reconstructions_to_folder
+from nnunet_synth_aug.synthesis.sequences import read_index, read_sequence
+
+__all__ = ["world"]
+TARGET: Any = SimpleNamespace(dataset="Dataset001_Hearts")
+
+
+def test_reconstructions_show_the_training_patients_and_say_so(world, tmp_path):
+    generator, cohort = world.generator, world.cohort
+    patients = generator.provenance["patients"]
+    ids = reconstructions_to_folder(generator, cohort, patients, tmp_path, n=10)
+    assert len(ids) == TRAINING  # one per patient, however many were asked for
+    listed, provenance = read_index(tmp_path)
+    assert listed == ids
+    assert provenance["source"] == "reconstructions"
+    assert provenance["patients"] == provenance["reconstructed"] == patients
+    for sequence_id, patient in zip(ids, patients, strict=True):
+        subject, made = cohort.subject(patient), read_sequence(tmp_path, sequence_id)
+        real = load_sequence(subject)
+        assert made.image.shape[0] == subject.n_frames
+        assert (made.ed, made.es) == (subject.ed, subject.es)
+        extents = [n * mm for n, mm in zip(made.image.shape[1:], made.spacing, strict=True)]
+        own = [n * mm for n, mm in zip(real.image.shape[1:], real.spacing, strict=True)]
+        assert all(extent <= full + mm for extent, full, mm in zip(extents, own, made.spacing, strict=True))  # nothing beyond the image
+        low, high = grey_window(real, generator.config.grid)
+        assert made.image.min() >= min(0, low) - 1
+        assert made.image.max() <= high + 1
+
+
+def test_a_killed_folder_goes_on_and_another_maker_is_refused(world, tmp_path):
+    patients = world.generator.provenance["patients"][:2]
+    ids = reconstructions_to_folder(world.generator, world.cohort, patients, tmp_path, n=2)
+    before = read_sequence(tmp_path, ids[1])
+    (tmp_path / f"{ids[1]}.json").unlink()
+    reconstructions_to_folder(world.generator, world.cohort, patients, tmp_path, n=2)
+    np.testing.assert_array_equal(read_sequence(tmp_path, ids[1]).image, before.image)
+    with pytest.raises(UserError, match="made otherwise"):
+        phantoms_to_folder(tmp_path, 1)
+    stranger = next(s.patient for s in world.cohort.subjects if s.patient not in world.generator.provenance["patients"])
+    with pytest.raises(UserError, match=f"not trained on {stranger}"):
+        reconstructions_to_folder(world.generator, world.cohort, [stranger], tmp_path / "other", n=1)
+
+
+def test_phantom_sequences_are_phantoms_of_the_vendors_asked_for(tmp_path):
+    [name] = phantoms_to_folder(tmp_path, 1, seed=2, vendors={"GE"})
+    made, phantom = read_sequence(tmp_path, name), phantom_subject(0, FIRST_SEED + 2, vendor="GE")
+    np.testing.assert_array_equal(made.mask, phantom.mask)
+    np.testing.assert_array_equal(made.image, phantom.source.image)
+    assert made.requested.vendor == "GE"
+    provenance = read_index(tmp_path)[1]
+    assert provenance["patients"] == []
+    assert provenance["phantoms"] == [phantom.source.patient]
+
+
+def guard(provenance: dict[str, Any], val: list[str]) -> None:
+    check_leak(provenance, TARGET, 0, ["patient001_ED"], val)
+
+
+def test_the_leak_guard_knows_phantoms_by_name_and_not_by_an_empty_list():
+    guard({"source": "phantom", "patients": [], "phantoms": ["phantom5000_0000"]}, ["patient002_ED"])
+    with pytest.raises(UserError, match=r"phantoms that fold 0 validates on \(phantom5000_0000\)"):
+        guard({"source": "phantom", "patients": [], "phantoms": ["phantom5000_0000"]}, ["phantom5000_0000_ES"])
+    with pytest.raises(UserError, match="does not say which phantoms"):
+        guard({"source": "phantom", "patients": []}, ["patient002_ED"])
+    with pytest.raises(UserError, match="does not say which patients"):
+        guard({"patients": []}, ["patient002_ED"])
+    with pytest.raises(UserError, match="validation patients"):
+        guard({"source": "reconstructions", "dataset": TARGET.dataset, "patients": ["patient001", "patient002"]}, ["patient002_ED"])

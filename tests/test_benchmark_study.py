@@ -1,0 +1,232 @@
+"""Study files: every mistake gets one sentence, and a good file becomes the right commands in the right order."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from evaluation.benchmark.patients import link_test_cases, restricted
+from evaluation.benchmark.run_steps import build_steps
+from evaluation.benchmark.runner import dry_run
+from evaluation.benchmark.stamps import Stamps
+from evaluation.benchmark.study import Data, parse_arm, read_study, ready_studies
+from evaluation.benchmark.workspace import Workspace
+from evaluation.dataset import CaseInfo
+from nnunet_synth_aug.errors import UserError
+from nnunet_synth_aug.files import write_json, write_nifti
+
+GOOD: dict[str, Any] = {
+    "title": "A study",
+    "data": {"source": "phantom", "hearts": 20, "splits": 2},
+    "arms": ["real", "mix50", "reconstructions50", "phantom25", "synthetic"],
+    "folds": [0, 1],
+    "seeds": [0, 3],
+    "training": {"epochs": 5, "iterations": 7},
+    "generator": {"preset": "tiny", "set": ["vae.train.steps=20"]},
+    "tests": [{"name": "GE", "source": "phantom", "hearts": 8, "seed": 7, "vendors": ["GE"]}],
+}
+
+
+def written(folder: Path, content: Any) -> Path:
+    path = folder / "study.yaml"
+    path.write_text(content if isinstance(content, str) else yaml.safe_dump(content))
+    return path
+
+
+def script(path: Path, out: Path) -> list[str]:
+    study = read_study(path)
+    return list(dry_run(build_steps(study, Workspace(out, study)), Stamps(out / "steps")))
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"colour": "red"}, r"unknown key 'colour'; choose from title, data, arms"),
+        ({"title": None}, r"title is None; it must be a text"),
+        ({"data": {"source": "phantom"}}, r"data, source is phantom, which needs the key 'hearts'"),
+        ({"data": {"source": "acdc", "folder": "missing"}}, r"missing is not a folder"),
+        ({"data": {"source": "acdc", "folder": "$NO_SUCH_VARIABLE"}}, r"variable NO_SUCH_VARIABLE is not set"),
+        ({"data": {"source": "phantom", "hearts": 9, "folder": "."}}, r"has no use for the key 'folder'"),
+        ({"data": {"source": "ukbb"}}, r"'ukbb'; choose one of nnunet, acdc"),
+        ({"data": {"hearts": 3}}, r"data lacks the key 'source'"),
+        ({"data": [1]}, r"data is \[1\]; it must be a mapping"),
+        ({"training": {"epochs": "ten"}}, r"training, epochs is 'ten'; it must be a whole number"),
+        ({"training": {"epochs": True}}, r"training, epochs is True"),
+        ({"training": {"epochs": 0}}, r"training, epochs is 0; it must be at least 1"),
+        ({"folds": 0}, r"folds is 0; it must be a list"),
+        ({"folds": [0, 2]}, r"folds: 2 is out of range; data, splits is 2, so folds are 0 to 1"),
+        ({"folds": [0, 0]}, r"folds names 0 twice"),
+        ({"folds": [-1]}, r"folds is -1; it must be at least 0"),
+        ({"seeds": []}, r"seeds is empty"),
+        ({"arms": ["real", "mix50", "mix50"]}, r"arms names mix50 twice"),
+        ({"arms": ["synthetic", "mix100"]}, r"synthetic and mix100 are the same arm"),
+        ({"arms": ["real"]}, r"only real is there"),
+        ({"arms": ["mix5"]}, r"there is no arm 'mix5'"),
+        ({"arms": ["mix00"]}, r"there is no arm 'mix00'"),
+        ({"tests": [{"name": "a/b", "source": "phantom", "hearts": 4}]}, r"it becomes a file name"),
+        ({"tests": [{"name": "validation", "source": "phantom", "hearts": 4}]}, r"the name validation is taken"),
+        ({"tests": [{"name": "GE", "source": "phantom", "hearts": 4, "vendors": ["Acme"]}]}, r"'Acme'; choose one of Siemens"),
+        ({"executor": "slurm"}, r"slurm lacks timeout_min"),
+    ],
+)
+def test_every_mistake_gets_one_sentence(tmp_path, change, sentence):
+    path = written(tmp_path, GOOD | change)
+    with pytest.raises(UserError, match=sentence) as caught:
+        read_study(path)
+    assert "study.yaml" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_what_is_not_yaml_is_refused_in_one_line(tmp_path):
+    with pytest.raises(UserError, match="is not YAML") as caught:
+        read_study(written(tmp_path, "a: [1\nb: {"))
+    assert "\n" not in str(caught.value)
+    with pytest.raises(UserError, match="ready study: acdc_scarce, acdc_to_other_vendor, phantom_cross_vendor, smoke"):
+        read_study(tmp_path / "nothing.yaml")
+
+
+def test_dry_run_prints_every_command_once_and_in_order(tmp_path):
+    lines = script(written(tmp_path, GOOD), tmp_path / "out")
+    commands = [shlex.split(line) for line in lines if not line.startswith(("#", "export"))]
+    words = [" ".join(c[:2]) if c[0] == "synthaug" else c[0] for c in commands]
+    assert words[:5] == [
+        "synthaug phantom",
+        "nnUNetv2_extract_fingerprint",
+        "nnUNetv2_plan_experiment",
+        "synthaug plans",
+        "nnUNetv2_preprocess",
+    ]
+    assert words.count("synthaug fit") == 2  # one generator per fold, shared by arms and seeds
+    assert words.count("synthaug bank") == 2 * 3  # generator, reconstructions, phantom; synthetic shares that of mix50
+    trainings = [c for c in commands if "nnunet_synth_aug.nnunet.seeded" in c]
+    assert len(trainings) == 5 * 2 * 2
+    assert {(c[3], c[7], c[9]) for c in trainings} == {
+        (seed, fold, f"nnUNetTrainerSynthAug_mix{n}") for seed in "03" for fold in "01" for n in ("00", "50", "25", "100")
+    }
+    assert words.count("nnUNetv2_predict") == 5 * 2 * 2
+    assert not (tmp_path / "out").exists()
+    settings = next(c for c in commands if c[:2] == ["synthaug", "plans"])
+    assert shlex.join(settings).endswith("--epochs 5 --iterations 7")
+
+
+def test_every_step_comes_after_what_it_needs(tmp_path):
+    study = read_study(written(tmp_path, GOOD | {"data": GOOD["data"] | {"per_group": 1}}))
+    seen: set[str] = set()
+    for step in build_steps(study, Workspace(tmp_path / "out", study)):
+        assert set(step.needs) <= seen
+        assert step.id not in seen
+        seen.add(step.id)
+    assert "split" in seen
+
+
+def test_only_one_fold_pretrains_what_all_share(tmp_path):
+    study = read_study(written(tmp_path, GOOD | {"generator": {"pretrain": "phantom"}}))
+    needs = {step.id: step.needs for step in build_steps(study, Workspace(tmp_path / "out", study))}
+    assert "generator_generator_fold_0" in needs["generator_generator_fold_1"]
+    assert "generator_generator_fold_1" not in needs["generator_generator_fold_0"]
+
+
+def test_arms_have_their_own_results_and_banks(tmp_path):
+    study = read_study(written(tmp_path, GOOD))
+    at = Workspace(tmp_path, study)
+    arms = study.all_arms
+    assert len({at.results(arm, seed) for arm in arms for seed in study.seeds}) == len(arms) * 2
+    views = {arm.name: at.view(arm) for arm in arms}
+    assert views["mix50"] == views["synthetic"]
+    assert len(set(views.values())) == 4
+    assert parse_arm("synthetic").trainer == "nnUNetTrainerSynthAug_mix100"
+
+
+@pytest.mark.parametrize("name", ["smoke", "acdc_scarce", "acdc_to_other_vendor", "phantom_cross_vendor"])
+def test_ready_studies_are_complete(tmp_path, monkeypatch, name):
+    for variable in ("ACDC", "MNMS", "SUNNYBROOK"):
+        monkeypatch.setenv(variable, str(tmp_path))
+    assert name in ready_studies()
+    lines = script(Path(name), tmp_path / "out")
+    assert sum("seeded" in line for line in lines) >= 4
+
+
+# ------------------------------------------------------------------ subsets
+
+GROUPS = ("NOR", "DCM", "HCM")
+VENDORS = ("Siemens", "GE")
+CASES = {
+    f"p{i:02d}_{phase}": CaseInfo(f"p{i:02d}", phase, vendor=VENDORS[i % 2], diagnosis=GROUPS[i % 3])
+    for i in range(36)
+    for phase in ("ED", "ES")
+}
+SPLIT = [
+    {"train": [c for c in CASES if c < "p30"], "val": [c for c in CASES if c >= "p30"]},
+    {"train": sorted(CASES)[:48], "val": sorted(CASES)[48:]},
+]
+
+
+@given(st.integers(1, 3), st.integers(1, 4), st.integers(0, 100), st.sampled_from([(), ("GE",)]), st.booleans())
+def test_subsets_are_nested_balanced_and_disjoint_from_the_test_patients(small, more, seed, vendors, test_unused):
+    small_data, large_data = (
+        Data("phantom", per_group=n, subset_seed=seed, vendors=vendors, test_unused=test_unused) for n in (small, min(small + more, 4))
+    )
+    for fold, (one, other) in enumerate(zip(restricted(SPLIT, CASES, small_data), restricted(SPLIT, CASES, large_data), strict=True)):
+        assert set(one["train"]) <= set(other["train"]) <= set(SPLIT[fold]["train"])
+        assert not set(one["train"]) & set(one["val"])
+        assert set(SPLIT[fold]["val"]) <= set(one["val"])
+        patients = {CASES[c].patient for c in one["train"]}
+        assert [sum(CASES[f"{p}_ED"].diagnosis == g for p in patients) for g in GROUPS] == [small] * 3
+        assert len(one["train"]) == 2 * len(patients)  # ED and ES stay together
+        assert not vendors or {CASES[c].vendor for c in one["train"]} == set(vendors)
+        assert (len(one["train"]) + len(one["val"]) == len(CASES)) == test_unused
+
+
+def test_too_few_patients_are_refused():
+    with pytest.raises(UserError, match=r"fold 0 has 10 training patients with the diagnosis DCM, but data, per_group is 11"):
+        restricted(SPLIT, CASES, Data("phantom", per_group=11))
+    with pytest.raises(UserError, match="no training patient of Canon"):
+        restricted(SPLIT, CASES, Data("phantom", vendors=("Canon",)))
+
+
+# ------------------------------------------------------------------ test sets
+
+
+def raw_dataset(folder: Path, labels: dict[str, int]) -> Path:
+    """Two patients in imagesTs and labelsTs, one of them with an image that lacks its mask, in a cohort with vendors."""
+    for side, names in (("imagesTs", ("a_ED_0000", "b_ED_0000", "b_ES_0000")), ("labelsTs", ("a_ED", "b_ED"))):
+        (folder / side).mkdir(parents=True)
+        for name in names:
+            (folder / side / f"{name}.nii.gz").touch()
+    write_json(folder / "dataset.json", {"labels": {"background": 0, **labels}})
+    write_json(folder / "cohort.json", {"subjects": [{"patient": p, "cases": {"ED": f"{p}_ED"}} for p in "ab"]})
+    (folder / "priors.csv").write_text("patient,vendor,diagnosis\na,GE,NOR\nb,Canon,DCM\n")
+    return folder
+
+
+def test_cases_of_a_test_set_are_those_with_a_mask_of_the_vendors_asked_for(tmp_path):
+    none: frozenset[str] = frozenset()
+    raw, training = raw_dataset(tmp_path / "test", {"LV": 3}), raw_dataset(tmp_path / "train", {"RV": 1, "LV": 3})
+    link_test_cases(raw, (), training, none, tmp_path / "all")
+    assert sorted(p.name for p in (tmp_path / "all").iterdir()) == ["a_ED_0000.nii.gz", "b_ED_0000.nii.gz"]
+    link_test_cases(raw, ("Canon",), training, none, tmp_path / "canon")
+    assert [p.resolve() for p in (tmp_path / "canon").iterdir()] == [raw / "imagesTs" / "b_ED_0000.nii.gz"]
+    with pytest.raises(UserError, match="no patient of Philips"):
+        link_test_cases(raw, ("Philips",), training, none, tmp_path / "none")
+    with pytest.raises(UserError, match=r"LV is 3 in test but 1 in other; give both the same labels"):
+        link_test_cases(raw, (), raw_dataset(tmp_path / "other", {"LV": 1}), none, tmp_path / "mixed")
+    (raw / "imagesTs" / "a_ED_0000.nii.gz").unlink()
+    with pytest.raises(UserError, match="lacks the image of a_ED"):
+        link_test_cases(raw, (), training, none, tmp_path / "missing")
+
+
+def test_a_test_set_with_trained_patients_is_refused_by_their_images_not_their_names(tmp_path):
+    raw, training = raw_dataset(tmp_path / "test", {"LV": 3}), raw_dataset(tmp_path / "train", {"LV": 3})
+    for case, grey in (("a_ED", 1), ("b_ED", 2)):
+        write_nifti(raw / "imagesTs" / f"{case}_0000.nii.gz", np.full((2, 2, 2), grey, np.int16), (1.0, 1.0, 1.0))
+        write_nifti(training / "imagesTr" / f"{case}_0000.nii.gz", np.full((2, 2, 2), 2, np.int16), (1.0, 1.0, 1.0))
+    link_test_cases(raw, (), training, frozenset({"a_ED"}), tmp_path / "images")
+    with pytest.raises(UserError, match="test holds b_ED, which the networks of this study are trained on"):
+        link_test_cases(raw, (), training, frozenset({"a_ED", "b_ED"}), tmp_path / "images")
