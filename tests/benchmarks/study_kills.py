@@ -148,7 +148,7 @@ def main() -> None:
         "format": 1,
         "version": __version__,
         "date": time.strftime("%Y-%m-%d"),
-        "machine": f"{len(os.sched_getaffinity(0))} CPU core(s), shared with other work",
+        "machine": f"{os.cpu_count()} CPU cores, shared with other work",
         "study": study.title,
         "seed": a.seed,
         "steps": len(undisturbed),

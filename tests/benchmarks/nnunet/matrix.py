@@ -2,7 +2,7 @@
 
     python tests/benchmarks/nnunet/matrix.py --out matrix_run [--json docs/nnunet/matrix.json] [--only ROW ...]
 
-A row that has run in the folder is not run again unless --only names it (or it did not end as expected). The table is in
+A row that has run in the folder is not run again unless --only names it, its command changed, or it did not end as expected. The table is in
 docs/nnunet.md (page.py).
 """
 
@@ -129,6 +129,11 @@ class Matrix:
         assert (folder / "validation" / "summary.json").is_file()
         return {"epochs": len(numbers), "synthetic": f"{record['synthetic_samples']} of {record['samples']}", "validated": len(validated)}
 
+    def check_plans(self, plans: str, configuration: str) -> dict[str, Any]:
+        content = read_json(self.workspace.folder("nnUNet_preprocessed", HEARTS.folder, f"{plans}.json"))
+        assert configuration in content["configurations"], f"{configuration} was not planned"
+        return {}
+
     def check_prediction(self, name: str, same_as: str | None = None) -> dict[str, Any]:
         import nibabel as nib
         import numpy as np
@@ -192,7 +197,9 @@ class Matrix:
         everything = [HEARTS, REGIONS, IGNORE, CHANNELS]
         d = HEARTS.number
         numbers = " ".join(str(dataset.number) for dataset in everything)
-        low = f"nnUNetv2_plan_experiment -d {d} -gpu_memory_target 0.05 -overwrite_target_spacing 8 1 1 -overwrite_plans_name lowresPlans"
+        low = (
+            f"nnUNetv2_plan_experiment -d {d} -gpu_memory_target 0.05 -overwrite_target_spacing 8 0.5 0.5 -overwrite_plans_name lowresPlans"
+        )
         doctor = f"synthaug doctor -d {d} -f 0 -p {SHORT}"
         return [
             Row(
@@ -203,7 +210,7 @@ class Matrix:
                 prepare=lambda: self.write_everything(everything),
             ),
             Row("plan ResEnc", "prepare", f"nnUNetv2_plan_experiment -d {d} -pl nnUNetPlannerResEncM", "2d, 3d_fullres"),
-            Row("plan with 3d_lowres", "prepare", low, "3d_lowres"),
+            Row("plan with 3d_lowres", "prepare", low, "3d_lowres", check=lambda: self.check_plans("lowresPlans", "3d_lowres")),
             self.plans("short plans", HEARTS, "nnUNetPlans", SHORT),
             self.plans("short ResEnc plans", HEARTS, "nnUNetResEncUNetMPlans", RESENC),
             self.plans("short 3d_lowres plans", HEARTS, "lowresPlans", LOWRES),
@@ -410,7 +417,9 @@ def main() -> None:
         if arguments.list:
             print(f"{row.name:35s} {shown(row, workspace)}")
             continue
-        chosen = row.name in arguments.only if arguments.only else not done.get(row.name, {}).get("ok", False)
+        before = done.get(row.name, {})
+        due = not before.get("ok", False) or before["command"] != shown(row, workspace)
+        chosen = row.name in arguments.only if arguments.only else due
         if not chosen or row.name in arguments.skip:
             continue
         done[row.name] = run(row, workspace)
