@@ -2,8 +2,8 @@
 
     python tests/benchmarks/nnunet/matrix.py --out matrix_run [--json docs/nnunet/matrix.json] [--only ROW ...]
 
-A row that has run in the folder is not run again unless --only names it, its command changed, or it did not end as expected. The table is in
-docs/nnunet.md (page.py).
+A row that has run in the folder is not run again unless --only names it, its command changed, or it did not end as expected.
+The table is in docs/nnunet.md (page.py).
 """
 
 from __future__ import annotations
