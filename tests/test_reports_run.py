@@ -134,7 +134,7 @@ def test_reconstruction_tells_each_vendor_and_what_motion_loses(world, tmp_path)
     everyone = report["groups"]["all"]
     assert everyone["n"] == 3
     assert 5 < everyone["psnr"]["value"] < 60
-    assert 0 < everyone["ssim"]["value"] < 1
+    assert -0.2 < everyone["ssim"]["value"] < 0.5  # an untrained VAE resembles nothing
     # Fewer degrees of freedom explain less; no model of the motion can be worse than none by least squares with a small ridge.
     assert 0 < everyone["motion_components"]["value"] <= everyone["motion_basis"]["value"] + 1e-6
     assert everyone["motion_basis"]["value"] < 1
