@@ -9,7 +9,7 @@ import os
 import platform
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -27,15 +27,17 @@ from nnunet_synth_aug.files import read_json, write_json, write_nifti  # noqa: E
 from nnunet_synth_aug.synthesis.sequences import write_index, write_sequence  # noqa: E402
 
 FOLDERS = ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")
-PATIENTS = tuple(f"patient{i:03d}" for i in range(1, 5))
-#: Two folds that test every patient once, so that their results can be accumulated.
-VALIDATION = (PATIENTS[2:], PATIENTS[:2])
+PATIENTS = tuple(f"patient{i:03d}" for i in range(1, 6))
+DIAGNOSES = ("DCM", "NOR")  # of the sequences, in turn
 SEQUENCES = 4
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """One small dataset; ``labels`` as in nnU-Net's dataset.json, ``channels`` input channels."""
+    """One small dataset; ``labels`` as in nnU-Net's dataset.json, ``channels`` input channels, ``validation`` patients of every fold.
+
+    The folds test every patient once, so that their results can be accumulated.
+    """
 
     number: int
     name: str
@@ -43,16 +45,22 @@ class Dataset:
     channels: int = 1
     regions_class_order: tuple[int, ...] | None = None
     ignored: bool = False  # slices whose annotation is missing carry the ignore label
+    validation: tuple[tuple[str, ...], ...] = (PATIENTS[2:4], PATIENTS[:2])
 
     @property
     def folder(self) -> str:
         return f"Dataset{self.number}_{self.name}"
+
+    @property
+    def patients(self) -> list[str]:
+        return sorted(patient for fold in self.validation for patient in fold)
 
 
 HEARTS = Dataset(741, "Hearts", {"background": 0, "RV": 1, "MYO": 2, "LV": 3})
 REGIONS = Dataset(742, "Regions", {"background": 0, "heart": [1, 2, 3], "MYO": [2, 3], "LV": [3]}, regions_class_order=(1, 2, 3))
 IGNORE = Dataset(743, "Ignore", {"background": 0, "RV": 1, "MYO": 2, "LV": 3, "ignore": 4}, ignored=True)
 CHANNELS = Dataset(744, "Channels", HEARTS.labels, channels=2)
+FOLDS = Dataset(745, "Folds", HEARTS.labels, validation=tuple((patient,) for patient in PATIENTS))
 
 
 @dataclass(frozen=True)
@@ -79,11 +87,11 @@ class Workspace:
 
 
 def write_raw(workspace: Workspace, dataset: Dataset) -> None:
-    """ED and ES of four patients in nnU-Net's raw format, the cohort that names them, and patient-grouped splits."""
+    """ED and ES of every patient in nnU-Net's raw format, the cohort that names them, and patient-grouped splits."""
     rng = np.random.default_rng(dataset.number)
     raw = workspace.folder("nnUNet_raw", dataset.folder)
     subjects = []
-    for patient in PATIENTS:
+    for patient in dataset.patients:
         cases = {phase: f"{patient}_{phase}" for phase in ("ED", "ES")}
         for phase, case in cases.items():
             image, mask = heart(rng, 1.0 if phase == "ED" else 0.7)
@@ -94,37 +102,38 @@ def write_raw(workspace: Workspace, dataset: Dataset) -> None:
             write_nifti(raw / "labelsTr" / f"{case}.nii.gz", mask, SPACING)
         subjects.append({"patient": patient, "cases": cases})
     channels = {str(i): f"cine{i}" for i in range(dataset.channels)}
-    content = {"channel_names": channels, "labels": dataset.labels, "numTraining": 2 * len(PATIENTS), "file_ending": ".nii.gz"}
+    content = {"channel_names": channels, "labels": dataset.labels, "numTraining": len(subjects) * 2, "file_ending": ".nii.gz"}
     if dataset.regions_class_order is not None:
         content["regions_class_order"] = dataset.regions_class_order
     splits = [
         {
-            "train": [f"{p}_{phase}" for p in PATIENTS if p not in validation for phase in ("ED", "ES")],
+            "train": [f"{p}_{phase}" for p in dataset.patients if p not in validation for phase in ("ED", "ES")],
             "val": [f"{p}_{phase}" for p in validation for phase in ("ED", "ES")],
         }
-        for validation in VALIDATION
+        for validation in dataset.validation
     ]
     write_json(workspace.folder("nnUNet_preprocessed", dataset.folder, "splits_final.json"), splits)
     write_json(raw / "cohort.json", {"format": 1, "subjects": subjects})
     write_json(raw / "dataset.json", content)  # last: it marks the dataset as complete
 
 
-def training_patients(fold: int | str) -> list[str]:
-    return [p for p in PATIENTS if fold == "all" or p not in VALIDATION[int(fold)]]
+def training_patients(fold: int | str, dataset: Dataset = HEARTS) -> list[str]:
+    return [p for p in dataset.patients if fold == "all" or p not in dataset.validation[int(fold)]]
 
 
-def write_sequences(workspace: Workspace, dataset: Dataset, fold: int | str, patients: list[str] | None = None) -> Path:
+def write_sequences(workspace: Workspace, dataset: Dataset, fold: int | str, **provenance: Any) -> Path:
     """Sequences as ``synthaug sample`` leaves them, of a generator that saw the fold's training patients."""
     folder = workspace.root / "sequences" / f"{dataset.folder}_{fold}"
     for number in range(SEQUENCES):
-        write_sequence(folder, sequence(number))
+        heart = sequence(number)
+        write_sequence(folder, replace(heart, requested=replace(heart.requested, diagnosis=DIAGNOSES[number % 2])))
     provenance = {
         "dataset": dataset.folder,
         "fold": fold,
         "generator_hash": "0123abcd",
         "preset": "tiny",
-        "patients": patients or training_patients(fold),
-    }
+        "patients": training_patients(fold, dataset),
+    } | provenance
     write_index(folder, [f"synth_{number:05d}" for number in range(SEQUENCES)], provenance)
     return folder
 
@@ -141,6 +150,6 @@ def stamp() -> dict[str, Any]:
         "versions": {"nnunet_synth_aug": __version__, **{name: version(name) for name in ("nnunetv2", "torch", "batchgenerators")}},
         "machine": f"{os.cpu_count()} CPU cores ({platform.machine()}), one used",
         "python": platform.python_version(),
-        "hearts": f"{len(PATIENTS)} patients of {' x '.join(map(str, SHAPE))} voxels",
+        "hearts": f"{len(HEARTS.patients)} patients of {' x '.join(map(str, SHAPE))} voxels",
         "date": time.strftime("%Y-%m-%d"),
     }
