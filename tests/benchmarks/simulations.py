@@ -1,8 +1,10 @@
 """How often the statistics of the report are right: simulated studies whose truth is known.
 
-python tests/benchmarks/simulations.py [--studies 500] [--out docs/evaluation/simulations.json]
+python tests/benchmarks/simulations.py [--studies 500] [--seed 20260501] [--out docs/evaluation/simulations.json]
 
-Writes after every part and, run again, goes on where it was. No GPU, one core; nothing is read.
+Writes after every part and, run again with the same seed, goes on where it was. No GPU, one core; nothing is read.
+Two rules of the report were chosen after looking at the studies of the default seed; those of ``CONFIRMATION_SEED`` were made once,
+after both were fixed: ``--seed 20261124 --out docs/evaluation/confirmation.json``.
 """
 
 from __future__ import annotations
@@ -28,6 +30,8 @@ STRUCTURES = ("RV", "MYO", "LV")
 COLUMNS = tuple(f"{s} {m}" for m in ("Dice", "HD") for s in STRUCTURES)
 PATIENTS = (10, 20, 50, 100)
 SEED = 20260501
+#: Studies that no rule was chosen by.
+CONFIRMATION_SEED = 20261124
 #: About what nnU-Net reaches on ACDC: mean and SD of the logit of Dice, and of the logarithm of HD in mm.
 LOGIT, LOGIT_SD = np.array([2.35, 2.2, 2.95]), np.array([0.50, 0.30, 0.50])
 LOG_HD, LOG_HD_SD = np.log([11.0, 8.5, 6.5]), np.array([0.40, 0.35, 0.40])
@@ -102,10 +106,10 @@ def shifts(scenario: Scenario, rng: np.random.Generator) -> np.ndarray:
 
 
 @cache
-def expectation(scenario: Scenario, gain: float) -> Callable[[np.ndarray], np.ndarray]:
+def expectation(scenario: Scenario, gain: float, seed: int = SEED) -> Callable[[np.ndarray], np.ndarray]:
     """Mean over all patients as a function of a training's shift (trainings, 3): (trainings, 6), by simulation on a grid."""
     grid = np.linspace(-5, 5, 21) * scenario.seed_sd
-    rng = np.random.default_rng([SEED, 1])
+    rng = np.random.default_rng([seed, 1])
     means = np.zeros((grid.size, len(COLUMNS)))
     repeats = 4
     for _ in range(repeats):
@@ -182,9 +186,9 @@ def study(scenario: Scenario, n: int, at: Means, method: np.ndarray, rng: np.ran
     return result
 
 
-def truth_of_methods(scenario: Scenario, at: Means) -> np.ndarray:
+def truth_of_methods(scenario: Scenario, at: Means, seed: int = SEED) -> np.ndarray:
     """Mean difference (6,) over all patients and trainings."""
-    many = shifts(replace(scenario, trainings=20_000), np.random.default_rng([SEED, 2]))
+    many = shifts(replace(scenario, trainings=20_000), np.random.default_rng([seed, 2]))
     found: np.ndarray = (at[1](many) - at[0](many)).mean(axis=0)
     return found
 
@@ -197,15 +201,15 @@ def share(hits: np.ndarray) -> dict[str, Any]:
     return {"share": k / n, "low": low, "high": high, "of": n}
 
 
-def part(scenario: Scenario, n: int, studies: int) -> dict[str, Any]:
+def part(scenario: Scenario, n: int, studies: int, seed: int = SEED) -> dict[str, Any]:
     """All studies of one scenario and number of patients."""
     start = time.process_time()
-    at = (expectation(scenario, 0.0), expectation(scenario, scenario.gain))
-    method = np.zeros(len(COLUMNS)) if scenario.swapped or not scenario.gain else truth_of_methods(scenario, at)
+    at = (expectation(scenario, 0.0, seed), expectation(scenario, scenario.gain, seed))
+    method = np.zeros(len(COLUMNS)) if scenario.swapped or not scenario.gain else truth_of_methods(scenario, at, seed)
     found = []
     with progress(f"{scenario.name}, {n} patients", studies) as bar:
         for i in range(studies):
-            found.append(study(scenario, n, at, method, np.random.default_rng([SEED, SCENARIOS.index(scenario), n, i])))
+            found.append(study(scenario, n, at, method, np.random.default_rng([seed, SCENARIOS.index(scenario), n, i])))
             bar.advance(i + 1)
     rows = {key: np.stack([one[key] for one in found]) for key in found[0]}  # (studies, 6)
     result: dict[str, Any] = {"scenario": asdict(scenario), "n": n, "studies": studies}
@@ -231,15 +235,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--studies", type=int, default=500)
     parser.add_argument("--patients", type=int, nargs="+", default=list(PATIENTS))
+    parser.add_argument("--seed", type=int, default=SEED)
     parser.add_argument("--out", type=Path, default=Path("docs/evaluation/simulations.json"))
     options = parser.parse_args()
-    made = read_json(options.out)["parts"] if options.out.is_file() else []
+    before = read_json(options.out) if options.out.is_file() else {"seed": options.seed, "parts": []}
+    if before["seed"] != options.seed:
+        parser.error(f"{options.out} holds studies of seed {before['seed']}; choose another --out")
+    made = before["parts"]
     known = {(p["scenario"]["name"], p["n"], p["studies"]): p for p in made if p["scenario"] in [asdict(s) for s in SCENARIOS]}
     parts = []
     for scenario in SCENARIOS:
         for n in options.patients:
-            parts.append(known.get((scenario.name, n, options.studies)) or part(scenario, n, options.studies))
-            about = {"date": date.today().isoformat(), "version": __version__, "machine": "1 CPU core", "seed": SEED}
+            parts.append(known.get((scenario.name, n, options.studies)) or part(scenario, n, options.studies, options.seed))
+            about = {"date": date.today().isoformat(), "version": __version__, "machine": "1 CPU core", "seed": options.seed}
             write_json(options.out, about | {"swapped_together": together(parts), "parts": parts})
     print(f"simulations: {options.out}")
 
