@@ -26,12 +26,14 @@ from nnunet_synth_aug import __version__
 from nnunet_synth_aug.errors import UserError
 from nnunet_synth_aug.files import read_json, write_json
 from nnunet_synth_aug.generator import load_generator
+from nnunet_synth_aug.paths import dataset_name, nnunet_folder, preprocessed_folder
 from nnunet_synth_aug.priors import Priors
 from nnunet_synth_aug.synthesis.requests import requests
 from nnunet_synth_aug.synthesis.sampling import sample_to_folder
 from nnunet_synth_aug.synthesis.sequences import read_index
 
 D, F = "921", "0"
+SEGMENTER, SMALL_PLANS = "nnUNetTrainerSynthAug_mix00", "nnUNetPlansSmall"
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 #: What each arm changes in the preset. Everything else, the number of steps included, is equal.
 ARMS: dict[str, list[str]] = {
@@ -76,7 +78,28 @@ def cohort(out: Path, source: str, hearts: int, folds: int, seed: int) -> None:
         call(["synthaug", "import", "acdc", source, "-d", D, "--folds", str(folds)])
 
 
-def arm(folder: Path, options: list[str], preset: str, n: int, seed: int, device: str) -> dict[str, Any]:
+def independent_segmenter(iterations: int, device: str) -> Path:
+    """nnU-Net 2d of CPU size, trained on the fold's real cases alone; its results folder."""
+    dataset = dataset_name(D)
+    preprocessed = preprocessed_folder(dataset)
+    trained = nnunet_folder("nnUNet_results") / dataset / f"{SEGMENTER}__{SMALL_PLANS}__2d"
+    fold = trained / f"fold_{F}"
+    if (fold / "validation" / "summary.json").is_file():
+        return trained
+    if not (preprocessed / "nnUNetPlans.json").is_file():
+        call(["nnUNetv2_extract_fingerprint", "-d", D, "-np", "1"])
+        call(["nnUNetv2_plan_experiment", "-d", D])
+    if not (preprocessed / f"{SMALL_PLANS}.json").is_file():
+        size = ["--spacing", "2", "--patch", "96", "--batch", "8", "--stages", "4", "--features", "12"]
+        length = ["--epochs", str(iterations // 50), "--iterations", "50", "--val-iterations", "1"]
+        call(["synthaug", "plans", "-d", D, "--name", SMALL_PLANS, *size, *length])
+        call(["nnUNetv2_preprocess", "-d", D, "-plans_name", SMALL_PLANS, "-c", "2d", "-np", "1"])
+    resume = ["--c"] if list(fold.glob("checkpoint_*.pth")) else []
+    call(["nnUNetv2_train", D, "2d", F, "-tr", SEGMENTER, "-p", SMALL_PLANS, "-device", device, *resume])
+    return trained
+
+
+def arm(folder: Path, options: list[str], preset: str, n: int, seed: int, device: str, segmenter: Path | None) -> dict[str, Any]:
     """Fit, judge, time and sample one generator; returns its figures."""
     generator = folder / "generator"
     place = ["-d", D, "-f", F, "--generator", str(generator), "-device", device]
@@ -84,7 +107,8 @@ def arm(folder: Path, options: list[str], preset: str, n: int, seed: int, device
     fit = call(["synthaug", "fit", *place, "--preset", preset, "--seed", str(seed), "--no-report", *reuse, *options])
     report = folder / "report"
     if not (report / "done").is_file():
-        call(["synthaug", "report", *place, "-n", str(n), "-o", str(report), "--closed-loop"])
+        witness = [] if segmenter is None else ["--segmenter", str(segmenter)]
+        call(["synthaug", "report", *place, "-n", str(n), "-o", str(report), "--closed-loop", *witness])
         (report / "done").touch()
     meta = read_json(generator / "generator.json")
     figures: dict[str, Any] = {
@@ -106,6 +130,13 @@ def arm(folder: Path, options: list[str], preset: str, n: int, seed: int, device
     figures["acceptance"] = acceptance(generator, folder / "accepted", device)
     figures["ef_sweep"] = ef_sweep(generator, folder / "sweep", device)
     return figures
+
+
+def segmenter_dice(trained: Path) -> dict[str, float]:
+    """Mean Dice of the segmenter on the fold's real validation cases: how much its word is worth."""
+    summary = read_json(trained / f"fold_{F}" / "validation" / "summary.json")["mean"]
+    labels = read_json(trained / "dataset.json")["labels"]
+    return {name: round(summary[str(value)]["Dice"], 4) for name, value in labels.items() if str(value) in summary}
 
 
 def acceptance(generator: Path, folder: Path, device: str, n: int = 40) -> dict[str, Any]:
@@ -158,6 +189,7 @@ def main() -> None:
     parser.add_argument("-n", type=int, default=64, help="hearts to judge")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--segmenter", type=int, default=0, metavar="ITERATIONS", help="train an nnU-Net as an independent judge")
     parser.add_argument("--machine", default=f"{os.cpu_count()} CPU cores")
     parser.add_argument("--json", type=Path, help="where the figures go")
     parser.add_argument("--write", action="store_true", help="write docs/generator.md and stop")
@@ -171,6 +203,7 @@ def main() -> None:
     if unknown := [name for name in names if name not in ARMS]:
         raise UserError(f"--arms {unknown[0]} is unknown; choose from {', '.join(ARMS)}")
     cohort(options.out, options.source, options.hearts, options.folds, options.seed)
+    segmenter = independent_segmenter(options.segmenter, options.device) if options.segmenter else None
     study: dict[str, Any] = {
         "source": "phantom" if options.source == "phantom" else "ACDC",
         "hearts": options.hearts if options.source == "phantom" else None,
@@ -178,6 +211,8 @@ def main() -> None:
         "preset": options.preset,
         "n": options.n,
         "seed": options.seed,
+        "segmenter_iterations": options.segmenter or None,
+        "segmenter_dice": None if segmenter is None else segmenter_dice(segmenter),
         "machine": f"{options.machine}, Python {platform.python_version()}, torch {torch.__version__.split('+')[0]}",
         "date": time.strftime("%Y-%m-%d"),
         "version": __version__,
@@ -185,7 +220,7 @@ def main() -> None:
     }
     for name in names:
         folder = options.out / "arms" / f"{options.preset}_{name.replace(' ', '_')}"
-        study["arms"][name] = arm(folder, ARMS[name], options.preset, options.n, options.seed, options.device)
+        study["arms"][name] = arm(folder, ARMS[name], options.preset, options.n, options.seed, options.device, segmenter)
         if options.json is not None:
             write_json(options.json, study)
     print(json.dumps(study))

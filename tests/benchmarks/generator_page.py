@@ -20,6 +20,8 @@ reports Pearson r of 0.66 to 0.94 over variables and data sets; measured, as in 
   values agree.
 - **closure**: last-to-first step over mean step of the image; 1 for evenly moving, closed motion.
 - **jerk**: second- over first-difference energy per phase; higher is more restless.
+- **segmenter, image-mask agreement**: an nnU-Net trained on the fold's real cases alone segments the generated images; its masks are
+  compared with the generated ones. Its own Dice on the fold's held-out patients stands above each table and bounds what can be reached.
 - **acceptance**: share of samples that pass the quality control in the closed loop, as for a bank.
 """
 
@@ -41,6 +43,9 @@ def _section(name: str, study: dict[str, Any]) -> str:
         f"{cohort}, fold 0 of {study['folds']} ({patients} training patients), preset `{study['preset']}`, {study['n']} hearts judged, "
         f"seed {study['seed']}. {study['machine']}, {study['date']}, version {study['version']}.\n"
     )
+    if dice := study.get("segmenter_dice"):
+        told = ", ".join(f"{structure} {value:.2f}" for structure, value in dice.items())
+        about += f"\nSegmenter: nnU-Net 2d of CPU size, {study['segmenter_iterations']} iterations; Dice on held-out patients {told}.\n"
     changed = [f"- **{arm}**: `{' '.join(figures['options'])}`" for arm, figures in arms.items() if figures["options"]]
     rows = [[title, *(_shown(read, figures) for figures in arms.values())] for title, read in ROWS]
     rows += _diagnoses(arms)
@@ -92,6 +97,26 @@ def _control(loop: str, variable: str, figure: str, digits: int) -> Callable[[di
     return read
 
 
+def _seen(variable: str, figure: str, digits: int) -> Callable[[dict[str, Any]], str]:
+    """What the independent segmenter measures in the generated images."""
+    return lambda figures: _estimate(
+        figures["report"]["controllability"]["open_loop"]["independent segmenter"]["all"][variable][figure], digits
+    )
+
+
+def _agreement(structure: str, metric: str, digits: int) -> Callable[[dict[str, Any]], str]:
+    def read(figures: dict[str, Any]) -> str:
+        rows = figures["report"]["controllability"]["image_mask"]
+        return _estimate(next(r for r in rows if (r["structure"], r["phase"]) == (structure, "both"))[metric], digits)
+
+    return read
+
+
+def _mean_agreement(figures: dict[str, Any]) -> str:
+    rows = [r for r in figures["report"]["controllability"]["image_mask"] if r["phase"] == "both"]
+    return f"{sum(r['Dice']['value'] for r in rows) / len(rows):.2f}"
+
+
 def _reconstruction(name: str, digits: int) -> Callable[[dict[str, Any]], str]:
     return lambda figures: _estimate(figures["report"]["reconstruction"]["groups"]["all"][name], digits)
 
@@ -112,10 +137,13 @@ def _spread(value: Any, digits: int) -> str:
     return f"{value:.{digits}f}"
 
 
-def _distance(figures: dict[str, Any]) -> str:
-    entry = figures["report"]["realism"]["distances"]["FD-cine"]
-    d = entry["distances"][0]
-    return f"{d['matched']:.3g} / {d['floor']:.3g}, p {entry['p']:.3g}"
+def _distance(name: str) -> Callable[[dict[str, Any]], str]:
+    def read(figures: dict[str, Any]) -> str:
+        entry = figures["report"]["realism"]["distances"][name]
+        d = entry["distances"][0]
+        return f"{d['matched']:.3g} / {d['floor']:.3g}, p {entry['p']:.3g}"
+
+    return read
 
 
 def _diagnoses(arms: dict[str, Any]) -> list[list[str]]:
@@ -144,6 +172,14 @@ ROWS: list[tuple[str, Callable[[dict[str, Any]], str]]] = [
         for figure, shown, digits in (("r", "r", 2), ("ccc", "CCC", 2), ("slope", "slope", 2), ("bias", "bias", 1), ("mae", "MAE", 1))
     ),
     *((f"{VARIABLES[v][0]}, MAE, closed loop [{VARIABLES[v][1]}]", _control("closed_loop", v, "mae", 1)) for v in ("lv_edv", "lv_ef")),
+    *(
+        (f"{VARIABLES[v][0]}, {shown}, by the segmenter", _seen(v, figure, 2))
+        for v in ("lv_edv", "lv_ef", "rv_edv", "lv_mass")
+        for figure, shown in (("r", "r"), ("slope", "slope"))
+    ),
+    ("image-mask agreement: mean Dice", _mean_agreement),
+    *((f"image-mask agreement: Dice of {s}", _agreement(s, "Dice", 2)) for s in ("RV", "MYO", "LV")),
+    *((f"image-mask agreement: HD95 of {s} [mm]", _agreement(s, "HD95", 1)) for s in ("RV", "MYO", "LV")),
     ("closure, generated / real: median (quartiles)", _temporal("closure")),
     ("closure of real cines without gaps", lambda f: _spread(f["report"]["realism"]["temporal"]["real"]["closure_without_gaps"], 2)),
     ("jerk, generated / real", _temporal("jerk")),
@@ -155,7 +191,8 @@ ROWS: list[tuple[str, Callable[[dict[str, Any]], str]]] = [
         "variation of the myocardial volume over the cycle",
         lambda f: _spread(f["report"]["realism"]["temporal"]["synthetic"]["mass_variation"], 3),
     ),
-    ("FD-cine, generated / real-real floor, permutation p", _distance),
+    ("FD-cine, generated / real-real floor, permutation p", _distance("FD-cine")),
+    ("FD-seg, generated / real-real floor, permutation p", _distance("FD-seg")),
     ("VAE: PSNR [dB]", _reconstruction("psnr", 1)),
     ("VAE: SSIM", _reconstruction("ssim", 3)),
     *((f"VAE: Dice of {s}", _reconstruction(f"dice_{s}", 3)) for s in ("RV", "MYO", "LV")),
