@@ -1,7 +1,8 @@
-"""What tests/test_nnunet_ddp.py runs twice, as rank 0 and 1: nnU-Net's training on two processes, without GPUs.
+"""What tests/test_nnunet_ddp.py runs twice, as rank 0 and 1: nnU-Net's ``run_ddp`` on two processes, without GPUs.
 
-nnU-Net starts several processes on CUDA devices only (``-num_gpus``). What it does there is the same with gloo on the CPU, after
-two changes to nnU-Net itself: its trainer takes the CPU, and DDP is not told of a GPU. The trainer under test is not touched.
+nnU-Net starts several processes on CUDA devices only (``-num_gpus``). What each does there, from making the trainer to the final
+validation, is the same with gloo on the CPU, after changes to nnU-Net itself: its trainer takes the CPU, the processes meet over
+gloo, and neither torch nor DDP is told of a GPU. The trainer under test is not touched.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from nnunet_fixture import DATASET
-from nnunetv2.run.run_training import get_trainer_from_args, maybe_load_checkpoint
+from nnunetv2.run import run_training as command
 from nnunetv2.training.nnUNetTrainer import nnUNetTrainer as host  # noqa: N813
 from torch.nn.parallel import DistributedDataParallel
 
@@ -23,30 +24,36 @@ from nnunet_synth_aug.files import write_json
 TRAINER = "nnUNetTrainerSynthAug"
 
 
-def make(name: str, plans: str, resume: bool) -> Any:
-    made = get_trainer_from_args(DATASET, "2d", 0, name, plans, resume)
-    made.device, made.grad_scaler = torch.device("cpu"), None
-    maybe_load_checkpoint(made, resume, False)
-    return made
-
-
-def train(plans: str, changed: str) -> dict[str, Any]:
-    """Train and note the case ids of this process's batches; then try to go on with other settings."""
-    made = make(TRAINER, plans, False)
+def train(rank: int, plans: str, changed: str) -> dict[str, Any]:
+    """Train and validate, and note the case ids of this process's batches; then try to go on with other settings."""
     keys: list[list[str]] = []
-    step = made.train_step
+    trainers: list[Any] = []
+    make = command.get_trainer_from_args
 
-    def watched(batch: dict) -> dict:
-        keys.append([str(key) for key in batch["keys"]])
-        return step(batch)
+    def on_the_cpu(*arguments: Any) -> Any:
+        made = make(*arguments)
+        made.device, made.grad_scaler = torch.device("cpu"), None
+        step = made.train_step
 
-    made.train_step = watched
-    made.run_training()
-    weights = np.concatenate([p.detach().numpy().ravel() for p in made.network.parameters()])
-    (Path(made.preprocessed_dataset_folder_base) / f"{plans}.json").write_text(changed)
+        def watched(batch: dict) -> dict:
+            keys.append([str(key) for key in batch["keys"]])
+            return step(batch)
+
+        made.train_step = watched
+        trainers.append(made)
+        return made
+
+    def run(resume: bool) -> None:
+        """As ``nnUNetv2_train 731 2d 0 -tr TRAINER -p PLANS -num_gpus 2``, with or without ``--c``, starts each process."""
+        command.run_ddp(rank, DATASET, "2d", 0, TRAINER, plans, False, resume, False, None, False, False, 2)
+
+    command.get_trainer_from_args = on_the_cpu
+    run(resume=False)
+    weights = np.concatenate([p.detach().numpy().ravel() for p in trainers[0].network.parameters()])
+    (Path(trainers[0].preprocessed_dataset_folder_base) / f"{plans}.json").write_text(changed)
     dist.barrier()  # both have the new plans
     try:
-        make(TRAINER, plans, True).run_training()
+        run(resume=True)
         refused = ""
     except SystemExit as error:
         refused = str(error)
@@ -57,8 +64,10 @@ def main(rank: int, folder: Path, plans: str) -> None:
     torch.set_num_threads(1)
     host.DDP = lambda network, device_ids: DistributedDataParallel(network)
     dist.init_process_group("gloo", init_method=f"file://{folder / 'meeting'}", rank=rank, world_size=2)
+    command.setup_ddp = command.cleanup_ddp = lambda *_: None  # they would meet over nccl, and part after the first training
+    torch.cuda.set_device = lambda _: None
     try:
-        write_json(folder / f"rank{rank}.json", train(plans, (folder / "changed.json").read_text()))
+        write_json(folder / f"rank{rank}.json", train(rank, plans, (folder / "changed.json").read_text()))
     finally:
         dist.destroy_process_group()
 

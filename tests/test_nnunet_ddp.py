@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import subprocess
 import sys
@@ -12,10 +13,10 @@ from typing import Any
 import nnunet_ddp_worker as worker
 import pytest
 import torch
-from nnunet_fixture import Project, built_project, project
+from nnunet_fixture import VALIDATION, Project, built_project, project
 from nnunet_training import plans_with
 
-from nnunet_synth_aug.files import read_json
+from nnunet_synth_aug.files import read_json, write_json
 
 __all__ = ["built_project", "plans_with", "project"]
 
@@ -38,30 +39,46 @@ def two_processes(project: Project, folder: Path, plans: str) -> list[dict[str, 
 
 
 @pytest.mark.slow
-def test_two_processes_share_one_quota_and_one_record(project: Project, plans_with: Any, tmp_path: Path) -> None:
-    """0.3 of a joint batch of 4: one or two synthetic samples per joint batch, never more, whichever process has them."""
+@pytest.mark.parametrize("batch", [4, 5])
+def test_two_processes_share_one_quota_and_one_record(project: Project, plans_with: Any, tmp_path: Path, batch: int) -> None:
+    """Each joint batch holds the share rounded down or up, whichever process has the samples; of 5, one process has 3.
+
+    nnU-Net's batch Dice gathers one array per process, all of which must be of one size, so 5 goes without it, as its 3d_fullres does.
+    """
     settings = {"epochs": 2, "iterations_per_epoch": 5, "schedule": {"to": 0.9}}
     name = plans_with("ddpPlans", ratio=0.4, **settings)
-    (project.preprocessed / f"{name}.json").rename(tmp_path / "changed.json")
+    path = project.preprocessed / f"{name}.json"
+    path.rename(tmp_path / "changed.json")
     plans_with("ddpPlans", ratio=0.3, **settings)
+    for written in (path, tmp_path / "changed.json"):
+        content = read_json(written)
+        content["configurations"]["2d"] |= {"batch_size": batch, "batch_dice": batch == 4}
+        write_json(written, content)
     folder = project.results / f"{worker.TRAINER}__{name}__2d" / "fold_0"
     try:
         ranks = two_processes(project, tmp_path, name)
         joint = [[*a, *b] for a, b in zip(ranks[0]["keys"], ranks[1]["keys"], strict=True)]
-        assert [len(batch) for batch in joint] == [4] * 10
-        counts = [sum(key.startswith("synth_") for key in batch) for batch in joint]
-        assert set(counts[:5]) <= {1, 2}
-        assert set(counts[5:]) <= {3, 4}
-        assert (sum(counts[:5]), sum(counts[5:])) == (6, 18)
+        assert {len(keys) for keys in ranks[0]["keys"]} == {(batch + 1) // 2}
+        assert {len(keys) for keys in ranks[1]["keys"]} == {batch // 2}
+        counts = [sum(key.startswith("synth_") for key in keys) for keys in joint]
+        for ratio, drawn in ((0.3, counts[:5]), (0.9, counts[5:])):
+            assert set(drawn) <= {math.floor(ratio * batch), math.ceil(ratio * batch)}
+            assert abs(sum(drawn) - 5 * ratio * batch) < 1
+        assert sum(counts) == 5 * batch * 1.2
         assert ranks[0]["keys"] != ranks[1]["keys"]
         assert ranks[0]["weights"] == ranks[1]["weights"]  # one network, synchronised
         assert all("ratio was 0.3 and is 0.4" in rank["refused"] for rank in ranks)
 
         record = read_json(folder / "synth_aug.json")
-        seen = {key for batch in joint for key in batch if key.startswith("synth_")}
-        assert [(e["batches"], e["samples"], e["synthetic_samples"]) for e in record["epochs"]] == [(5, 20, 6), (5, 20, 18)]
+        seen = {key for keys in joint for key in keys if key.startswith("synth_")}
+        recorded = [(e["batches"], e["samples"], e["synthetic_samples"]) for e in record["epochs"]]
+        assert recorded == [(5, 5 * batch, sum(counts[:5])), (5, 5 * batch, sum(counts[5:]))]
         assert record["distinct_synthetic_cases"] == len(seen)
         checkpoint = torch.load(folder / "checkpoint_final.pth", weights_only=False)
         assert checkpoint["init_args"]["plans"]["synth_aug"]["manifest_hash"] == record["manifest_hash"]
+        # The processes share the validation cases, which are real.
+        validated = sorted(file.name.removesuffix(".nii.gz") for file in (folder / "validation").glob("*.nii.gz"))
+        assert validated == [f"{patient}_{phase}" for patient in VALIDATION[0] for phase in ("ED", "ES")]
+        assert len(read_json(folder / "validation" / "summary.json")["metric_per_case"]) == 4
     finally:
         shutil.rmtree(project.results, ignore_errors=True)

@@ -32,7 +32,7 @@ class MixedDataLoader(nnUNetDataLoader):
         self._synthetic_ids = np.array(data.synthetic.identifiers)
         drawn = mix.probabilities
         self._probabilities = None if drawn is None else np.array([drawn[case] for case in data.synthetic.identifiers])
-        self._quota = Quota(mix.ratios, mix.iterations, self.batch_size, mix.phase)
+        self._quota = Quota(mix.ratios, mix.iterations, mix.batch_sizes or (self.batch_size,), mix.rank)
         # By the default start method, as nnU-Net starts its workers: forked ones inherit it, spawned ones are handed it.
         self._number = multiprocessing.Value("q", mix.first)
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 from itertools import accumulate
 
 from nnunet_synth_aug.errors import UserError
@@ -43,27 +41,35 @@ def parse_trainer_name(name: str) -> Variant:
 class Quota:
     """Running count that makes the synthetic share exact instead of random.
 
-    Batch n holds floor(p + s(n+1)) - floor(p + s(n)) synthetic samples, where s(n) is the batch size times the sum of the
-    first n batches' ratios. So any run of batches is within one sample of what their ratios ask for, whatever the start phase p,
-    and each batch holds floor or ceil of ratio * batch size. It is a function of the batch's number alone: whoever makes
-    a batch, only that number must be shared.
+    The joint batch n of all processes holds floor(s(n+1)) - floor(s(n)) synthetic samples, where s(n) is its size times the sum of
+    the first n batches' ratios. So any run of batches is within one sample of what their ratios ask for, and each batch holds
+    floor or ceil of ratio * batch size. It is a function of the batch's number alone: whoever makes a batch, only that number
+    must be shared.
 
-    Processes of equal batch size that take the phases 0, 1/w, 2/w ... are together exact to within one sample, too: by
-    Hermite's identity their floors add up to that of the joint batch.
+    Synthetic samples are dealt to the processes in turn, to each as often as its share of the joint batch: that too follows from
+    the number, so that processes need not speak to each other. They may have batches of different size, as nnU-Net's have where
+    the batch size is not a multiple of their number.
     """
 
     _UNIT = 1_000_000  # whole numbers, because 0.1 added ten times in floating point is below 1
 
-    def __init__(self, ratios: Sequence[float], iterations: int, batch_size: int, phase: Fraction = Fraction(0)) -> None:
-        """``ratios`` per epoch of ``iterations`` batches; beyond them the first and last go on. ``phase`` in [0, 1)."""
-        self._steps = [round(ratio * self._UNIT) * batch_size for ratio in ratios]
+    def __init__(self, ratios: Sequence[float], iterations: int, batch_sizes: Sequence[int], rank: int = 0) -> None:
+        """``ratios`` per epoch of ``iterations`` batches; beyond them the first and last go on. ``batch_sizes`` of all processes."""
+        self._steps = [round(ratio * self._UNIT) * sum(batch_sizes) for ratio in ratios]
         self._epochs = [0, *accumulate(step * iterations for step in self._steps)]
         self._iterations = iterations
-        self._phase = math.floor(phase * self._UNIT)
+        # One turn per sample of the joint batch; those of a process are spread evenly.
+        turns = sorted(((2 * i + 1) / size, process) for process, size in enumerate(batch_sizes) for i in range(size))
+        self._dealt = [0, *accumulate(int(process == rank) for _, process in turns)]
 
     def count(self, number: int) -> int:
-        """Synthetic samples in batch ``number``, from 0."""
-        return (self._phase + self._sum(number + 1)) // self._UNIT - (self._phase + self._sum(number)) // self._UNIT
+        """This process's synthetic samples in batch ``number``, from 0."""
+        return self._own(self._sum(number + 1) // self._UNIT) - self._own(self._sum(number) // self._UNIT)
+
+    def _own(self, synthetic: int) -> int:
+        """Of the first ``synthetic`` samples of all processes, those of this one."""
+        rounds, rest = divmod(synthetic, len(self._dealt) - 1)
+        return rounds * self._dealt[-1] + self._dealt[rest]
 
     def _sum(self, batches: int) -> int:
         epoch = min(max(batches // self._iterations, 0), len(self._steps) - 1)
@@ -77,5 +83,6 @@ class Mix:
     ratios: tuple[float, ...]  # share of synthetic samples per epoch
     iterations: int  # batches per epoch
     first: int = 0  # number of the first batch
-    phase: Fraction = Fraction(0)
+    batch_sizes: tuple[int, ...] = ()  # of all processes that train together; empty: the loader's own
+    rank: int = 0  # of this process
     probabilities: Mapping[str, float] | None = None  # of the synthetic cases; None: all alike

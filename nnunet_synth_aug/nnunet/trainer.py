@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -191,9 +190,17 @@ class nnUNetTrainerSynthAug(nnUNetTrainer):
             self.num_iterations_per_epoch,
             # nnU-Net throws the first batch away: it only fills the workers' queue.
             first=self.current_epoch * self.num_iterations_per_epoch - 1,
-            phase=Fraction(self.local_rank, dist.get_world_size()) if self.is_ddp else Fraction(0),
+            batch_sizes=tuple(self._of_all_processes(self.batch_size)) if self.is_ddp else (),
+            rank=dist.get_rank() if self.is_ddp else 0,
             probabilities=draw_probabilities(self._manifest.content["cases"], diagnosis) if diagnosis else None,
         )
+
+    @staticmethod
+    def _of_all_processes(value: Any) -> list[Any]:
+        """The value that each process of a DDP training gives, by rank."""
+        values: list[Any] = [None] * dist.get_world_size()
+        dist.all_gather_object(values, value)
+        return values
 
     # ------------------------------------------------------------------ counting what was trained on
 
@@ -211,9 +218,7 @@ class nnUNetTrainerSynthAug(nnUNetTrainer):
     def on_train_epoch_end(self, train_outputs: list[dict]) -> None:
         super().on_train_epoch_end(train_outputs)
         if self._exposure is not None and self.is_ddp:
-            ranks: list[Any] = [None] * dist.get_world_size()
-            dist.all_gather_object(ranks, self._exposure.epoch_counts)
-            self._exposure.gather(ranks)
+            self._exposure.gather(self._of_all_processes(self._exposure.epoch_counts))
 
     def on_epoch_end(self) -> None:
         if self._exposure is not None:

@@ -84,7 +84,13 @@ class Matrix(Checks):
             self.plans("short plans", HEARTS, "nnUNetPlans", SHORT),
             self.plans("short ResEnc plans", HEARTS, "nnUNetResEncUNetMPlans", RESENC),
             self.plans("short 3d_lowres plans", HEARTS, "lowresPlans", LOWRES),
-            Row("preprocess 3d_lowres", "prepare", f"nnUNetv2_preprocess -d {d} -plans_name {LOWRES} -c 3d_lowres -np 1", "3d_lowres"),
+            # 3d_fullres, too: nnU-Net's validation of 3d_lowres predicts for the cascade, which reads those cases.
+            Row(
+                "preprocess 3d_lowres",
+                "prepare",
+                f"nnUNetv2_preprocess -d {d} -plans_name {LOWRES} -c 3d_fullres 3d_lowres -np 1 1",
+                "3d_fullres, 3d_lowres",
+            ),
             self.refuse("no bank", "2d", 0, "synthaug bank"),
             Row("doctor without a bank", "refuse", doctor, "2d", expected=2, says="1 of 10 checks failed: bank"),
             Row("doctor", "prepare", doctor, "2d", prepare=self.bank(HEARTS, 0, "2d", SHORT)),
