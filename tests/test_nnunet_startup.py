@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import importlib.util
 import os
 import pkgutil
@@ -9,6 +10,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from nnunet_fixture import DATASET, PATIENTS, PLANS, Project, built_project, project
@@ -127,6 +129,119 @@ def test_doctor_names_what_is_wrong(project: Project, monkeypatch: pytest.Monkey
     assert checks["nnUNet_results"].remedy == f"mkdir -p {tmp_path / 'none'}"
     assert not checks["nnUNet_raw"].ok
     assert checks["nnUNet_preprocessed"].ok
+
+
+@pytest.mark.usefixtures("quick")
+def test_every_finding_has_its_remedy(project: Project, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Each check, broken in the ways that it knows; what is whole stays sound."""
+
+    def found(name: str, **given: Any) -> Check:
+        checks = run_checks(**({"dataset": 731, "fold": 0, "plans": PLANS} | given))
+        broken = by_name(checks)[name]
+        assert not broken.ok
+        assert all(check.remedy for check in checks if not check.ok), checks
+        return broken
+
+    plans, splits = project.preprocessed / f"{PLANS}.json", project.preprocessed / "splits_final.json"
+    for path, content, name, message, remedy in (
+        (plans, read_json(plans) | {"synth_aug": {"ration": 1}}, "plans", "'ration' is unknown", "choose from ratio"),
+        (plans, {"configurations": {"2d": {}}}, "plans", "KeyError", "if all are sound, run 'nnUNetv2_plan_and_preprocess -d 731 -c 2d'"),
+        (plans, None, "plans", "does not exist", "run 'nnUNetv2_plan_and_preprocess -d 731' first or name other plans with -p"),
+        (project.preprocessed / "dataset.json", None, "plans", "does not exist", "run 'nnUNetv2_plan_and_preprocess -d 731 -c 2d'"),
+        (splits, None, "fold", "does not exist", "write patient-grouped splits with 'synthaug import'"),
+        (
+            splits,
+            [{"train": ["patient009_ED"], "val": []}],
+            "fold",
+            "names 1 cases that are not preprocessed",
+            "nnUNetv2_preprocess -d 731",
+        ),
+        (splits, [{"train": []}], "fold", "KeyError: 'val'", "run 'synthaug import' again"),
+        (manifest_path(DATASET, 0, f"{PLANS}_2d"), None, "bank", "no complete bank", f"synthaug bank -d {DATASET} -c 2d -p {PLANS} -f 0"),
+    ):
+        good = path.read_text()
+        try:
+            path.unlink() if content is None else write_json(path, content)
+            check = found(name)
+        finally:
+            path.write_text(good)
+        assert message in check.message
+        assert remedy in check.remedy
+    assert "choose one of" in found("plans", configuration="4d").remedy + found("plans", configuration="4d").message
+    assert "import one with 'synthaug import'" in found("plans", dataset=999).remedy
+    assert "cases; the validation of fold all is not one" in by_name(run_checks(731, "all", "2d", PLANS))["fold"].message
+
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=int(0.5e9)))
+    assert (found("disk").message, found("disk").remedy) == (f"{project.results.parent} has 0.5 GB left", "free at least 2 GB")
+
+    for value, message, remedy in (
+        (None, "nnUNet_raw is not set", "export it as for any nnU-Net run, e.g. export nnUNet_raw=/data/nnUNet_raw"),
+        (str(tmp_path / "none"), "does not exist", f"mkdir -p {tmp_path / 'none'}"),
+    ):
+        monkeypatch.delenv("nnUNet_raw") if value is None else monkeypatch.setenv("nnUNet_raw", value)
+        check = doctor._folder("nnUNet_raw")
+        assert not check.ok
+        assert message in check.message
+        assert check.remedy == remedy
+
+    def refuse(**_: Any) -> Any:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setenv("nnUNet_raw", str(tmp_path))
+    monkeypatch.setattr("nnunet_synth_aug.nnunet.doctor.tempfile.TemporaryFile", refuse)  # root may write anywhere
+    check = doctor._folder("nnUNet_raw")
+    assert (check.ok, check.message) == (False, f"{tmp_path} is not writable (Permission denied)")
+    assert "change its permissions" in check.remedy
+
+
+@pytest.mark.parametrize(("version", "ok"), [("2.8.1", True), ("2.10.0", True), ("2.7.0", False), ("3.0.0", False), (None, False)])
+def test_doctor_wants_an_nnunet_that_finds_external_trainers(monkeypatch: pytest.MonkeyPatch, version: str | None, ok: bool) -> None:
+    def asked(_: str) -> str:
+        if version is None:
+            raise importlib.metadata.PackageNotFoundError
+        return version
+
+    monkeypatch.setattr("nnunet_synth_aug.nnunet.doctor.importlib.metadata.version", asked)
+    check = doctor._nnunet_version()
+    assert (check.ok, check.remedy) == (ok, "" if ok else "pip install 'nnunetv2>=2.8,<3'")
+
+
+def test_doctor_names_a_torch_pair_that_does_not_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A torchvision of another index fails on import, in the subprocess that the doctor starts."""
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    (tmp_path / "torchvision.py").write_text("raise RuntimeError('operator torchvision::nms does not exist')\n")
+    check = doctor._torch_pair()
+    assert not check.ok
+    assert "torch and torchvision come from different builds" in check.message
+    assert "finds no trainer but its default" in check.message
+    assert check.remedy == "install both from one index: pip install --force-reinstall torch torchvision"
+    (tmp_path / "torchvision.py").write_text("__version__ = '9'\n")
+    (tmp_path / "torch.py").write_text(
+        "class cuda:\n    is_available = staticmethod(lambda: False)\n__version__ = '8'\n",
+    )
+    assert doctor._torch_pair() == Check(
+        "torch", True, "torch 8, torchvision 9; no CUDA device, so nnU-Net's commands need -device cpu (or mps)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("last", "message", "remedy"),
+    [
+        ("RuntimeError: operator torchvision::nms does not exist", "torchvision::nms", "install torch and torchvision from one index"),
+        ("RuntimeError: Could not find requested nnunet trainer", "nnU-Net does not find", "export nnUNet_extTrainer="),
+    ],
+)
+def test_doctor_tells_why_the_lookup_failed(monkeypatch: pytest.MonkeyPatch, last: str, message: str, remedy: str) -> None:
+    answer = subprocess.CompletedProcess([], 1, "", f"Traceback\n{last}\n")
+    monkeypatch.setattr("nnunet_synth_aug.nnunet.doctor.subprocess.run", lambda *a, **k: answer)
+    check = doctor._trainer()
+    assert not check.ok
+    assert message in check.message
+    assert remedy in check.remedy
+    monkeypatch.setattr("nnunet_synth_aug.nnunet.doctor.trainers_folder", lambda: "/nowhere")
+    check = doctor._trainer()
+    assert (check.message, check.remedy) == (f"/nowhere lacks {_startup.SHIM}", "install nnunet-synth-aug again")
 
 
 @pytest.mark.slow

@@ -44,23 +44,26 @@ def run_checks(
     checks = [_nnunet_version(), _torch_pair(), *(_folder(name) for name in _FOLDERS), _trainer()]
     if dataset is None:
         return checks
-    checks.append(_guarded("plans", lambda: _plans(dataset, configuration, plans)))
+    again = f"-d {dataset} -c {configuration}"
+    checks.append(_guarded("plans", lambda: _plans(dataset, configuration, plans), f"run 'nnUNetv2_plan_and_preprocess {again}'"))
     if fold is not None:
-        checks.append(_guarded("fold", lambda: _fold(dataset, fold, configuration, plans)))
-        checks.append(_guarded("bank", lambda: _bank(dataset, fold, configuration, plans)))
-    checks.append(_guarded("disk", _disk))
+        splits = "run 'synthaug import' again, which writes patient-grouped splits"
+        checks.append(_guarded("fold", lambda: _fold(dataset, fold, configuration, plans), splits))
+        command = f"run 'synthaug bank {again} -p {plans} -f {fold}'"
+        checks.append(_guarded("bank", lambda: _bank(dataset, fold, configuration, plans), command))
+    checks.append(_guarded("disk", _disk, "choose a nnUNet_results folder that can be read"))
     return checks
 
 
-def _guarded(name: str, check: Callable[[], str]) -> Check:
-    """A UserError's sentence ends, after its last semicolon, with what to do."""
+def _guarded(name: str, check: Callable[[], str], otherwise: str) -> Check:
+    """A UserError's sentence ends, after its last semicolon, with what to do; where it has none, ``otherwise`` is."""
     try:
         return Check(name, True, check())
     except UserError as error:
         message, _, remedy = str(error).rpartition("; ")
-        return Check(name, False, message or str(error), remedy if message else "")
+        return Check(name, False, message or str(error), remedy if message else otherwise)
     except Exception as error:  # a broken installation fails in any way; the check must still be printed
-        return Check(name, False, f"{type(error).__name__}: {error}", "mend the checks above first")
+        return Check(name, False, f"{type(error).__name__}: {error}", f"mend the checks above; if all are sound, {otherwise}")
 
 
 def _nnunet_version() -> Check:
@@ -74,11 +77,12 @@ def _nnunet_version() -> Check:
 
 def _torch_pair() -> Check:
     # In a subprocess: a mismatched pair fails on import, and only the first time.
-    code = "import torch, torchvision; print(torch.__version__, torchvision.__version__)"
+    code = "import torch, torchvision; print(torch.__version__, torchvision.__version__, torch.cuda.is_available())"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     if result.returncode == 0:
-        torch, torchvision = result.stdout.split()
-        return Check("torch", True, f"torch {torch}, torchvision {torchvision}")
+        torch, torchvision, cuda = result.stdout.split()
+        device = "" if cuda == "True" else "; no CUDA device, so nnU-Net's commands need -device cpu (or mps)"
+        return Check("torch", True, f"torch {torch}, torchvision {torchvision}{device}")
     last = (result.stderr.strip().splitlines() or ["no message"])[-1]
     if "torchvision" in last and "nms" in last:
         last = f"torch and torchvision come from different builds ({last}), and with that nnU-Net finds no trainer but its default"
@@ -131,9 +135,11 @@ def _trainer() -> Check:
 
 
 def _plans(dataset: str | int, configuration: str, plans: str) -> str:
+    from nnunet_synth_aug.nnunet.settings import resolve_settings
     from nnunet_synth_aug.nnunet.target import load_target
 
     target = load_target(dataset, configuration, plans)
+    resolve_settings(target.plans_manager.plans, None, None)  # the trainer refuses the same
     return f"{target.dataset}: {plans} {configuration}, {len(target.cases())} preprocessed cases"
 
 
