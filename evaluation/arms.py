@@ -140,32 +140,33 @@ def _ratio(records: dict[str, dict[str, Any]], trainer: str, plans: dict[str, An
     return 0.0 if trainer and "SynthAug" not in trainer else float("nan")
 
 
-def check_pairing(baseline: Arm, augmented: Arm) -> None:
-    """Raise UserError unless both arms predict the same cases, in the same folds where folds are known."""
-    for one, other in ((baseline, augmented), (augmented, baseline)):
+def check_pairing(baseline: Arm, augmented: Arm, allow_missing: bool = False) -> None:
+    """Raise UserError unless both arms predict the same cases, in the same folds where folds are known.
+
+    With ``allow_missing`` either may lack predictions, but a case that both have must share a fold.
+    """
+    for one, other in () if allow_missing else ((baseline, augmented), (augmented, baseline)):
         if missing := one.cases - other.cases:
             raise UserError(
                 f"{other.folder} ({other.name}) lacks {len(missing)} of the cases that {one.name} predicts: {shortened(missing)}; "
-                "predict them too, or compare single folds"
+                "predict them too, compare single folds, or score them as failures with --allow-missing"
             )
-    pairs = [{(p.case, p.fold) for p in arm.predictions if p.fold} for arm in (baseline, augmented)]
-    if all(pairs) and (different := {case for case, _ in pairs[0] ^ pairs[1]}):
-        raise UserError(
-            f"{baseline.name} and {augmented.name} predict {shortened(different)} in different folds; "
-            "train both with the same splits_final.json"
-        )
+    folds = [_folds_of(arm) for arm in (baseline, augmented)]
+    if all(p.fold for arm in (baseline, augmented) for p in arm.predictions):
+        shared = baseline.cases & augmented.cases
+        different = {c for c in shared if (not folds[0][c] & folds[1][c] if allow_missing else folds[0][c] != folds[1][c])}
+        if different:
+            raise UserError(
+                f"{baseline.name} and {augmented.name} predict {shortened(different)} in different folds; "
+                "train both with the same splits_final.json"
+            )
 
 
-def check_complete(arm: Arm, dataset: Dataset) -> None:
-    """Raise UserError when a fold's validation lacks cases of its split (an interrupted validation)."""
-    for fold in arm.folds:
-        if fold.isdigit() and int(fold) < len(dataset.splits):
-            missing = dataset.splits[int(fold)] - {p.case for p in arm.predictions if p.fold == fold}
-            if missing:
-                raise UserError(
-                    f"fold {fold} of {arm.folder} ({arm.name}) lacks {shortened(missing)} of its split; "
-                    "finish it with nnUNetv2_train ... --val"
-                )
+def _folds_of(arm: Arm) -> dict[str, set[str]]:
+    found: dict[str, set[str]] = {}
+    for prediction in arm.predictions:
+        found.setdefault(prediction.case, set()).add(prediction.fold)
+    return found
 
 
 def fairness_notes(baseline: Arm, augmented: Arm, dataset: Dataset) -> list[str]:

@@ -10,40 +10,10 @@ import pandas as pd
 
 from evaluation.arms import Arm, Prediction
 from evaluation.dataset import Dataset
-from evaluation.metrics import Labels, Score, Tolerance
-from evaluation.policies import PENALTY, checked
+from evaluation.metrics import Score
 from evaluation.scoring import CaseFiles, Rules, score_cases
-from evaluation.table import COLUMNS, REFERENCE_VOLUME, TOLERANCE_MM, UNITS, validated
+from evaluation.table import COLUMNS, REFERENCE_VOLUME, UNITS, validated
 from nnunet_synth_aug.console import progress
-
-
-def collect(
-    arms: Sequence[Arm],
-    dataset: Dataset,
-    labels: Labels,
-    known: frozenset[int] | None,
-    ignore: int | None,
-    engine: str,
-    *,
-    empty: str = PENALTY,
-    tolerance: Tolerance = TOLERANCE_MM,
-    workers: int = 1,
-) -> pd.DataFrame:
-    """Score every prediction of all arms, each ground truth read once.
-
-    Args:
-        arms: with the same cases.
-        labels: structure -> label values.
-        known: values that masks may hold, with 0 and the ignore label; None: any.
-        ignore: voxels with this value in the ground truth count as background in both masks.
-        engine: see :func:`evaluation.metrics.score`, as for ``empty`` and ``tolerance``.
-        workers: processes. More than one needs a main module that may be imported (``if __name__ == "__main__"``).
-
-    Returns:
-        The long table of ``evaluation.table``, sorted by case.
-    """
-    rules = Rules(labels, known, ignore=ignore, engine=engine, empty=checked(empty), tolerance=tolerance)
-    return long_table(score_arms(arms, dataset, rules, workers), dataset)
 
 
 @dataclass(frozen=True)
@@ -52,31 +22,54 @@ class ScoredCase:
 
     arm: Arm
     case: str
+    fold: str  # of the prediction, or in which it is missing; "" where unknown
     prediction: Prediction | None
     scores: dict[str, Score]
 
 
-def score_arms(arms: Sequence[Arm], dataset: Dataset, rules: Rules, workers: int = 1, missing: Collection[str] = ()) -> list[ScoredCase]:
-    """Every prediction with its scores, sorted by case; every arm lacks the ``missing`` cases."""
-    by_case: dict[str, list[tuple[Arm, Prediction | None]]] = {case: [(arm, None) for arm in arms] for case in missing}
-    for arm in arms:
+#: Case and fold of a prediction.
+Place = tuple[str, str]
+
+
+def score_arms(
+    arms: Sequence[Arm], dataset: Dataset, rules: Sequence[Rules], workers: int = 1, missing: Sequence[Collection[Place]] = ()
+) -> list[ScoredCase]:
+    """Every prediction with its scores, sorted by case; the ground truth of a case is read once for all arms with equal rules.
+
+    Args:
+        rules: of each arm; they differ where label maps do.
+        workers: processes. More than one needs a main module that may be imported (``if __name__ == "__main__"``).
+        missing: of each arm, what it lacks.
+    """
+    groups: list[tuple[Rules, dict[str, list[tuple[int, str, Prediction | None]]]]] = []
+    for i, (arm, one) in enumerate(zip(arms, rules, strict=True)):
+        by_case = next((cases for known, cases in groups if known == one), None)
+        if by_case is None:
+            groups.append((one, by_case := {}))
         for prediction in arm.predictions:
-            by_case.setdefault(prediction.case, []).append((arm, prediction))
-    files = [
-        CaseFiles(case, dataset.ground_truth[case], tuple(p.path if p else None for _, p in by_case[case])) for case in sorted(by_case)
-    ]
-    scored: list[ScoredCase] = []
-    with progress("scoring", len(files)) as bar:
-        for done, (one, scores) in enumerate(zip(files, score_cases(files, rules, workers), strict=True), start=1):
-            scored += [ScoredCase(arm, one.case, p, values) for (arm, p), values in zip(by_case[one.case], scores, strict=True)]
-            bar.advance(done, one.case)
-    return scored
+            by_case.setdefault(prediction.case, []).append((i, prediction.fold, prediction))
+        for case, fold in sorted(missing[i]) if missing else ():
+            by_case.setdefault(case, []).append((i, fold, None))
+    scored: list[tuple[str, int, ScoredCase]] = []
+    done = 0
+    with progress("scoring", sum(len(by_case) for _, by_case in groups)) as bar:
+        for one, by_case in groups:
+            files = [
+                CaseFiles(case, dataset.ground_truth[case], tuple(p.path if p else None for _, _, p in by_case[case]))
+                for case in sorted(by_case)
+            ]
+            for case_files, scores in zip(files, score_cases(files, one, workers), strict=True):
+                case = case_files.case
+                for (i, fold, p), values in zip(by_case[case], scores, strict=True):
+                    scored.append((case, i, ScoredCase(arms[i], case, fold, p, values)))
+                bar.advance(done := done + 1, case)
+    return [one for _, _, one in sorted(scored, key=lambda entry: entry[:2])]
 
 
 def long_table(scored: Sequence[ScoredCase], dataset: Dataset) -> pd.DataFrame:
     """The long table of ``evaluation.table``. Structures that were not contoured in a case (``cohort.json``) are left out of it."""
     # An arm whose folder does not tell its folds (predictions of a test set) pairs with one that does.
-    folds_known = all(one.prediction.fold for one in scored if one.prediction)
+    folds_known = all(one.fold for one in scored)
     return validated(pd.DataFrame([row for one in scored for row in _rows(one, dataset, folds_known)], columns=list(COLUMNS)))
 
 
@@ -88,7 +81,7 @@ def _rows(scored: ScoredCase, dataset: Dataset, folds_known: bool) -> list[dict[
         "diagnosis": info.diagnosis,
         "patient": info.patient,
         "phase": info.phase,
-        "fold": prediction.fold if prediction and folds_known else "",
+        "fold": scored.fold if folds_known else "",
         "seed": arm.seed,
         "model": arm.name,
         "mix_ratio": arm.mix_ratio,

@@ -6,11 +6,12 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Unpack
 
 import pandas as pd
 
 from evaluation.arms import fairness_notes
-from evaluation.metrics import ENGINES
+from evaluation.masks import Options
 from evaluation.pairing import Runs, pair_cases, patient_values, training_values, without_failures
 from evaluation.ranking import rankings, significance_map
 from evaluation.results import Results
@@ -52,25 +53,21 @@ def compare(
     augmented: Paths,
     out: Path,
     *,
-    gt: Path | None = None,
-    dataset: Path | None = None,
-    engine: str = "native",
-    labels: dict[str, int] | None = None,
     names: tuple[str, str] = ("baseline", "augmented"),
     margins: Margins | None = None,
+    images: bool = True,
+    **options: Unpack[Options],
 ) -> Comparison:
     """Compare two arms on the same cases.
 
     Args:
         baseline, augmented: the results folder of each arm, or one per training (seed), or ``metrics.csv`` files; see
             :func:`evaluation.sources.read_sources`.
-        out: gets ``metrics.csv``, ``summary.csv``, ``comparison.json`` and ``report.html``; may exist.
-        gt: folder of ground truth masks; found through the results' path and nnU-Net's folders by default.
-        dataset: the dataset's folder in nnUNet_raw or nnUNet_preprocessed; found likewise.
-        engine: ``native`` or ``medpy``, for the distances.
-        labels: structure -> label value, instead of those of ``dataset.json``.
+        out: gets ``metrics.csv``, ``summary.csv``, ``comparison.json``, ``report.html``, ``report.md`` and ``figures``; may exist.
         names: what the report calls the arms.
         margins: of ties and of non-inferiority.
+        images: show patients; without, the report holds no picture of any.
+        options: see :class:`evaluation.masks.Options`.
 
     Raises:
         UserError: a folder or file is missing or damaged, or the arms do not match. Nothing is written then.
@@ -78,9 +75,9 @@ def compare(
     if names[0] == names[1]:
         raise UserError(f"both arms are called {names[0]!r}; give them different names")
     sources = {name: [paths] if isinstance(paths, Path) else list(paths) for name, paths in zip(names, (baseline, augmented), strict=True)}
-    _check_arguments(sources, out, engine, margins)
-    [results] = evaluate(read_sources(sources, gt=gt, dataset=dataset, engine=engine, labels=labels), margins)
-    write_results(out, results)
+    _check_arguments(sources, out, margins)
+    [results] = evaluate(read_sources(sources, **options), margins)
+    write_results(out, results, images)
     return _comparison(out, results)
 
 
@@ -88,11 +85,9 @@ def compare_arms(
     arms: Mapping[str, Sequence[Path]],
     out: Path,
     *,
-    gt: Path | None = None,
-    dataset: Path | None = None,
-    engine: str = "native",
-    labels: dict[str, int] | None = None,
     margins: Margins | None = None,
+    images: bool = True,
+    **options: Unpack[Options],
 ) -> Overview:
     """Compare every arm with the first one, all tests in one family, and rank them.
 
@@ -104,13 +99,13 @@ def compare_arms(
     Raises:
         UserError: as :func:`compare`.
     """
-    _check_arguments(arms, out, engine, margins)
-    scored = read_sources(arms, gt=gt, dataset=dataset, engine=engine, labels=labels)
+    _check_arguments(arms, out, margins)
+    scored = read_sources(arms, **options)
     found = evaluate(scored, margins)
     runs = training_values(scored.table, tuple(arms))
     ranking, pairs = (make(runs, list(arms), list(scored.labels)) for make in (rankings, significance_map))
     folders = {results.names[1]: folder_name(results.names[1]) for results in found}
-    write_overview(out, scored, {folders[results.names[1]]: results for results in found}, ranking, pairs)
+    write_overview(out, scored, {folders[results.names[1]]: results for results in found}, ranking, pairs, images)
     return Overview(out / REPORT, {results.names[1]: _comparison(out / folders[results.names[1]], results) for results in found}, ranking)
 
 
@@ -119,9 +114,7 @@ def folder_name(arm: str) -> str:
     return re.sub(r"[^\w.-]+", "_", arm).strip("._") or "arm"
 
 
-def _check_arguments(sources: Mapping[str, Sequence[Path]], out: Path, engine: str, margins: Margins | None) -> None:
-    if engine not in ENGINES:
-        raise UserError(f"there is no metric engine {engine!r}; choose one of {', '.join(ENGINES)}")
+def _check_arguments(sources: Mapping[str, Sequence[Path]], out: Path, margins: Margins | None) -> None:
     if out.exists() and not out.is_dir():
         raise UserError(f"{out} is a file; choose a folder for the report")
     if len({folder_name(name) for name in sources}) < len(sources):
@@ -166,6 +159,7 @@ def _results(
     structures = list(scored.labels)
     table = scored.table[scored.table["model"].isin(names)].reset_index(drop=True)
     notes = [note for first in arms[0] for second in arms[1] for note in fairness_notes(first, second, scored.dataset)]
+    notes += scored.notes
     if scored.absent:
         notes.append(f"Not scored, because no ground truth holds it: {', '.join(scored.absent)}.")
     notes = list(dict.fromkeys(notes))
@@ -178,7 +172,8 @@ def _results(
         arms=arms,
         dataset=scored.dataset,
         labels=scored.labels,
-        engine=scored.engine,
+        how=scored.how,
+        rules=(scored.rules[names[0]], scored.rules[names[1]]) if all(arms) else None,
         margins=margins,
         table=table,
         pairs=pairs,

@@ -5,28 +5,28 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import pandas as pd
 
 from evaluation.arms import Arm, read_arm
-from evaluation.collect import ScoredCase, long_table, score_arms
-from evaluation.dataset import Dataset, find_dataset, shortened, structure_labels, without_truth
-from evaluation.interop import read_summary, write_parquet, write_summary
-from evaluation.metrics import Labels, Tolerance, tolerance_of
-from evaluation.policies import EMPTY_POLICIES, PENALTY, checked
-from evaluation.scoring import Rules, workers_for
-from evaluation.sides import exchanged, label_rules, missing_cases
-from evaluation.table import BOTH_EMPTY, HD95_DIRECTED, METRICS, TOLERANCE_MM
+from evaluation.collect import ScoredCase, long_table
+from evaluation.dataset import Dataset, structure_labels, without_truth
+from evaluation.interop import PARQUET, read_summary, write_parquet, write_summary
+from evaluation.masks import Options, check_options, score_masks, tolerances
+from evaluation.methods import SURFACE
+from evaluation.metrics import Labels
+from evaluation.policies import EMPTY_POLICIES, PENALTY
+from evaluation.scoring import Rules
+from evaluation.table import BOTH_EMPTY, HD95_DIRECTED, METRICS
 from evaluation.versions import versions
 from evaluation.volumes import agreement, clinical_values
-from evaluation.wording import POLICIES
 from nnunet_synth_aug.errors import UserError
 from nnunet_synth_aug.files import write_json, write_text
 
-TABLE, PARQUET, SUMMARY, ABOUT = "metrics.csv", "metrics.parquet", "summary.json", "evaluation.json"
+TABLE, SUMMARY, ABOUT = "metrics.csv", "summary.json", "evaluation.json"
 STRUCTURES_TABLE, CLINICAL, AGREEMENT = "structures.csv", "clinical.csv", "agreement.csv"
 
 
@@ -44,66 +44,36 @@ class Evaluation:
     about: dict[str, Any]  # definitions and rules, as in ``evaluation.json``
 
 
-def evaluate_folder(
-    predictions: Path,
-    out: Path,
-    *,
-    gt: Path | None = None,
-    dataset: Path | None = None,
-    labels: Labels | None = None,
-    prediction_labels: Labels | None = None,
-    reference_labels: Labels | None = None,
-    name: str = "",
-    engine: str = "native",
-    empty: str = PENALTY,
-    tolerance: Tolerance = TOLERANCE_MM,
-    allow_missing: bool = False,
-    workers: int | None = 1,
-) -> Evaluation:
+def evaluate_folder(predictions: Path, out: Path, *, name: str = "", **options: Unpack[Options]) -> Evaluation:
     """Score one folder of predictions and write the results to ``out``.
 
     Args:
         predictions: see :func:`evaluation.arms.read_arm`. The values of a ``summary.json`` are taken as they are.
         out: gets ``metrics.csv`` (and ``metrics.parquet`` where pyarrow is installed), ``structures.csv``, ``clinical.csv``,
             ``agreement.csv``, ``summary.json`` and ``evaluation.json``; may exist.
-        gt: folder of ground truth masks; found through the predictions' path and nnU-Net's folders by default.
-        dataset: the dataset's folder in nnUNet_raw or nnUNet_preprocessed; found likewise.
-        labels: structure -> label values, of both sides; by default those of each side's ``dataset.json``.
-        prediction_labels, reference_labels: those of one side, where they differ.
         name: of the model in the tables; by default nnU-Net's folder of it.
-        engine, empty, tolerance: see :func:`evaluation.metrics.score`.
-        allow_missing: score cases without a prediction by ``empty`` instead of refusing.
-        workers: processes; None: as many as are worth their start. More than one needs an importable main module.
+        options: see :class:`evaluation.masks.Options`.
 
     Raises:
         UserError: a folder or file is missing or damaged, or predictions and ground truth do not fit. Nothing is written then.
     """
-    checked(empty)
+    check_options(options)
     if out.exists() and not out.is_dir():
         raise UserError(f"{out} is a file; choose a folder for the results")
     arm = read_arm(predictions, name or _model_name(predictions))
-    notes: list[str] = []
     if predictions.suffix == ".json":
-        found, scored, wanted, rules = _from_summary(predictions, arm, labels or reference_labels, empty)
-        missing: list[str] = []
-        notes.append(f"Dice, IoU and what else there is were taken from {predictions.name}; no mask was read.")
+        labels, empty = options.get("labels") or options.get("reference_labels"), options.get("empty", PENALTY)
+        found, scored, rules = _from_summary(predictions, arm, labels, empty)
+        notes = [f"Dice, IoU and what else there is were taken from {predictions.name}; no mask was read."]
     else:
-        found = find_dataset(arm.cases, [arm.folder], gt, dataset, every=True)
-        missing = missing_cases(arm, found, allow_missing)
-        rules, label_notes = label_rules(arm, found, gt, labels, prediction_labels, reference_labels)
-        rules = replace(rules, engine=engine, empty=empty, tolerance=tolerance)
-        notes += label_notes
-        wanted = rules.labels
-        n = workers_for(len(arm.predictions)) if workers is None else workers
-        scored = score_arms([arm], found, rules, n, missing)
-        notes += exchanged(scored, found, rules)
+        masks = score_masks([arm], options)
+        found, scored, rules, notes = masks.dataset, masks.scored, masks.rules[0], masks.notes
+    wanted = rules.labels
     held = [s for s in wanted if any((c := one.scores[s].counts) is not None and c.tp + c.fn for one in scored)]
     if not held:
         raise UserError(f"no ground truth of {found.name} holds any of {', '.join(wanted)}; check the labels")
     if absent := [s for s in wanted if s not in held]:
         notes.append(f"Not scored, because no ground truth holds it: {', '.join(absent)}.")
-    if missing:
-        notes.append(f"No prediction for {len(missing)} cases, scored as '{empty}' says: {shortened(missing, 10)}.")
     table = long_table(scored, found)
     table = table[table["structure"].isin(held)].reset_index(drop=True)
     clinical = clinical_values(table)
@@ -127,11 +97,11 @@ def _model_name(predictions: Path) -> str:
     return next((part for part in reversed(parts) if part.count("__") == 2), predictions.resolve().stem)
 
 
-def _from_summary(path: Path, arm: Arm, given: Labels | None, empty: str) -> tuple[Dataset, list[ScoredCase], Labels, Rules]:
+def _from_summary(path: Path, arm: Arm, given: Labels | None, empty: str) -> tuple[Dataset, list[ScoredCase], Rules]:
     found = without_truth({p.case: p.path for p in arm.predictions}, path)
     labels = given or structure_labels(arm.dataset_json or found.dataset_json)[0]
     scored, references = read_summary(path, arm, labels)
-    return without_truth(references, path), scored, labels, Rules(labels, empty=empty)
+    return without_truth(references, path), scored, Rules(labels, empty=empty)
 
 
 def describe(table: pd.DataFrame, structures: list[str]) -> pd.DataFrame:
@@ -190,11 +160,11 @@ def _about(arm: Arm, found: Dataset, rules: Rules, structures: list[str], notes:
         "labels": {s: {"ground_truth": list(rules.labels[s]), "prediction": list(own[s])} for s in structures},
         "engine": rules.engine,
         "empty_masks": {"policy": rules.empty, "rule": EMPTY_POLICIES[rules.empty]},
-        "surface_dice_tolerance_mm": {s: tolerance_of(rules.tolerance, s) for s in structures},
+        "surface_dice_tolerance_mm": tolerances(rules.tolerance, structures),
         "definitions": {
             **{name: metric.definition for name, metric in METRICS.items()},
             HD95_DIRECTED: "The larger of the 95th percentiles of the two directions (MONAI, MetricsReloaded): not the HD95 above.",
-            "Surface": POLICIES["Surface"],
+            "Surface": SURFACE,
         },
         "described_over": "cases; for tests, average the cases of a patient first",
         "notes": notes,
@@ -213,6 +183,8 @@ def _write(result: Evaluation, scored: list[ScoredCase], references: Mapping[str
     try:
         tables = {TABLE: result.table, STRUCTURES_TABLE: result.structures, CLINICAL: result.clinical, AGREEMENT: result.agreement}
         for name, table in tables.items():
+            if "metric" in table and name != TABLE:
+                table = table.assign(definition=[METRICS[m].short for m in table["metric"]])
             write_text(staging / name, table.to_csv(index=False, lineterminator="\n"))
         write_parquet(staging / PARQUET, result.table)
         write_summary(staging / SUMMARY, scored, references, labels, result.about)

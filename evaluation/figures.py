@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from evaluation.pairing import AUGMENTED, BASELINE
+from evaluation.pairing import AUGMENTED, BASELINE, MEAN
 from evaluation.style import AUGMENTED_COLOUR, BASELINE_COLOUR, GAIN, GREY, INK, LOSS, PALE, RULE, sober, unit_label
 from evaluation.summary import TIE
 from evaluation.table import METRICS
@@ -49,32 +49,61 @@ def paired_plot(values: pd.DataFrame, structure: str, metric: str, names: tuple[
 
 
 def forest_plot(summary: pd.DataFrame, metric: str, names: tuple[str, str]) -> Figure:
-    """Mean paired difference with its interval per structure; the side that favours augmentation is named."""
+    """Mean paired difference with its interval per structure; the side that favours augmentation is named.
+
+    Args:
+        summary: from :func:`evaluation.summary.paired_summary`.
+    """
+    return _forest(summary[summary["metric"] == metric], metric, names, metric)
+
+
+def group_forest(breakdown: pd.DataFrame, metric: str, names: tuple[str, str], title: str) -> Figure:
+    """The same for every group of patients, or part of their images.
+
+    Args:
+        breakdown: one table of :func:`evaluation.summary.breakdown`.
+    """
+    return _forest(breakdown[breakdown["metric"] == metric], metric, names, title)
+
+
+def _forest(rows: pd.DataFrame, metric: str, names: tuple[str, str], title: str) -> Figure:
+    """``rows`` with a column ``group`` are set off from each other by its name and n."""
     from matplotlib.figure import Figure
 
-    rows = summary[summary["metric"] == metric].reset_index(drop=True)
+    lines: list[tuple[float, dict[Any, Any]]] = []
+    headings: list[tuple[float, str]] = []
+    y = 0.0
+    grouped: list[tuple[str, pd.DataFrame]] = [("", rows)]
+    if "group" in rows:
+        grouped = [(str(group), part) for group, part in rows.groupby("group", sort=False)]
+    for group, part in grouped:
+        if group:
+            headings.append((y, f"{group}, n = {part['n'].max()}"))
+            y += 1
+        for row in part.to_dict("records"):
+            lines.append((y, row))
+            y += 1
+        y += 0.4 if group else 0
+    height = 0.85 + (0.23 if headings else 0.36) * y
     with sober():
-        figure = Figure(figsize=(4.6, 0.85 + 0.36 * len(rows)), layout="constrained")
+        figure = Figure(figsize=(4.6, height), layout="constrained")
         axes = figure.subplots()
         axes.axvline(0, color=GREY, lw=1)
-        for y, row in enumerate(rows.to_dict("records")):
-            mean_row = not np.isfinite(row["p_holm"])
+        for place, row in lines:
+            average = row["structure"] == MEAN
             if np.isfinite(row["ci_low"]):
-                axes.plot([row["ci_low"], row["ci_high"]], [y, y], color=AUGMENTED_COLOUR, lw=2, solid_capstyle="butt")
-            axes.plot(
-                row["difference"],
-                y,
-                marker="D" if mean_row else "s",
-                color=AUGMENTED_COLOUR,
-                ms=6,
-                mfc="white" if mean_row else AUGMENTED_COLOUR,
-            )
-        reach = max(
-            (float(v) for v in np.abs(rows[["difference", "ci_low", "ci_high"]].to_numpy(float)).ravel() if np.isfinite(v)), default=0.0
-        )
+                axes.plot([row["ci_low"], row["ci_high"]], [place, place], color=AUGMENTED_COLOUR, lw=2, solid_capstyle="butt")
+            face = "white" if average else AUGMENTED_COLOUR
+            axes.plot(row["difference"], place, marker="D" if average else "s", color=AUGMENTED_COLOUR, ms=5 if headings else 6, mfc=face)
+        found = np.abs(rows[["difference", "ci_low", "ci_high"]].to_numpy(float)).ravel()
+        reach = max((float(v) for v in found if np.isfinite(v)), default=0.0)
         axes.set_xlim(-1.15 * reach or -1, 1.15 * reach or 1)
-        axes.set_ylim(len(rows) - 0.5, -0.5)
-        axes.set_yticks(range(len(rows)), list(rows["structure"]))
+        axes.set_ylim(y - 0.5, -0.6)
+        ticks = sorted([*headings, *((place, row["structure"]) for place, row in lines)])
+        axes.set_yticks([place for place, _ in ticks], [text for _, text in ticks])
+        for place, label in zip([p for p, _ in ticks], axes.get_yticklabels(), strict=True):
+            if place in dict(headings):
+                label.set_fontweight("bold")
         axes.tick_params(axis="y", length=0)
         axes.spines["left"].set_visible(False)
         better = "right" if METRICS[metric].higher_is_better else "left"
@@ -82,7 +111,7 @@ def forest_plot(summary: pd.DataFrame, metric: str, names: tuple[str, str]) -> F
             f"difference in {unit_label(metric, METRICS[metric].unit)}, {names[1]} - {names[0]}\n"
             f"(points {better} of zero favour {names[1]})"
         )
-        axes.set_title(metric)
+        axes.set_title(title)
         axes.grid(axis="x", color=RULE, lw=0.6)
         axes.set_axisbelow(True)
     return figure

@@ -1,19 +1,13 @@
-"""Small pieces of HTML: one page with everything inside, no script, nothing fetched."""
+"""A report as one HTML page: everything inside, no script, nothing fetched."""
 
 from __future__ import annotations
 
 import base64
-import io
 import re
-from collections.abc import Iterable, Sequence
 from html import escape
-from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from evaluation.style import sober
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from evaluation.blocks import Block, Definitions, Document, Gallery, Heading, Link, Pages, Paragraph, Picture, Sentences, Table
 
 STYLE = """
 :root { --ink: #222; --soft: #595959; --line: #d4d4d4; --accent: #0072b2; }
@@ -38,8 +32,17 @@ th.text, td.text { text-align: left; }
 tr.rule td { border-top: 2px solid #c4c4c4; }
 .figures { display: flex; flex-wrap: wrap; gap: 1rem; margin: .75rem 0; }
 .figures img { flex: 0 1 auto; max-width: 100%; height: auto; }
-figure { margin: 1.25rem 0; }
-figcaption { font-size: .875rem; color: var(--soft); }
+.pager { margin: 1rem 0; }
+.pager > input { position: absolute; opacity: 0; pointer-events: none; }
+.pager > input:not(:checked) + .case { display: none; }
+.pager > input:focus-visible + .case { outline: 2px solid var(--accent); outline-offset: 4px; }
+.turn { display: flex; flex-wrap: wrap; gap: .35rem .5rem; align-items: center; font-size: .85rem; }
+.turn label, .all label { cursor: pointer; color: var(--accent); border: 1px solid var(--line); border-radius: 4px; padding: .2rem .6rem; }
+.turn label:hover, .all label:hover { background: #f2f6fa; }
+.turn span { color: var(--soft); min-width: 4rem; text-align: center; }
+.all { display: flex; flex-wrap: wrap; gap: .3rem; margin: .5rem 0 .75rem; font-size: .8rem; }
+.all label { padding: .1rem .45rem; }
+.case h3 { margin-top: .75rem; }
 .scroll img { display: block; width: 100%; min-width: 44rem; height: auto; }
 dl { font-size: .9rem; margin: .5rem 0; max-width: 52rem; }
 dt { font-weight: 600; margin-top: .6rem; }
@@ -48,110 +51,100 @@ dd { margin: 0; }
 @media print {
   @page { margin: 14mm; }
   body { max-width: none; padding: 0; font-size: 10pt; }
-  h2, h3 { break-after: avoid; }
+  h2, h3, dt { break-after: avoid; }
   .scroll { overflow: visible; }
   .scroll img { min-width: 0; }
   table { font-size: 7.5pt; }
   th, td { padding-right: .4rem; }
-  tr, figure, .figures img { break-inside: avoid; }
+  tr, .figures img, .case { break-inside: avoid; }
+  .pager > input, .turn, .all, .screen { display: none; }
+  .pager > input:not(:checked) + .case { display: block; }
 }
 """
 
 
-def page(title: str, body: str) -> str:
-    """A complete document; ``body`` is HTML."""
+def render(document: Document) -> str:
+    """The complete page."""
+    title = escape(document.title)
+    header = f"<header><h1>{title}</h1>{_all(document.opening)}</header>"
+    sections = (
+        f"<section>\n<h2>{escape(section.title)}</h2>\n{_all(section.blocks)}\n</section>"
+        for section in document.sections
+        if section.blocks
+    )
+    body = "\n".join([header, *sections])
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{escape(title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n{body}\n</body>\n</html>\n"
+        f"<title>{title}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n{body}\n</body>\n</html>\n"
     )
 
 
-def section(title: str, *parts: str) -> str:
-    """A heading with its parts; "" when every part is empty, so that absent data leave no heading behind."""
-    content = "\n".join(p for p in parts if p)
-    return f"<section>\n<h2>{escape(title)}</h2>\n{content}\n</section>\n" if content else ""
+def _all(blocks: list[Block]) -> str:
+    return "\n".join(_block(block) for block in blocks)
 
 
-def paragraph(text: str, kind: str = "") -> str:
-    return f"<p{f' class={chr(34)}{kind}{chr(34)}' if kind else ''}>{escape(text)}</p>"
+def _block(block: Block) -> str:
+    match block:
+        case Heading(text):
+            return f"<h3>{escape(text)}</h3>"
+        case Paragraph(text, kind):
+            return f'<p class="{kind}">{escape(text)}</p>' if kind else _sentence(text)
+        case Sentences(sentences, kind):
+            return f'<div class="{kind}">{"".join(map(_sentence, sentences))}</div>'
+        case Table():
+            return _table(block)
+        case Definitions(items):
+            return "<dl>" + "".join(f"<dt>{escape(k)}</dt><dd>{escape(v)}</dd>" for k, v in items) + "</dl>"
+        case Gallery(pictures):
+            return f'<div class="figures">{"".join(map(_image, pictures))}</div>'
+        case Pages():
+            return _pages(block)
+        case Link(address, text):
+            return f'<p><a href="{escape(quote(address + ".html"))}">{escape(text)}</a></p>'
 
 
-def sentence(text: str) -> str:
+def _sentence(text: str) -> str:
     """A paragraph in which an interval ``[low, high]`` is never broken across lines."""
     unbroken = re.sub(r"\[[^]]*\]", lambda found: found[0].replace(" ", "&nbsp;"), escape(text))
     return f"<p>{unbroken}</p>"
 
 
-def block(sentences: Sequence[str], kind: str) -> str:
-    """Sentences that belong together, set off from the text; "" without any."""
-    return f'<div class="{kind}">{"".join(sentence(s) for s in sentences)}</div>' if sentences else ""
-
-
-def gallery(images: Sequence[str]) -> str:
-    """Images in a row that wraps."""
-    return f'<div class="figures">{"".join(images)}</div>' if images else ""
-
-
-def figure(image: str, caption: str) -> str:
-    """A wide image, scrolling sideways on narrow screens, under its caption."""
-    return f'<figure><figcaption>{escape(caption)}</figcaption><div class="scroll">{image}</div></figure>'
-
-
-def link(address: str, text: str) -> str:
-    """A paragraph that leads to another page of the same report."""
-    return f'<p><a href="{escape(quote(address))}">{escape(text)}</a></p>'
-
-
-def heading(text: str) -> str:
-    return f"<h3>{escape(text)}</h3>"
-
-
-def table(
-    columns: Sequence[str],
-    rows: Iterable[Sequence[str]],
-    *,
-    text: int = 1,
-    groups: Sequence[tuple[str, int]] = (),
-    rules: Sequence[int] = (),
-) -> str:
-    """An HTML table in a box that scrolls sideways on narrow screens.
-
-    Args:
-        text: this many first columns are left-aligned.
-        groups: headings over the columns as (text, number of columns).
-        rules: rows (by index) with a line above.
-    """
+def _table(table: Table) -> str:
+    """In a box that scrolls sideways on narrow screens."""
     head = ""
-    if groups:
-        spans = (f'<th class="{"span" if t else "none"}" colspan="{n}">{escape(t)}</th>' for t, n in groups)
+    if table.groups:
+        spans = (f'<th class="{"span" if t else "none"}" colspan="{n}">{escape(t)}</th>' for t, n in table.groups)
         head = f"<tr>{''.join(spans)}</tr>"
-    kinds = ["text" if i < text else "" for i in range(len(columns))]
-    head += "<tr>" + "".join(f'<th class="{k}">{escape(c)}</th>' for c, k in zip(columns, kinds, strict=True)) + "</tr>"
+    kinds = ["text" if i < table.text else "" for i in range(len(table.columns))]
+    head += "<tr>" + "".join(f'<th class="{k}">{escape(c)}</th>' for c, k in zip(table.columns, kinds, strict=True)) + "</tr>"
     lines = []
-    for i, row in enumerate(rows):
+    for i, row in enumerate(table.rows):
         cells = "".join(f'<td class="{k}">{escape(c)}</td>' for c, k in zip(row, kinds, strict=True))
-        lines.append(f'<tr class="rule">{cells}</tr>' if i in rules else f"<tr>{cells}</tr>")
-    return f'<div class="scroll"><table><thead>{head}</thead><tbody>{"".join(lines)}</tbody></table></div>' if lines else ""
+        lines.append(f'<tr class="rule">{cells}</tr>' if i in table.rules else f"<tr>{cells}</tr>")
+    return f'<div class="scroll"><table><thead>{head}</thead><tbody>{"".join(lines)}</tbody></table></div>'
 
 
-def definitions(items: Iterable[tuple[str, str]]) -> str:
-    return "<dl>" + "".join(f"<dt>{escape(k)}</dt><dd>{escape(v)}</dd>" for k, v in items) + "</dl>"
+def _image(picture: Picture) -> str:
+    """The picture inside the page; never wider than it."""
+    kind, mime = ("svg", "svg+xml") if "svg" in picture.files else ("png", "png")
+    data = base64.b64encode(picture.files[kind]).decode("ascii")
+    return f'<img src="data:image/{mime};base64,{data}" alt="{escape(picture.alt)}" width="{picture.width}">'
 
 
-def svg(figure: Figure, alt: str) -> str:
-    """A figure as an SVG image; its natural width in CSS pixels (96 per inch), never wider than the page."""
-    width = round(figure.get_figwidth() * 96)
-    return f'<img src="data:image/svg+xml;base64,{_encoded(figure, "svg")}" alt="{escape(alt)}" width="{width}">'
+def _pages(block: Pages) -> str:
+    """One page at a time, by radio buttons: arrow keys turn them, and without their style (or on paper) all are shown."""
+    n = len(block.pages)
+    jumps = "".join(_button(i, page.short) for i, page in enumerate(block.pages))
+    parts = [f'<div class="all">{jumps}</div>']
+    for i, page in enumerate(block.pages):
+        chosen = " checked" if i == 0 else ""
+        parts.append(f'<input type="radio" name="case" id="case-{i}" aria-label="{escape(page.short)}"{chosen}>')
+        turn = f"{_button((i - 1) % n, 'previous')}<span>{i + 1} of {n}</span>{_button((i + 1) % n, 'next')}"
+        picture = f'<div class="scroll">{_image(page.picture)}</div>'
+        parts.append(f'<div class="case"><div class="turn">{turn}</div><h3>{escape(page.title)}</h3>{picture}{_table(page.table)}</div>')
+    return f'<div class="pager">{"".join(parts)}</div>'
 
 
-def png(figure: Figure, alt: str) -> str:
-    """A figure as a PNG image, for pictures of voxels."""
-    return f'<img src="data:image/png;base64,{_encoded(figure, "png")}" alt="{escape(alt)}">'
-
-
-def _encoded(figure: Figure, kind: str) -> str:
-    stream = io.BytesIO()
-    with sober():
-        figure.savefig(stream, format=kind, metadata={"Date": None} if kind == "svg" else None)
-    return base64.b64encode(stream.getvalue()).decode("ascii")
+def _button(page: int, text: str) -> str:
+    return f'<label for="case-{page}">{escape(text)}</label>'

@@ -21,6 +21,8 @@ from nnunet_synth_aug.errors import UserError
 from nnunet_synth_aug.files import write_text
 from nnunet_synth_aug.labels import LABEL_MAPS, STRUCTURES
 
+#: The long table beside ``metrics.csv``, where pyarrow is installed.
+PARQUET = "metrics.parquet"
 #: What nnU-Net writes per case and label; the rest of ours is added to it.
 _NNUNET = ("Dice", "IoU", "FP", "TP", "FN", "TN", "n_pred", "n_ref")
 
@@ -123,7 +125,7 @@ def read_summary(path: Path, arm: Arm, labels: Labels) -> tuple[list[ScoredCase]
                 raise UserError(f"{path} has no {error} for {structure} (label {label_key(values)}); correct --labels") from error
             except TypeError as error:
                 raise UserError(f"{path} is not nnU-Net's summary.json ({error}); give the folder of masks") from error
-        scored.append(ScoredCase(arm, prediction.case, prediction, scores))
+        scored.append(ScoredCase(arm, prediction.case, prediction.fold, prediction, scores))
         references[prediction.case] = Path(str(case.get("reference_file") or prediction.path))
     return scored, references
 

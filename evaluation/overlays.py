@@ -1,4 +1,4 @@
-"""Contours of ground truth and both arms on the image, for the best, the median and the worst patients."""
+"""Contours of ground truth and both arms on the image, for the patients who changed most and those who came out worst."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from evaluation.metrics import Labels
 from evaluation.pairing import AUGMENTED, BASELINE, MEAN
-from evaluation.scoring import read_mask
+from evaluation.scoring import Rules, read_mask, translated
 from evaluation.style import STRUCTURE_COLOURS, sober
 from nnunet_synth_aug.errors import UserError
 from nnunet_synth_aug.files import read_nifti
@@ -26,39 +25,52 @@ if TYPE_CHECKING:
 MARGIN_MM = 22.0
 
 
+#: Patients shown for each reason.
+CHANGED, WORST = 4, 3
+_ORDINALS = ("", "2nd ", "3rd ", "4th ")
+
+
 @dataclass(frozen=True)
 class Selected:
     """One patient to show, and why."""
 
-    title: str
     patient: str
+    reasons: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Shown:
-    """Files of one case; ``image`` is None where the image was not found."""
+    """Files of one case; ``image`` is None where it was not found, a prediction where it is missing."""
 
     phase: str
     image: Path | None
     reference: Path
-    baseline: Path
-    augmented: Path
+    predictions: tuple[Path | None, Path | None]  # baseline, augmented
 
 
 def select_patients(values: pd.DataFrame) -> list[Selected]:
-    """Best, median and worst patient by mean Dice: by the difference between arms, and by the augmented arm alone.
+    """The largest losses and gains of Dice, the worst of the augmented arm by Dice and by HD, and the median change, in this order.
 
-    A patient chosen twice is shown once, with both reasons.
+    All by the average over structures. A patient chosen twice is shown once, with all reasons.
+
+    Args:
+        values: from :func:`evaluation.pairing.patient_values`.
     """
-    dice = values[(values["structure"] == MEAN) & (values["metric"] == "Dice")]
-    gain = (dice[AUGMENTED] - dice[BASELINE]).set_axis(dice["patient"]).sort_values(kind="stable")
-    alone = dice[AUGMENTED].set_axis(dice["patient"]).sort_values(kind="stable")
+    of_mean = values[values["structure"] == MEAN]
+    dice, hd = (of_mean[of_mean["metric"] == metric].set_index("patient") for metric in ("Dice", "HD"))
+    gain = (dice[AUGMENTED] - dice[BASELINE]).sort_values(kind="stable")
+    lost, won = gain[gain < 0].head(CHANGED), gain[gain > 0].iloc[::-1].head(CHANGED)
+    middle = gain.iloc[(len(gain) - 1) // 2 :][:1]
+    lowest, farthest = (
+        dice[AUGMENTED].sort_values(kind="stable").head(WORST),
+        hd[AUGMENTED].sort_values(kind="stable").iloc[::-1].head(WORST),
+    )
+    found = {"largest loss": lost, "largest gain": won, "lowest Dice": lowest, "largest HD": farthest, "median change": middle}
     reasons: dict[str, list[str]] = {}
-    for series, text in ((gain, "{} difference of mean Dice ({:+.3f})"), (alone, "{} augmented mean Dice ({:.3f})")):
-        if len(series):
-            for which, position in (("largest", len(series) - 1), ("median", (len(series) - 1) // 2), ("smallest", 0)):
-                reasons.setdefault(str(series.index[position]), []).append(text.format(which, series.iloc[position]))
-    return [Selected(f"{patient}: {'; '.join(texts)}", patient) for patient, texts in reasons.items()]
+    for text, series in found.items():
+        for place, patient in enumerate(series.index, start=1):
+            reasons.setdefault(str(patient), []).append(f"{_ORDINALS[place - 1]}{text}")
+    return [Selected(patient, tuple(texts)) for patient, texts in reasons.items()]
 
 
 def shown_slices(reference: np.ndarray, augmented: np.ndarray) -> dict[str, int]:
@@ -73,24 +85,26 @@ def shown_slices(reference: np.ndarray, augmented: np.ndarray) -> dict[str, int]
     return {"middle": middle, "worst": order[0] if order else middle}
 
 
-def overlay(cases: list[Shown], labels: Labels, names: tuple[str, str]) -> Figure:
+def overlay(cases: list[Shown], names: tuple[str, str], rules: tuple[Rules, Rules]) -> Figure:
     """One row per phase; middle slice and worst slice, each as ground truth, baseline and augmented.
 
     In the panels of the arms the ground truth is the white contour, visible where the arm departs from it.
 
     Args:
         cases: of one patient, one per phase.
-        labels: structure -> label values; all of them are drawn.
+        rules: of each arm; all structures of their ``labels`` are drawn, and predictions translated as they were for scoring.
     """
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
+    labels = rules[0].labels
     with sober():
         figure = Figure(figsize=(11.4, 2.0 * len(cases) + 0.45), layout="constrained", dpi=110)
         grid = figure.subplots(len(cases), 6, squeeze=False)
         for i, (row, case) in enumerate(zip(grid, cases, strict=True)):
             reference, spacing = read_mask(case.reference)
-            masks = {"ground truth": reference, names[0]: read_mask(case.baseline)[0], names[1]: read_mask(case.augmented)[0]}
+            predicted = [_predicted(path, reference, one) for path, one in zip(case.predictions, rules, strict=True)]
+            masks = {"ground truth": reference, **dict(zip(names, predicted, strict=True))}
             image = _image(case.image, reference.shape)
             window = _window(reference, spacing)
             for block, (which, z) in enumerate(shown_slices(reference, masks[names[1]]).items()):
@@ -105,6 +119,14 @@ def overlay(cases: list[Shown], labels: Labels, names: tuple[str, str]) -> Figur
         keys.append(Line2D([], [], color="white", lw=1.2, path_effects=_outline()))
         figure.legend(keys, [*labels, "ground truth"], loc="outside lower center", ncol=len(keys), frameon=False, fontsize=8.5)
     return figure
+
+
+def _predicted(path: Path | None, reference: np.ndarray, rules: Rules) -> np.ndarray:
+    """The prediction in the reference's label values; nothing where it is missing."""
+    if path is None:
+        return np.zeros_like(reference)
+    mask = read_mask(path)[0]
+    return mask if rules.prediction_labels is None else translated(mask, rules.prediction_labels, rules.labels)
 
 
 def _outline() -> list[object]:

@@ -19,6 +19,14 @@ EMPTY_POLICIES: dict[str, str] = {
     DROP: f"One mask empty, or a prediction missing: every metric NaN, so that the pair takes no part in any mean. {_EXCLUDED}",
 }
 
+#: The same for the foot of a table; "" where a table came without word of its policy.
+IN_SHORT: dict[str, str] = {
+    PENALTY: "one mask empty: overlap 0, distance the diagonal of the image box",
+    NAN: "one mask empty: overlap 0, distance left out of both arms",
+    DROP: "one mask empty: the case left out of both arms",
+    "": "empty masks: as in the tables that were read",
+}
+
 
 def checked(policy: str) -> str:
     """``policy``, or UserError naming the ones there are."""

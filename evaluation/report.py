@@ -1,4 +1,4 @@
-"""HTML pages: one comparison (conclusion, tables, figures, failures, provenance, definitions), and the overview of several arms."""
+"""What the reports consist of: that of one comparison, and the overview of several arms."""
 
 from __future__ import annotations
 
@@ -6,16 +6,17 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from evaluation import html
 from evaluation import report_figures as pictures
+from evaluation import report_provenance as origin
 from evaluation import report_ranking as ranks
 from evaluation import report_tables as tables
+from evaluation.blocks import Blocks, Definitions, Document, Paragraph, Section
+from evaluation.methods import definitions, methods
 from evaluation.pairing import SIDES
 from evaluation.results import Results
 from evaluation.sources import Scored
-from evaluation.summary import BREAKDOWNS
-from evaluation.table import METRICS
-from evaluation.wording import METHODS, POLICIES, RANKING
+from evaluation.summary import BREAKDOWNS, Margins
+from evaluation.versions import versions
 
 _GROUPS_NOTE = (
     "Descriptive; intervals are not corrected for the number of groups, and too narrow in groups of only a few patients. A patient is "
@@ -23,56 +24,78 @@ _GROUPS_NOTE = (
 )
 
 
-def render(results: Results) -> str:
-    """The page as HTML: self-contained, no script, nothing fetched."""
+def comparison_document(results: Results, images: bool = True) -> Document:
+    """The report of two arms.
+
+    Args:
+        images: with pictures of patients.
+    """
     first, second = results.names
-    title = f"{second[:1].upper()}{second[1:]} against {first} on {results.dataset.name}"
-    counts = [int(results.summary[f"{side}_runs"].max()) for side in SIDES]
+    counts = trainings(results)
     several = f" of each of {counts[0]} and {counts[1]} trainings" if max(counts) > 1 else ""
     meta = (
         f"{results.table['patient'].nunique()} patients, {results.cases} predictions per arm{several}, structures "
         f"{', '.join(results.labels)}. Differences are {second} minus {first}."
     )
-    versions = ", ".join(f"{name} {number}" for name, number in results.versions.items())
-    definitions = [*((name, metric.definition) for name, metric in METRICS.items()), *POLICIES.items()]
-    groups = [tables.breakdown(results.breakdown[what], what, results.names) for what in BREAKDOWNS]
-    body = [
-        f"<header><h1>{html.escape(title)}</h1>{html.paragraph(meta, 'meta')}</header>",
-        html.block([s for s in results.conclusion if s in results.notes], "warning"),
-        html.block([s for s in results.conclusion if s not in results.notes], "conclusion"),
-        html.section("Headline", tables.headline(results)),
-        html.section("Paired differences", tables.differences(results), pictures.forests(results), tables.arms_described(results)),
-        html.section("Non-inferiority", tables.noninferiority(results)),
-        html.section("Trainings", tables.trainings(results)),
-        html.section("Patients", *pictures.paired_plots(results)),
-        html.section("Examples", *pictures.examples(results)),
-        html.section("Failures", tables.failures(results), tables.without_failures(results)),
-        html.section("Phases, slice levels and groups of patients", *groups, html.paragraph(_GROUPS_NOTE, "note") if any(groups) else ""),
-        html.section("Clinical volumes", tables.clinical(results), pictures.bland_altman(results)),
-        html.section("Synthetic data", tables.synthetic(results)),
-        html.section("Arms", tables.arms(results)),
-        html.section("Definitions", html.definitions(definitions)),
-        html.section("Methods", html.paragraph(METHODS)),
-        html.section("Versions", html.paragraph(f"{versions}. Distances by the engine {results.engine}.", "meta")),
-    ]
-    return html.page(title, "\n".join(part for part in body if part))
+    groups: Blocks = []
+    for what in BREAKDOWNS:
+        groups += [*tables.breakdown(results.breakdown[what], what, results), *pictures.group_forests(results, what)]
+    used = ", ".join(f"{name} {number}" for name, number in results.versions.items())
+    engine = f" Distances by the engine {results.how.engine}." if results.how.engine else ""
+    return Document(
+        title=f"{second[:1].upper()}{second[1:]} against {first} on {results.dataset.name}",
+        opening=[Paragraph(meta, "meta"), *ranks.opening(results)],
+        sections=[
+            Section("Headline", tables.headline(results)),
+            Section("Paired differences", [*tables.differences(results), *pictures.forests(results), *tables.arms_described(results)]),
+            Section("Non-inferiority", tables.noninferiority(results)),
+            Section("Trainings", tables.trainings(results)),
+            Section("Patients", pictures.paired_plots(results)),
+            Section("Most changed and worst cases", pictures.cases(results, images)),
+            Section("Failures", [*tables.failures(results), *tables.without_failures(results)]),
+            Section("Phases, slice levels and groups of patients", [*groups, Paragraph(_GROUPS_NOTE, "note")] if groups else []),
+            Section("Clinical volumes", [*tables.clinical(results), *pictures.bland_altman(results)]),
+            Section("Synthetic data", origin.synthetic(results)),
+            Section("Arms", origin.arms(results)),
+            Section("Definitions", [Definitions(list(definitions(results.how).items()))]),
+            Section("Methods", [Paragraph(methods_of(results))]),
+            Section("Versions", [Paragraph(f"{used}.{engine}", "meta")]),
+        ],
+    )
 
 
-def render_overview(scored: Scored, found: Mapping[str, Results], ranking: pd.DataFrame, pairs: pd.DataFrame) -> str:
-    """The page of more than two arms.
+def trainings(results: Results) -> list[int]:
+    """Of each arm."""
+    return [int(results.summary[f"{side}_runs"].max()) for side in SIDES]
+
+
+def methods_of(results: Results) -> str:
+    """The paragraph for a paper."""
+    patients = results.table["patient"].nunique()
+    names, labels = results.names, list(results.labels)
+    return methods(names, labels, patients, results.how, results.margins, results.versions, trainings=trainings(results))
+
+
+def overview_document(
+    scored: Scored, found: Mapping[str, Results], ranking: pd.DataFrame, pairs: pd.DataFrame, margins: Margins | None = None
+) -> Document:
+    """The report of more than two arms.
 
     Args:
         found: folder of a comparison's own page -> comparison with the baseline.
         ranking, pairs: from ``evaluation.ranking``.
     """
     baseline = next(iter(scored.arms))
-    title = f"{len(scored.arms)} arms on {scored.dataset.name}"
-    meta = f"{scored.table['patient'].nunique()} patients. Baseline: {baseline}. Structures {', '.join(scored.labels)}."
-    body = [
-        f"<header><h1>{html.escape(title)}</h1>{html.paragraph(meta, 'meta')}</header>",
-        *(ranks.comparison(folder, results) for folder, results in found.items()),
-        html.section("Ranking", ranks.ranking(ranking), html.paragraph(RANKING, "note")),
-        html.section("Every pair of arms", ranks.significance(pairs)),
-        html.section("Methods", html.paragraph(METHODS)),
-    ]
-    return html.page(title, "\n".join(part for part in body if part))
+    patients = scored.table["patient"].nunique()
+    each = [max(1, len(runs)) for runs in scored.arms.values()]
+    text = methods(list(scored.arms), list(scored.labels), patients, scored.how, margins or Margins(), versions(), trainings=each)
+    return Document(
+        title=f"{len(scored.arms)} arms on {scored.dataset.name}",
+        opening=[Paragraph(f"{patients} patients. Baseline: {baseline}. Structures {', '.join(scored.labels)}.", "meta")],
+        sections=[
+            *(ranks.comparison(folder, results) for folder, results in found.items()),
+            Section("Ranking", ranks.ranking(ranking, scored.how)),
+            Section("Every pair of arms", ranks.significance(pairs, scored.how)),
+            Section("Methods", [Paragraph(text)]),
+        ],
+    )

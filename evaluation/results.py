@@ -9,7 +9,8 @@ import pandas as pd
 from evaluation.arms import Arm
 from evaluation.dataset import Dataset
 from evaluation.metrics import Labels
-from evaluation.pairing import SIDES
+from evaluation.scoring import Rules
+from evaluation.sources import How
 from evaluation.summary import Margins
 from evaluation.table import BOTH_EMPTY
 
@@ -22,7 +23,8 @@ class Results:
     arms: tuple[tuple[Arm, ...], tuple[Arm, ...]]  # the trainings of either arm; none where scores came from a table
     dataset: Dataset
     labels: Labels  # the scored structures
-    engine: str
+    how: How
+    rules: tuple[Rules, Rules] | None  # how the masks of either arm were read; None where scores came from a table
     margins: Margins
     table: pd.DataFrame  # long table of both arms
     pairs: pd.DataFrame
@@ -39,14 +41,16 @@ class Results:
 
     @property
     def failures(self) -> pd.DataFrame:
-        """One row per prediction and structure in which exactly one mask is empty."""
+        """One row per prediction and structure in which exactly one mask is empty, or that is missing."""
         one = self.table[(self.table["metric"] == "Dice") & ~self.table["failure"].isin(["", BOTH_EMPTY])]
         return one[["model", "patient", "phase", "fold", "structure", "failure", "prediction_file"]].reset_index(drop=True)
 
     @property
     def excluded(self) -> int:
         """Pairs of case and structure in which both masks of both arms are empty."""
-        return int(self.pairs.loc[self.pairs["metric"] == "Dice", list(SIDES)].isna().all(axis=1).sum())
+        dice = self.table[self.table["metric"] == "Dice"]
+        empty = (dice["failure"] == BOTH_EMPTY).groupby([dice[c] for c in ("structure", "patient", "phase", "fold")])
+        return int(empty.all().sum())
 
     @property
     def cases(self) -> int:

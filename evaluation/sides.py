@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from evaluation.arms import Arm
-from evaluation.collect import ScoredCase
+from evaluation.collect import Place, ScoredCase
 from evaluation.dataset import Dataset, read_object, shortened, structure_labels
 from evaluation.metrics import Labels
 from evaluation.scoring import Rules, read_mask
@@ -14,19 +14,33 @@ from nnunet_synth_aug.errors import UserError
 from nnunet_synth_aug.labels import STRUCTURES
 
 
-def missing_cases(arm: Arm, found: Dataset, allowed: bool) -> list[str]:
-    """Cases that should have been predicted: of the folds' splits where both are known, else all that have a ground truth."""
-    if all(fold.isdigit() and int(fold) < len(found.splits) for fold in arm.folds):
-        expected = frozenset[str]().union(*(found.splits[int(fold)] for fold in arm.folds)) & set(found.ground_truth)
-    else:
-        expected = arm.cases if all(arm.folds) else frozenset(found.ground_truth)
-    missing = sorted(expected - arm.cases)
-    if missing and not allowed:
-        raise UserError(
-            f"{arm.folder} has no prediction for {len(missing)} of {len(expected)} cases: {shortened(missing)}; "
-            "predict them, or score them as failures with --allow-missing"
-        )
-    return missing
+def missing_predictions(arms: Sequence[Arm], found: Dataset, allowed: bool) -> list[set[Place]]:
+    """Case and fold of what each arm lacks.
+
+    Expected are the cases of a fold's split where both are known, all that have a ground truth where no fold is known, and
+    whatever another arm predicted.
+
+    Raises:
+        UserError: something is missing and not ``allowed`` to be.
+    """
+    folds_known = all(p.fold for arm in arms for p in arm.predictions)
+    own = [{(p.case, p.fold if folds_known else "") for p in arm.predictions} for arm in arms]
+    found_by_any = set[Place]().union(*own)
+    result = []
+    for arm, places in zip(arms, own, strict=True):
+        if all(fold.isdigit() and int(fold) < len(found.splits) for fold in arm.folds):
+            expected = {(case, fold if folds_known else "") for fold in arm.folds for case in found.splits[int(fold)]}
+            expected = {(case, fold) for case, fold in expected if case in found.ground_truth}
+        else:
+            expected = places if all(arm.folds) else {(case, "") for case in found.ground_truth}
+        missing = expected - places
+        if missing and not allowed:
+            raise UserError(
+                f"{arm.folder} has no prediction for {len(missing)} of {len(expected)} cases: {shortened({c for c, _ in missing})}; "
+                "predict them (nnUNetv2_train ... --val finishes a fold), or score them as failures with --allow-missing"
+            )
+        result.append(missing | (found_by_any - places))
+    return result
 
 
 def label_rules(

@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Unpack
 
 import pandas as pd
 
-from evaluation.arms import Arm, check_complete, check_pairing, read_arm
-from evaluation.collect import annotated_structures, collect
-from evaluation.dataset import Dataset, find_dataset, shortened, structure_labels
+from evaluation.arms import Arm, read_arm
+from evaluation.collect import annotated_structures, long_table
+from evaluation.dataset import Dataset, read_object, shortened
+from evaluation.masks import Options, check_options, score_masks, tolerances
 from evaluation.metrics import Labels
+from evaluation.scoring import Rules
 from evaluation.table import read_table, validated
 from nnunet_synth_aug.errors import UserError
+
+
+@dataclass(frozen=True)
+class How:
+    """By which rules a table was scored; "" and nothing where that is not known (a table without its ``evaluation.json``)."""
+
+    empty: str = ""  # one of policies.EMPTY_POLICIES
+    tolerance: Mapping[str, float] = field(default_factory=dict)  # of the surface Dice in mm, by structure
+    engine: str = ""
 
 
 @dataclass(frozen=True)
@@ -23,43 +35,39 @@ class Scored:
     arms: dict[str, tuple[Arm, ...]]  # name -> its trainings; none where scores came from a table
     dataset: Dataset
     labels: Labels
-    engine: str
+    how: How
     table: pd.DataFrame
     absent: list[str]  # structures that no ground truth holds
+    notes: list[str]
+    rules: dict[str, Rules]  # of the arms whose masks were scored
 
 
-def read_sources(
-    sources: Mapping[str, Sequence[Path]],
-    *,
-    gt: Path | None = None,
-    dataset: Path | None = None,
-    engine: str = "native",
-    labels: dict[str, int] | None = None,
-) -> Scored:
+def read_sources(sources: Mapping[str, Sequence[Path]], **options: Unpack[Options]) -> Scored:
     """Read and score every arm.
 
     Args:
         sources: arm -> its results folders (one per training; see :func:`evaluation.arms.read_arm`), or ``metrics.csv``
             files, from which the rows of the model with the arm's name are taken, or those of the only model.
-        gt, dataset, engine, labels: see :func:`evaluation.compare.compare`.
+        options: see :class:`evaluation.masks.Options`; they concern folders, not tables.
 
     Raises:
         UserError: a folder or file is missing or damaged, or the arms do not match.
     """
+    check_options(options)
     folders = {name: [p for p in paths if p.suffix != ".csv"] for name, paths in sources.items()}
     arms = {name: numbered([read_arm(p, name) for p in paths]) for name, paths in folders.items()}
-    tables = [_read_scores(p, name) for name, paths in sources.items() for p in paths if p.suffix == ".csv"]
-    flat = [arm for runs in arms.values() for arm in runs]
-    for other in flat[1:]:
-        check_pairing(flat[0], other)
-    if flat:
-        found = find_dataset(flat[0].cases, [arm.folder for arm in flat], gt, dataset)
-        for arm in flat:
-            check_complete(arm, found)
-        defined, ignore = structure_labels(next((arm.dataset_json for arm in flat if arm.dataset_json), found.dataset_json))
-        wanted: Labels = structure_labels(None, labels)[0] if labels else defined
-        known = {0, *(v for values in (*defined.values(), *wanted.values()) for v in values)} | ({ignore} if ignore is not None else set())
-        tables.insert(0, collect(flat, found, wanted, frozenset(known), ignore, engine))
+    files = [(p, name) for name, paths in sources.items() for p in paths if p.suffix == ".csv"]
+    tables = [_read_scores(p, name) for p, name in files]
+    rules = {str(p): how for p, _ in files if (how := _rules_beside(p))}
+    notes: list[str] = []
+    by_arm: dict[str, Rules] = {}
+    if flat := [arm for runs in arms.values() for arm in runs]:
+        masks = score_masks(flat, options)
+        found, wanted, notes = masks.dataset, dict(masks.rules[0].labels), masks.notes
+        one = masks.rules[0]
+        by_arm = {arm.name: own for arm, own in reversed([*zip(flat, masks.rules, strict=True)])}
+        rules = {"the predictions": How(one.empty, tolerances(one.tolerance, wanted), one.engine), **rules}
+        tables.insert(0, long_table(masks.scored, found))
     else:
         found = Dataset(str(tables[0]["dataset"].iloc[0]), {}, {}, {})
         wanted = {str(s): () for s in dict.fromkeys(tables[0]["structure"])}
@@ -69,7 +77,33 @@ def read_sources(
         raise UserError(f"no ground truth of {found.name} holds any of {', '.join(wanted)}; check the labels")
     table = table[table["structure"].isin(structures)].reset_index(drop=True)
     _check_same_cases(table, list(sources))
-    return Scored(arms, found, {s: wanted[s] for s in structures}, engine, table, absent)
+    return Scored(arms, found, {s: wanted[s] for s in structures}, _common(rules, structures), table, absent, notes, by_arm)
+
+
+def _rules_beside(table: Path) -> How | None:
+    """What ``synthaug evaluate`` or ``compare`` wrote about the table beside it."""
+    for name in ("evaluation.json", "comparison.json", "overview.json"):
+        path = table.with_name(name)
+        if path.is_file() and (policy := (about := read_object(path)).get("empty_masks", {}).get("policy")):
+            return How(policy, about.get("surface_dice_tolerance_mm", {}), about.get("engine", ""))
+    return None
+
+
+def _common(rules: Mapping[str, How], structures: Sequence[str]) -> How:
+    """The rules that all sources share.
+
+    Raises:
+        UserError: values of two sources mean different things.
+    """
+    (first, how), *others = rules.items() or [("", How())]
+    for where, other in others:
+        if other.empty != how.empty:
+            raise UserError(
+                f"empty masks were scored by '{how.empty}' in {first} and by '{other.empty}' in {where}; score both with the same --empty"
+            )
+        if any(other.tolerance.get(s, mm) != mm for s, mm in how.tolerance.items()):
+            raise UserError(f"{first} and {where} were scored with different tolerances of the surface Dice; score both with the same")
+    return replace(how, tolerance={s: mm for s, mm in how.tolerance.items() if s in structures})
 
 
 def numbered(arms: Sequence[Arm]) -> tuple[Arm, ...]:

@@ -47,10 +47,11 @@ FAILURES: tuple[str, ...] = ("", BOTH_EMPTY, PREDICTION_EMPTY, REFERENCE_EMPTY, 
 
 @dataclass(frozen=True)
 class Metric:
-    """Unit, direction and definition of one metric; ``perfect`` is its value for identical masks."""
+    """Unit, direction and definition of one metric, in full and for the foot of a table; ``perfect`` is its value for identical masks."""
 
     unit: str
     definition: str
+    short: str
     perfect: float = 0.0
     higher_is_better: bool = False
     digits: int = 2
@@ -65,17 +66,28 @@ class Metric:
 TOLERANCE_MM = 2.0
 
 METRICS: dict[str, Metric] = {
-    "Dice": Metric("", "2 TP / (2 TP + FP + FN) over the voxels of the whole 3D volume.", 1.0, True, 3),
-    "IoU": Metric("", "TP / (TP + FP + FN) over the voxels of the whole 3D volume.", 1.0, True, 3),
+    "Dice": Metric("", "2 TP / (2 TP + FP + FN) over the voxels of the whole 3D volume.", "2 TP / (2 TP + FP + FN), 3D", 1.0, True, 3),
+    "IoU": Metric("", "TP / (TP + FP + FN) over the voxels of the whole 3D volume.", "TP / (TP + FP + FN), 3D", 1.0, True, 3),
     "HD": Metric(
-        "mm", "Hausdorff distance: the largest distance from a surface voxel of one mask to the nearest surface voxel of the other."
+        "mm",
+        "Hausdorff distance: the largest distance from a surface voxel of one mask to the nearest surface voxel of the other.",
+        "largest surface distance of both directions, 3D, as medpy",
     ),
-    "HD95": Metric("mm", "95th percentile of the surface distances of both directions, pooled in one list."),
-    "ASSD": Metric("mm", "Average symmetric surface distance: mean of the surface distances of both directions, pooled in one list."),
+    "HD95": Metric(
+        "mm",
+        "95th percentile of the surface distances of both directions, pooled in one list.",
+        "95th percentile of both directions pooled, as medpy (MONAI: the larger of the two directions' percentiles)",
+    ),
+    "ASSD": Metric(
+        "mm",
+        "Average symmetric surface distance: mean of the surface distances of both directions, pooled in one list.",
+        "mean of both directions pooled, as medpy",
+    ),
     "Surface Dice": Metric(
         "",
         f"Share of both surfaces, by area, within {TOLERANCE_MM:g} mm (unless another tolerance is stated) of the other; surfaces run "
         "between voxels, as in the library surface-distance.",
+        "share of both surfaces by area within the tolerance, as surface-distance",
         1.0,
         True,
         3,

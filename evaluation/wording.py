@@ -8,10 +8,9 @@ from typing import Any
 import pandas as pd
 
 from evaluation.pairing import MEAN
-from evaluation.statistics import ALPHA, EXACT_UP_TO, LEVEL, RESAMPLES, patients_needed, smallest_holm_p
+from evaluation.statistics import ALPHA, patients_needed, smallest_holm_p
 from evaluation.summary import BETTER, BEYOND, MIXED, NO_EVIDENCE, NOT_WORSE, ONLY_THESE, UNDECIDED, WORSE
 from evaluation.table import METRICS, PRIMARY
-from nnunet_synth_aug.labels import MYOCARDIAL_DENSITY
 
 DASH = "\N{EN DASH}"
 MINUS = "\N{MINUS SIGN}"
@@ -115,6 +114,11 @@ def cautions(tested: list[dict[Any, Any]], family: int) -> list[str]:
             f"With {n} patient{'s' if n > 1 else ''} no single comparison can be significant after correction, whatever its size: "
             f"the smallest possible Holm p is {p_value(smallest)}; at least {patients_needed(family)} patients are needed."
         )
+    if apart := [f"{r['structure']} {r['metric']}" for r in tested if r["verdict"] in (BETTER, WORSE) and r["ci_low"] < 0 < r["ci_high"]]:
+        sentences.append(
+            f"In {', '.join(apart)} most patients changed in the same direction, so that the test of ranks finds a difference, but a few "
+            "large changes make the mean uncertain: its interval includes zero. Look at the single patients."
+        )
     if any(r["verdict"] == NO_EVIDENCE for r in tested):
         sentences.append(
             "No evidence of a difference does not mean that the arms are equal; the intervals show which differences remain possible."
@@ -127,45 +131,3 @@ def cautions(tested: list[dict[Any, Any]], family: int) -> list[str]:
             "not known, because not both arms were trained several times."
         )
     return sentences
-
-
-METHODS = (
-    "The unit of analysis is the patient. Seeds, ED and ES, and folds that scored the same patient are averaged first, so that every "
-    "patient enters each test once; both arms rest on the same cases. The paired difference (augmented minus baseline) is given as its "
-    f"mean with a {LEVEL:.0%} BCa bootstrap interval over patients ({RESAMPLES} resamples, fixed seed), "
-    "widened to Student's t interval on the side where that reaches farther. The primary family, fixed in advance, is "
-    f"{' and '.join(PRIMARY)} of every structure, tested with the two-sided Wilcoxon signed-rank test (zeros after Pratt; exact over all "
-    f"sign flips for up to {EXACT_UP_TO} patients) and corrected after Holm. A difference is stated when the corrected p is below "
-    f"{ALPHA:g} and the mean difference and the rank-biserial correlation agree in direction. Interval and test over patients hold for "
-    "the trained networks at hand. Where both arms were trained several times (seeds, or folds that all predicted the same patients), a "
-    "second interval takes the trainings as a sample, too (variances of the patients' differences and of the trainings' means added, the "
-    "larger of both arms' standing for both; t distribution after Satterthwaite), and the larger of both p-values is corrected: a "
-    "difference between methods is stated only when it exceeds what another training would change. All other tables are descriptive: "
-    "their intervals are not corrected for multiplicity."
-)
-
-RANKING = (
-    "Arms are ranked by their mean over patients, trainings averaged. The shares tell how often an arm has each rank when patients (and "
-    "trainings, where there are several) are drawn again; Kendall's τ is the mean agreement of those rankings with the one shown: 1 "
-    "where every pair of arms always keeps its order, 0 where chance decides. A rank without a difference between the arms is no finding."
-)
-
-POLICIES: dict[str, str] = {
-    "Surface": "Voxels of the mask with a face neighbour outside it (6-neighbourhood in 3D; the image border counts as outside), at "
-    "their centres; distances in mm in 3D on the native grid. HD, HD95 and ASSD so defined equal medpy.metric.binary.hd, hd95 and assd.",
-    "Both masks empty": "Excluded from every metric and counted. If only one arm is empty there (the other predicts a structure that the "
-    "ground truth lacks), the arm that is right gets the perfect score, so that the error of the other is not hidden.",
-    "One mask empty": "A failure: Dice and IoU 0; HD, HD95 and ASSD the diagonal of the image box, which no distance can exceed. Listed "
-    "by case; the sensitivity table leaves these pairs out of both arms.",
-    "Volume": "Number of voxels times voxel volume. EF from ED and ES of the same patient; LV mass is the myocardial volume at ED times "
-    f"{MYOCARDIAL_DENSITY:g} g/mL.",
-    "Rank-biserial": "Sum of ranks in favour of augmentation minus sum of ranks against, over the sum of both: from \N{MINUS SIGN}1 to 1, "
-    "positive favours augmentation.",
-    "d_z": "Mean of the patients' differences over their standard deviation; positive favours augmentation.",
-    "Better / tied / worse": "Patients for whom the augmented arm is better, equal or worse; equal up to the tie margin, if one was given.",
-    "Non-inferiority": f"Shown when the whole {LEVEL:.0%} interval lies on the better side of minus the margin (a one-sided test at "
-    f"{(1 - LEVEL) / 2:.1%}), the wider interval where there are several trainings. Not corrected for the number of structures: the "
-    "claim that all of them are non-inferior needs no correction, the claim that some are does.",
-    "Slice level": "Thirds of the slices between the structure's first and last in the ground truth; what a prediction draws beyond them "
-    "counts to the nearer third. The wider end of the heart is the base.",
-}

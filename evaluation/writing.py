@@ -11,29 +11,35 @@ from typing import Any
 
 import pandas as pd
 
+from evaluation import html, markdown
 from evaluation.arms import Arm, leaked_patients
+from evaluation.blocks import Document
+from evaluation.interop import PARQUET, write_parquet
+from evaluation.methods import definitions
 from evaluation.pairing import SIDES
-from evaluation.report import render, render_overview
+from evaluation.policies import EMPTY_POLICIES
+from evaluation.report import comparison_document, methods_of, overview_document
 from evaluation.results import Results
-from evaluation.sources import Scored
+from evaluation.sources import How, Scored
 from evaluation.statistics import ALPHA, LEVEL, RESAMPLES, SEED
 from evaluation.table import METRICS, PRIMARY
-from evaluation.wording import METHODS, POLICIES
 from nnunet_synth_aug.console import console
 from nnunet_synth_aug.errors import UserError
 from nnunet_synth_aug.files import write_json, write_text
 
-TABLE, SUMMARY, NUMBERS, REPORT = "metrics.csv", "summary.csv", "comparison.json", "report.html"
+TABLE, SUMMARY, NUMBERS, REPORT, TEXT = "metrics.csv", "summary.csv", "comparison.json", "report.html", "report.md"
 RANKING, SIGNIFICANCE, OVERVIEW = "ranking.csv", "significance.csv", "overview.json"
 
 
-def write_results(out: Path, results: Results) -> None:
-    """Write the report of two arms to the folder ``out``."""
+def write_results(out: Path, results: Results, images: bool = True) -> None:
+    """Write the report of two arms to the folder ``out``, with pictures of patients if ``images``."""
     with _staged(out) as staging:
-        _fill(staging, results)
+        _fill(staging, results, images)
 
 
-def write_overview(out: Path, scored: Scored, found: Mapping[str, Results], ranking: pd.DataFrame, pairs: pd.DataFrame) -> None:
+def write_overview(
+    out: Path, scored: Scored, found: Mapping[str, Results], ranking: pd.DataFrame, pairs: pd.DataFrame, images: bool = True
+) -> None:
     """Write the overview of all arms to ``out``, and each comparison to a folder in it.
 
     Args:
@@ -43,7 +49,8 @@ def write_overview(out: Path, scored: Scored, found: Mapping[str, Results], rank
     with _staged(out) as staging:
         for folder, results in found.items():
             (staging / folder).mkdir()
-            _fill(staging / folder, results)
+            _fill(staging / folder, results, images)
+        write_parquet(staging / PARQUET, scored.table)
         for name, table in ((TABLE, scored.table), (RANKING, ranking), (SIGNIFICANCE, pairs)):
             write_text(staging / name, _csv(table))
         numbers = {
@@ -51,13 +58,15 @@ def write_overview(out: Path, scored: Scored, found: Mapping[str, Results], rank
             "dataset": scored.dataset.name,
             "arms": list(scored.arms),
             "baseline": next(iter(scored.arms)),
+            **_rules(scored.how),
             "conclusion": {results.names[1]: results.conclusion for results in found.values()},
             "comparisons": {results.names[1]: f"{folder}/{NUMBERS}" for folder, results in found.items()},
             "ranking": _records(ranking),
             "significance": _records(pairs),
         }
         write_json(staging / OVERVIEW, numbers)
-        write_text(staging / REPORT, render_overview(scored, found, ranking, pairs))
+        margins = next(iter(found.values())).margins
+        _write_report(staging, overview_document(scored, found, ranking, pairs, margins))
 
 
 @contextmanager
@@ -86,12 +95,36 @@ def _unwritable(out: Path, error: OSError) -> UserError:
     return UserError(f"cannot write the report to {out}: {error.strerror or error}; free some space or choose another folder")
 
 
-def _fill(folder: Path, results: Results) -> None:
-    page = render(results)
+def _fill(folder: Path, results: Results, images: bool) -> None:
     write_text(folder / TABLE, _csv(results.table))
-    write_text(folder / SUMMARY, _csv(results.summary))
+    write_parquet(folder / PARQUET, results.table)
+    write_text(folder / SUMMARY, _csv(results.summary.assign(definition=results.summary["metric"].map(_definition))))
     write_json(folder / NUMBERS, as_json(results))
-    write_text(folder / REPORT, page)
+    _write_report(folder, comparison_document(results, images))
+
+
+def _definition(metric: str) -> str:
+    return METRICS[metric].short
+
+
+def _write_report(folder: Path, document: Document) -> None:
+    """The report as HTML, and as Markdown with its pictures as files."""
+    write_text(folder / REPORT, html.render(document))
+    write_text(folder / TEXT, markdown.render(document))
+    if document.pictures:
+        (folder / markdown.FIGURES).mkdir()
+    for picture in document.pictures:
+        for kind, content in picture.files.items():
+            (folder / markdown.FIGURES / f"{picture.name}.{kind}").write_bytes(content)
+
+
+def _rules(how: How) -> dict[str, Any]:
+    """What ``evaluation.json`` holds of the same."""
+    return {
+        "engine": how.engine,
+        "empty_masks": {"policy": how.empty, "rule": EMPTY_POLICIES.get(how.empty, "")},
+        "surface_dice_tolerance_mm": dict(how.tolerance),
+    }
 
 
 def as_json(results: Results) -> dict[str, Any]:
@@ -102,7 +135,7 @@ def as_json(results: Results) -> dict[str, Any]:
         "names": dict(zip(SIDES, results.names, strict=True)),
         "patients": results.table["patient"].nunique(),
         "cases": results.cases,
-        "engine": results.engine,
+        **_rules(results.how),
         "labels": {k: list(v) for k, v in results.labels.items()},
         "conclusion": results.conclusion,
         "notes": results.notes,
@@ -124,9 +157,9 @@ def as_json(results: Results) -> dict[str, Any]:
             "family": results.family,
             "tie_margins": dict(results.margins.ties),
             "noninferiority_margins": dict(results.margins.noninferiority),
-            "methods": METHODS,
+            "methods": methods_of(results),
         },
-        "definitions": {**{k: m.definition for k, m in METRICS.items()}, **POLICIES},
+        "definitions": definitions(results.how),
         "versions": results.versions,
     }
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from benchmarks.metrics import SIDES, random_pairs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -63,9 +64,6 @@ def test_surface_of_a_cube_and_the_image_border() -> None:
     assert to_second.max() <= to_first.max() == 2.0
 
 
-SIDES = (0.5, 1.0, 1.4, 1.5625, 10.0)
-
-
 @settings(max_examples=100, deadline=None)
 @given(data=st.data())
 def test_equals_medpy_on_random_masks(data: st.DataObject) -> None:
@@ -80,30 +78,10 @@ def test_equals_medpy_on_random_masks(data: st.DataObject) -> None:
     assert_equals_medpy(masks[0], masks[1], spacing)
 
 
-def some_mask(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
-    """One voxel, noise of any density, or one to four boxes that may touch the border and each other."""
-    mask = np.zeros(shape, np.uint8)
-    kind = rng.integers(4)
-    if kind == 0:
-        mask[tuple(rng.integers(0, shape))] = 1
-    elif kind == 1:
-        mask[rng.random(shape) < rng.choice([0.01, 0.1, 0.5, 0.95])] = 1
-        mask[tuple(rng.integers(0, shape))] = 1
-    else:
-        for _ in range(rng.integers(1, 5)):
-            low = rng.integers(0, shape)
-            high = np.minimum(low + rng.integers(1, 9, len(shape)), shape)
-            mask[tuple(slice(a, b) for a, b in zip(low, high, strict=True))] = 1
-    return mask
-
-
 @pytest.mark.parametrize("seed", range(4))
 def test_equals_medpy_on_thousands_of_masks(seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    for _ in range(500):
-        shape = tuple(int(n) for n in (*rng.integers(1, 25, 2), rng.integers(1, 8)))
-        spacing = tuple(float(s) for s in rng.choice(SIDES, 3))
-        assert_equals_medpy(some_mask(rng, shape), some_mask(rng, shape), spacing)
+    for prediction, reference, spacing in random_pairs(500, seed):
+        assert_equals_medpy(prediction, reference, spacing)
 
 
 BLOB, FAR = np.s_[5:12, 6:13, 2:4], np.s_[18:20, 0:1, 5:6]

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
+from nnunet_synth_aug.commands import scoring as how
 from nnunet_synth_aug.commands.common import Device, Seed, say
 from nnunet_synth_aug.errors import UserError
 
@@ -29,11 +30,16 @@ def compare(
             help="Instead of both: two or more named arms, the baseline first; repeat a name for several seeds.",
         ),
     ] = None,
-    gt: Annotated[Path | None, typer.Option("--gt", help="Folder of reference masks; found by itself for nnU-Net results.")] = None,
-    dataset: Annotated[
-        Path | None, typer.Option("--dataset", help="nnUNet_raw/DatasetNNN_Name; found by itself for nnU-Net results.")
-    ] = None,
-    engine: Annotated[str, typer.Option("--engine", help="native or medpy (same values, slower).")] = "native",
+    gt: how.GroundTruth = None,
+    labels: how.Labels = None,
+    prediction_labels: how.PredictionLabels = None,
+    reference_labels: how.ReferenceLabels = None,
+    dataset: how.DatasetFolder = None,
+    engine: how.Engine = "native",
+    empty: how.Empty = "penalty",
+    tolerance: how.Tolerance = None,
+    allow_missing: how.AllowMissing = False,
+    processes: how.Processes = None,
     margin: Annotated[
         str,
         typer.Option("--margin", metavar="METRIC=VALUE,...", help="Non-inferiority: the largest loss to accept, e.g. Dice=0.01,HD=2 (mm)."),
@@ -42,8 +48,11 @@ def compare(
         str,
         typer.Option("--tie", metavar="METRIC=VALUE,...", help="Differences of a patient up to this are ties, e.g. Dice=0.005,HD=0.5."),
     ] = "",
+    images: Annotated[
+        bool, typer.Option("--images/--no-images", help="Pictures of the worst and most changed patients in the report, or none of any.")
+    ] = True,
 ) -> None:
-    """Dice, HD, HD95 and ASSD per structure and patient, paired statistics, one self-contained HTML report.
+    """Dice, HD, HD95 and ASSD per structure and patient, paired statistics, one self-contained HTML report, also as Markdown and figures.
 
     More than two arms are each compared with the first one, and ranked.
     """
@@ -54,13 +63,13 @@ def compare(
 
     margins = Margins(ties=limits("--tie", tie), noninferiority=limits("--margin", margin))
     arms = named_arms(arm or [], baseline or [], augmented or [])
-    options: dict[str, Any] = {"gt": gt, "dataset": dataset, "engine": engine, "margins": margins}
+    options = how.scoring(gt, dataset, labels, prediction_labels, reference_labels, engine, empty, tolerance, allow_missing, processes)
     if len(arms) == 2:
         first, second = arms
-        found = {second: run(arms[first], arms[second], out, names=(first, second), **options)}
+        found = {second: run(arms[first], arms[second], out, names=(first, second), margins=margins, images=images, **options)}
         report = found[second].report
     else:
-        overview = compare_arms(arms, out, **options)
+        overview = compare_arms(arms, out, margins=margins, images=images, **options)
         found, report = overview.comparisons, overview.report
     for name, result in found.items():
         if len(found) > 1:
