@@ -73,7 +73,17 @@ def fit_generator(
         start = None
         if config.pretrain.hearts:
             start = load_generator(_pretrained(config, grid, mine), mine)
+            _refuse_known(start, split.val, cohort.name)
         return _fit(cohort, split.train, config, grid, mine, folder, about, start, reuse)
+
+
+def _refuse_known(start: Generator, held_out: tuple[str, ...], dataset: str) -> None:
+    """A cohort of phantoms may hold some that pretraining has seen."""
+    if known := sorted(set(start.provenance["patients"]) & set(held_out)):
+        raise UserError(
+            f"the generator to start from was trained on {', '.join(known[:5])}, whom this fold of {dataset} holds out; "
+            "leave out --pretrain, or make the phantoms with another --seed"
+        )
 
 
 def _identity(config: GeneratorConfig, cohort: Cohort, patients: tuple[str, ...]) -> dict[str, Any]:
@@ -180,7 +190,7 @@ def _fit(
         "version": __version__,
         "config": config.to_json(),
         "patients": list(data.patients),
-        "pretraining": None if start is None else {k: start.provenance[k] for k in ("dataset", "generator_hash")},
+        "pretraining": None if start is None else {k: start.provenance[k] for k in ("dataset", "generator_hash", "patients")},
         "grid": asdict(data.grid),
         "templates": [_template(data, i) for i in range(len(data.cases))],
     }

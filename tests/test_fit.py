@@ -75,6 +75,14 @@ def test_pretraining_is_done_once_for_all_folds_and_named_in_the_provenance(fold
     assert steps == (4, 2)  # the first and the last step are logged
 
 
+def test_pretraining_on_held_out_phantoms_is_refused(folders):
+    # The cohort's own seed: pretraining sees the very hearts that the fold holds out.
+    config = dataclasses.replace(MICRO, pretrain=PretrainConfig(hearts=4, seed=5))
+    with pytest.raises(UserError, match=r"was trained on phantom5_000\d.*holds out"):
+        fit_generator("7", 0, config, CPU, folders / "leaking")
+    assert not (folders / "leaking").exists()
+
+
 def test_what_a_setting_does_not_change_is_taken_from_another_generator(folders):
     default = fit_generator("7", 0, MICRO, CPU, folders / "default")
     latents = dataclasses.replace(MICRO.latents, motion="framewise")

@@ -128,7 +128,7 @@ def check_leak(
     """Raise UserError unless the generator demonstrably saw no validation patient of the fold.
 
     Args:
-        generator: provenance with ``patients`` and ``dataset``.
+        generator: provenance with ``patients``, ``dataset`` and ``pretraining``.
         target: the dataset.
         fold: index.
         train_cases, val_cases: of the fold.
@@ -144,7 +144,8 @@ def check_leak(
             f"the generator behind the bank of fold {fold} does not say which patients it was trained on, so a leak cannot be excluded; "
             f"train it again with 'synthaug fit -d {target.dataset} -f {fold}'"
         )
-    refuse_leak(leaked_patients(patients, val_cases, *names), fold, target.dataset)
+    started_from = (generator.get("pretraining") or {}).get("patients", [])  # phantoms, which a cohort of phantoms may hold too
+    refuse_leak(leaked_patients([*patients, *started_from], val_cases, *names), fold, target.dataset)
     if generator.get("dataset") == target.dataset and not leaked_patients(patients, train_cases, *names):
         # Trained on this dataset, yet on none of its training patients: the names do not correspond.
         raise UserError(
