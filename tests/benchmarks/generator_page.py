@@ -22,6 +22,7 @@ reports Pearson r of 0.66 to 0.94 over variables and data sets; measured, as in 
 - **jerk**: second- over first-difference energy per phase; higher is more restless.
 - **segmenter, image-mask agreement**: an nnU-Net trained on the fold's real cases alone segments the generated images; its masks are
   compared with the generated ones. Its own Dice on the fold's held-out patients stands above each table and bounds what can be reached.
+- **by construction**: the residual of ED is zero and the motion is periodic whatever the weights (`tests/test_motion_basis.py`).
 - **acceptance**: share of samples that pass the quality control in the closed loop, as for a bank.
 """
 
@@ -31,8 +32,25 @@ def write_page(folder: Path, page: Path) -> Path:
     paths = sorted(folder.glob("*.json"))
     if not paths:
         raise UserError(f"{folder} holds no figures; run generator.py with --json {folder / 'NAME.json'} first")
-    write_text(page, "\n".join([INTRO, *(_section(path.stem, read_json(path)) for path in paths)]))
+    parts = [INTRO, *(_section(path.stem, read_json(path)) for path in paths), *_pictures(page.parent / "images")]
+    write_text(page, "\n".join(parts))
     return page
+
+
+def _pictures(images: Path) -> list[str]:
+    """What generator_pictures.py made."""
+    sweeps = sorted(images.glob("ef_sweep_*.gif"))
+    if not ((images / "montage.png").is_file() and sweeps):
+        return []
+    return [
+        "## Pictures\n",
+        "Made by `tests/benchmarks/generator_pictures.py` from the `default` arm of the phantom study: eight hearts of its quality-controlled "
+        "bank beside the first eight held-out phantoms, ED above ES, five slices each.\n",
+        "![Generated hearts beside held-out phantoms](images/montage.png)\n",
+        "Five hearts (one below the other) in the open loop and without quality control. In each row nothing but the requested EF differs: "
+        "same seeds, same EDV of 150 mL.\n",
+        *(f"![EF sweep of one heart](images/{path.name})\n" for path in sweeps),
+    ]
 
 
 def _section(name: str, study: dict[str, Any]) -> str:
