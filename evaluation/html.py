@@ -57,6 +57,8 @@ dd { margin: 0; }
   table { font-size: 7.5pt; }
   th, td { padding-right: .4rem; }
   tr, .figures img, .case { break-inside: avoid; }
+  .figures { gap: .5rem; }
+  .figures img { max-width: calc(100% / var(--n) - .5rem); }
   .pager > input, .turn, .all, .screen { display: none; }
   .pager > input:not(:checked) + .case { display: block; }
 }
@@ -97,7 +99,7 @@ def _block(block: Block) -> str:
         case Definitions(items):
             return "<dl>" + "".join(f"<dt>{escape(k)}</dt><dd>{escape(v)}</dd>" for k, v in items) + "</dl>"
         case Gallery(pictures):
-            return f'<div class="figures">{"".join(map(_image, pictures))}</div>'
+            return f'<div class="figures" style="--n: {min(len(pictures), 3)}">{"".join(map(_image, pictures))}</div>'
         case Pages():
             return _pages(block)
         case Link(address, text):

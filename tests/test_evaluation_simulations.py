@@ -77,7 +77,24 @@ def test_parts_and_page(tmp_path: Path) -> None:
 
 def test_the_page_is_current(tmp_path: Path) -> None:
     """Otherwise: python tests/benchmarks/evaluation_page.py."""
+    (tmp_path / "evaluation").mkdir()
     for file in (DOCS / "evaluation").glob("*.json"):
-        (tmp_path / "evaluation").mkdir(exist_ok=True)
         (tmp_path / "evaluation" / file.name).write_bytes(file.read_bytes())
-    assert evaluation_page.write_page(tmp_path / "evaluation").read_text() == (DOCS / "evaluation.md").read_text()
+    (tmp_path / "CORRECTNESS.md").write_bytes((DOCS / "CORRECTNESS.md").read_bytes())
+    evaluation_page.write_page(tmp_path / "evaluation")
+    for page in ("evaluation.md", "CORRECTNESS.md"):
+        assert (tmp_path / page).read_text() == (DOCS / page).read_text()
+
+
+def test_a_confirmation_stands_beside_the_exploration(tmp_path: Path) -> None:
+    for name, seed in (("simulations.json", 1), ("confirmation.json", 2)):
+        parts = [simulations.part(s, 10, 4, seed) for s in simulations.SCENARIOS if s.name in ("swapped", "reseeded, 3 trainings")]
+        about: dict[str, object] = {"date": "today", "version": "0", "machine": "1 CPU core", "seed": seed}
+        about["swapped_together"] = simulations.together(parts)
+        simulations.write_json(tmp_path / "evaluation" / name, about | {"parts": parts})
+    found = [simulations.read_json(tmp_path / "evaluation" / n)["parts"] for n in ("simulations.json", "confirmation.json")]
+    assert found[0][0]["coverage"] != found[1][0]["coverage"]  # the seed reaches the studies
+    page = evaluation_page.write_page(tmp_path / "evaluation").read_text()
+    assert "seed 2, 1 CPU core" in page
+    assert page.count("### Exploration and confirmation") == 1
+    assert "{" not in page

@@ -1,8 +1,9 @@
-"""docs/evaluation.md from the figures in docs/evaluation/, so that no number is typed by hand.
+"""docs/evaluation.md, and the tables of docs/CORRECTNESS.md, from the figures in docs/evaluation/: no number is typed by hand.
 
 python tests/benchmarks/evaluation_page.py [docs/evaluation]
 
-A new section is a function from one JSON file's content to Markdown, named in ``SECTIONS``; files that do not exist are left out.
+A section is a function from the contents of all JSON files there (by name) to Markdown, named in ``SECTIONS`` with the file without
+which it is left out.
 """
 
 from __future__ import annotations
@@ -11,6 +12,12 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+import metrics_page
+import report_section
+from metrics_page import Files, table, wrapped
 
 from nnunet_synth_aug.files import read_json, write_text
 
@@ -23,7 +30,7 @@ was measured and is written from [evaluation/](evaluation) by `tests/benchmarks/
 SIMULATIONS = """## Simulated studies
 
 Made by `tests/benchmarks/simulations.py`: {studies} studies per row, seed {seed}, {machine}, {seconds:.0f} s of processor time in all,
-{date}, version {version}. A study has 10 to 100 patients, two phases, three structures, and Dice and HD of two arms. Dice is bounded
+{date}, version {version}. {which}A study has 10 to 100 patients, two phases, three structures, and Dice and HD of two arms. Dice is bounded
 and skewed, HD has heavy tails (2 % of masks have an island far from the heart, 0.2 % have failed: Dice 0, HD 350 mm), and all are
 correlated within a patient and a network. Means and spreads are about those of nnU-Net on ACDC. Each study is analysed with the
 functions that the report uses. Brackets are 95 % intervals (Clopper-Pearson).
@@ -61,9 +68,7 @@ trained networks over all patients, that of the last three the mean difference o
 - The two-way bootstrap draws patients, and trainings within each arm. With three trainings it has only ten different draws per arm,
   and it is too narrow where training matters most: scarce data and many patients.
 - Fewer than 10 patients were not simulated.
-- Widening BCa, and letting the arm whose trainings spread more stand for both, were decided after earlier runs of these simulations
-  with the same seed. What they changed is therefore described here, not confirmed on fresh studies. Folds as trainings, and two
-  trainings per arm, were not simulated.
+- Folds as trainings, and two trainings per arm, were not simulated.
 
 ### Power
 
@@ -74,10 +79,21 @@ Three trainings tell little about how much trainings differ, so that the larger 
 however many patients there are: the rule errs on the side of caution.
 """
 
+WHICH = """All tables but the last are of studies that no rule of the report was chosen by, see
+[exploration and confirmation](#exploration-and-confirmation).
 
-def table(header: list[str], rows: list[list[str]]) -> str:
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+"""
+
+CONFIRMATION = """### Exploration and confirmation
+
+Two rules of the report were decided after looking at simulated studies of seed {before} (exploration, {date}): the BCa interval is
+widened to Student's t, and where trainings vary, the arm whose trainings spread more stands for both. Then both were left as they are, and
+the studies of seed {after} (confirmation) were made once. Coverage is of Dice / HD; the last two columns are the share of studies that
+state any difference, as the report does, where there is none.
+
+{rows}
+{judged}
+"""
 
 
 def percent(share: dict[str, Any]) -> str:
@@ -88,7 +104,58 @@ def short(share: dict[str, Any]) -> str:
     return f"{100 * share['share']:.0f} %"
 
 
-def simulations(data: dict[str, Any]) -> str:
+def simulations(files: Files) -> str:
+    """Of the confirmation where there is one, and both side by side."""
+    explored, confirmed = files["simulations.json"], files.get("confirmation.json")
+    if confirmed is None:
+        return simulated(explored, "")
+    return simulated(confirmed, WHICH) + "\n" + side_by_side(explored, confirmed)
+
+
+WIDENED, OVER_TRAININGS = "covered BCa widened to t", "methods covered by patients and trainings"
+
+
+def side_by_side(explored: dict[str, Any], confirmed: dict[str, Any]) -> str:
+    """Both corrected rules in the studies they were chosen by and in fresh ones."""
+    others = {(p["scenario"]["name"], p["n"]): p for p in confirmed["parts"]}
+    rows, widened, trained, false = [], [], [], []
+    for first in explored["parts"]:
+        second = others[first["scenario"]["name"], first["n"]]
+        pair = (first, second)
+        none = first["scenario"]["swapped"] or not first["scenario"]["gain"]
+        cells = [_covered(p, kind) for kind in (WIDENED, OVER_TRAININGS) for p in pair]
+        rows.append([first["scenario"]["name"], str(first["n"]), *cells, *(short(p["any_holm_runs"]) if none else "-" for p in pair)])
+        widened += [c["share"] for c in second["coverage"][WIDENED].values()]
+        trained += [c["share"] for c in second["coverage"].get(OVER_TRAININGS, {}).values()]
+        false += [second["any_holm_runs"]["share"]] if none and first["scenario"]["trainings"] > 1 else []
+    at_worst = min(confirmed["parts"], key=lambda p: min(c["share"] for c in p["coverage"][WIDENED].values()))
+    worst = f"{at_worst['n']} patients ({at_worst['scenario']['name']})"
+    judged = (
+        f"In the confirmation the widened interval holds the truth in {100 * min(widened):.1f} to {100 * max(widened):.1f} % of studies, "
+        f"the interval over patients and trainings in {100 * min(trained):.1f} to {100 * max(trained):.1f} %, and where trainings are "
+        f"repeated a difference between methods is stated falsely in at most {100 * max(false):.1f} %. The intervals are cautious in most "
+        "rows; "
+        f"{_below(widened)} of the {len(widened)} shares of the widened one lie below 95 %, the lowest at {worst}."
+    )
+    both = [f"{what}, {when}" for what in ("widened", "over trainings", "false") for when in ("exploration", "confirmation")]
+    return CONFIRMATION.format(
+        before=explored["seed"],
+        after=confirmed["seed"],
+        date=explored["date"],
+        rows=table(["scenario", "patients", *both], rows),
+        judged=wrapped(judged),
+    )
+
+
+def _covered(part: dict[str, Any], kind: str) -> str:
+    return " / ".join(f"{100 * c['share']:.1f}" for c in part["coverage"][kind].values()) + " %" if kind in part["coverage"] else "-"
+
+
+def _below(shares: list[float]) -> int:
+    return sum(share < 0.95 for share in shares)
+
+
+def simulated(data: dict[str, Any], which: str) -> str:
     parts = data["parts"]
     swapped = [p for p in parts if p["scenario"]["swapped"]]
     gain = [p for p in parts if p["scenario"]["gain"] and not p["scenario"]["swapped"]]
@@ -96,6 +163,7 @@ def simulations(data: dict[str, Any]) -> str:
     return SIMULATIONS.format(
         **{key: data[key] for key in ("seed", "machine", "date", "version")},
         studies=parts[0]["studies"],
+        which=which,
         seconds=sum(p["cpu_seconds"] for p in parts),
         swapped=table(
             ["patients", "any false difference", "single tests"],
@@ -143,15 +211,21 @@ def power(parts: list[dict[str, Any]]) -> str:
     return table([f"{k} training{'s' if k > 1 else ''} per arm", *columns, "any"], rows)
 
 
-#: File in docs/evaluation/ -> its section, in the order of the page.
-SECTIONS: dict[str, Callable[[dict[str, Any]], str]] = {"simulations.json": simulations}
+#: File in docs/evaluation/ -> the section that needs it, in the order of the page.
+SECTIONS: dict[str, Callable[[Files], str]] = {
+    metrics_page.MADE_UP: metrics_page.section,
+    report_section.FILE: report_section.section,
+    "simulations.json": simulations,
+}
 
 
 def write_page(folder: Path) -> Path:
-    """``folder``.md beside ``folder``, from the JSON files in it."""
-    page = folder.with_suffix(".md")
-    sections = [make(read_json(folder / name)) for name, make in SECTIONS.items() if (folder / name).is_file()]
-    write_text(page, "\n".join([INTRO, *sections]))
+    """``folder``.md beside ``folder``, from the JSON files in it, and the tables of CORRECTNESS.md there, if it is there."""
+    page, correctness = folder.with_suffix(".md"), folder.with_name("CORRECTNESS.md")
+    files: Files = {path.name: read_json(path) for path in sorted(folder.glob("*.json"))}
+    write_text(page, "\n".join([INTRO, *(make(files) for name, make in SECTIONS.items() if name in files)]))
+    if correctness.is_file():
+        metrics_page.fill(correctness, files)
     return page
 
 

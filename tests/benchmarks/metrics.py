@@ -1,6 +1,6 @@
 """Speed and agreement of the distance metrics against medpy, in one run on one core.
 
-    python tests/benchmarks/metrics.py [--cases 20] [--seed 0] [--data FOLDER]
+    python tests/benchmarks/metrics.py [--cases 20] [--seed 0] [--data FOLDER] [--out docs/evaluation/metrics.json]
 
 Made-up cases: 256 x 256 x 12 voxels of 1.4 x 1.4 x 10 mm, RV, MYO and LV of truncated ellipsoids; the prediction is
 the truth with a smooth boundary error, a stray island in every fourth case and a missed basal slice in every fifth.
@@ -8,8 +8,8 @@ With ``--data`` (a folder in ACDC's layout) real ED masks are scored against the
 All see the same arrays. Times are process CPU time per case: medpy's hd, hd95 and assd on the whole volume, as its users call them;
 this package's three distances alone; and all its metrics (with Dice, IoU, surface Dice, the other HD95 and volumes), with medpy as the
 engine (on the bounding box) and native. Surface Dice is compared with the library surface-distance. ``start_s`` is the time from
-``synthaug compare`` to its first sentence.
-The last line is one JSON object.
+``synthaug compare`` to its first sentence. The last line is one JSON object; ``--out`` keeps it for the pages
+(metrics.json, and metrics_acdc.json with ``--data``), which ``evaluation_page.py`` writes.
 """
 
 from __future__ import annotations
@@ -21,9 +21,12 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import date
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -34,7 +37,8 @@ from evaluation.metrics import score
 from evaluation.surface import boxes, summarise, surface_distances, union
 from evaluation.surfels import surface_dice
 from evaluation.table import DISTANCES, TOLERANCE_MM
-from nnunet_synth_aug.files import read_nifti
+from nnunet_synth_aug import __version__
+from nnunet_synth_aug.files import read_nifti, write_json
 from nnunet_synth_aug.labels import STRUCTURES
 
 Pair = tuple[np.ndarray, np.ndarray, tuple[float, float, float]]
@@ -83,6 +87,54 @@ def real(folder: Path, n: int) -> Iterator[Pair]:
         ed, es = sorted(patient.glob("*_gt.nii.gz"))
         truth, spacing, _ = read_nifti(ed, ndim=3)
         yield read_nifti(es, ndim=3)[0].astype(np.uint8), truth.astype(np.uint8), spacing
+
+
+#: mm; a pair of masks gets any three.
+SIDES = (0.5, 1.0, 1.4, 1.5625, 10.0)
+
+
+def some_mask(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    """One voxel, noise of any density, or one to four boxes that may touch the border and each other."""
+    mask = np.zeros(shape, np.uint8)
+    kind = rng.integers(4)
+    if kind == 0:
+        mask[tuple(rng.integers(0, shape))] = 1
+    elif kind == 1:
+        mask[rng.random(shape) < rng.choice([0.01, 0.1, 0.5, 0.95])] = 1
+        mask[tuple(rng.integers(0, shape))] = 1
+    else:
+        for _ in range(rng.integers(1, 5)):
+            low = rng.integers(0, shape)
+            high = np.minimum(low + rng.integers(1, 9, len(shape)), shape)
+            mask[tuple(slice(a, b) for a, b in zip(low, high, strict=True))] = 1
+    return mask
+
+
+def random_pairs(n: int, seed: int) -> Iterator[Pair]:
+    """Pairs of masks of 1 to 24 x 1 to 24 x 1 to 7 voxels with spacings up to 1:20."""
+    rng = np.random.default_rng(seed)
+    for _ in range(n):
+        shape = tuple(int(k) for k in (*rng.integers(1, 25, 2), rng.integers(1, 8)))
+        x, y, z = (float(s) for s in rng.choice(SIDES, 3))
+        yield some_mask(rng, shape), some_mask(rng, shape), (x, y, z)
+
+
+def agreement(pairs: Iterable[Pair], labels: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
+    """Largest absolute difference of every metric from medpy's, over all structures that both masks hold."""
+    from medpy.metric import binary
+
+    oracles = {"Dice": binary.dc, "IoU": binary.jc, **{m: getattr(binary, m.lower()) for m in DISTANCES}}
+    largest, n = dict.fromkeys(oracles, 0.0), 0
+    for prediction, truth, spacing in pairs:
+        for name, one in score(prediction, truth, spacing, labels).items():
+            if one.failure:
+                continue  # medpy raises an error
+            a, b = (np.isin(mask, labels[name]) for mask in (prediction, truth))
+            n += 1
+            for metric, oracle in oracles.items():
+                expected = oracle(a, b, voxelspacing=spacing) if metric in DISTANCES else oracle(a, b)
+                largest[metric] = max(largest[metric], abs(one.values[metric] - float(expected)))
+    return {"pairs_of_masks": n, "max_abs_difference": largest}
 
 
 def whole_volume(prediction: np.ndarray, truth: np.ndarray, spacing: tuple[float, float, float]) -> Values:
@@ -178,6 +230,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--data", type=Path, help="folder in ACDC's layout (patientNNN/*_gt.nii.gz)")
     parser.add_argument("--repeat", type=int, default=5, help="repetitions of the fast engine; the fastest counts")
+    parser.add_argument("--out", type=Path, help="file for the figures")
     options = parser.parse_args()
     pairs = list(real(options.data, options.cases) if options.data else made_up(options.cases, options.seed))
     whole_volume(*pairs[0])  # imports outside the clock
@@ -196,21 +249,27 @@ def main() -> None:
             results[engine] = [function(*pair) for pair in pairs]
             best = min(best, time.process_time() - start)
         seconds[engine] = best / len(pairs)
-    both = [(a[key], b[key], key[1]) for a, b in zip(results["native"], results["medpy"], strict=True) for key in a]
     found = {
         "data": "ES masks against ED masks" if options.data else "made-up",
         "cases": len(pairs),
-        "pairs_of_masks": len(both) // len(DISTANCES),
         "seed": None if options.data else options.seed,
         "cpu_s_per_case": {engine: round(value, 4) for engine, value in seconds.items()},
         "speedup": round(seconds["medpy"] / seconds["distances"], 1),
         "speedup_with_all_metrics": round(seconds["medpy"] / seconds["native"], 1),
         "speedup_against_cropped": round(seconds["medpy_cropped"] / seconds["native"], 1),
-        "max_abs_difference_mm": {metric: max(abs(a - b) for a, b, m in both if m == metric) for metric in DISTANCES},
-        "mean_mm": {metric: round(float(np.mean([a for a, _, m in both if m == metric])), 3) for metric in DISTANCES},
+        "mean_mm": {
+            m: round(float(np.mean([v for one in results["native"] for (_, k), v in one.items() if k == m])), 3) for m in DISTANCES
+        },
+        **agreement(pairs, LABELS),
     }
+    if not options.data:
+        found["random"] = agreement((pair for seed in range(4) for pair in random_pairs(500, seed)), {"A": (1,)})
     found |= {"surface_dice": surface_dice_difference(pairs), "start_s": start_seconds()}
-    print(json.dumps(found | other_definitions(pairs)))
+    about = {"date": date.today().isoformat(), "version": __version__, "machine": "1 CPU core", "medpy": version("medpy")}
+    found = about | found | other_definitions(pairs)
+    if options.out:
+        write_json(options.out, found)
+    print(json.dumps(found))
 
 
 if __name__ == "__main__":
