@@ -12,12 +12,13 @@ import pandas as pd
 
 from evaluation.arms import fairness_notes
 from evaluation.masks import Options
+from evaluation.methods import stated
 from evaluation.pairing import Runs, pair_cases, patient_values, training_values, without_failures
 from evaluation.ranking import rankings, significance_map
 from evaluation.results import Results
 from evaluation.sources import Scored, read_sources
 from evaluation.summary import Margins, breakdown, corrected, headline, paired_summary, sensitivity
-from evaluation.table import METRICS
+from evaluation.table import METRICS, PRIMARY
 from evaluation.versions import versions
 from evaluation.volumes import agreement, clinical_values
 from evaluation.wording import conclusion
@@ -37,6 +38,7 @@ class Comparison:
     summary: pd.DataFrame  # see evaluation.summary.paired_summary
     conclusion: list[str]
     failures: pd.DataFrame
+    definitions: str  # one line for the foot of a table of the primary metrics
 
 
 @dataclass(frozen=True)
@@ -191,4 +193,6 @@ def _results(
 
 
 def _comparison(out: Path, results: Results) -> Comparison:
-    return Comparison(out, out / REPORT, headline(results.summary), results.summary, results.conclusion, results.failures)
+    return Comparison(
+        out, out / REPORT, headline(results.summary), results.summary, results.conclusion, results.failures, stated(PRIMARY, results.how)
+    )

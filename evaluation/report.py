@@ -93,6 +93,7 @@ def overview_document(
         title=f"{len(scored.arms)} arms on {scored.dataset.name}",
         opening=[Paragraph(f"{patients} patients. Baseline: {baseline}. Structures {', '.join(scored.labels)}.", "meta")],
         sections=[
+            Section("Differences from the baseline", pictures.arm_forests(list(found.values()))),
             *(ranks.comparison(folder, results) for folder, results in found.items()),
             Section("Ranking", ranks.ranking(ranking, scored.how)),
             Section("Every pair of arms", ranks.significance(pairs, scored.how)),

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import pandas as pd
+
 from evaluation import figures
 from evaluation.arms import Prediction
 from evaluation.blocks import Blocks, Gallery, Heading, Page, Pages, Paragraph, Picture, Table, photograph, plot
@@ -19,6 +23,21 @@ def forests(results: Results) -> Blocks:
     drawn = [
         plot(figures.forest_plot(results.summary, m, results.names), f"forest_{m}", f"Mean paired difference in {m} with interval")
         for m in PRIMARY
+    ]
+    return [Gallery(tuple(drawn)), note("Mean difference with 95 % interval; open symbol: average over structures, not tested.")]
+
+
+def arm_forests(found: Sequence[Results]) -> Blocks:
+    """Differences of every arm from the baseline, for the overview of several."""
+    rows = pd.concat([results.summary.assign(group=results.names[1]) for results in found], ignore_index=True)
+    baseline = found[0].names[0]
+    drawn = [
+        plot(
+            figures.group_forest(rows, metric, (baseline, "arm"), f"{metric}, arm minus {baseline}"),
+            f"forest_{metric}_of_all_arms",
+            f"Mean paired difference in {metric} of every arm from {baseline} with interval",
+        )
+        for metric in PRIMARY
     ]
     return [Gallery(tuple(drawn)), note("Mean difference with 95 % interval; open symbol: average over structures, not tested.")]
 

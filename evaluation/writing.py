@@ -51,7 +51,7 @@ def write_overview(
             (staging / folder).mkdir()
             _fill(staging / folder, results, images)
         write_parquet(staging / PARQUET, scored.table)
-        for name, table in ((TABLE, scored.table), (RANKING, ranking), (SIGNIFICANCE, pairs)):
+        for name, table in ((TABLE, scored.table), (RANKING, _defined(ranking)), (SIGNIFICANCE, _defined(pairs))):
             write_text(staging / name, _csv(table))
         numbers = {
             "format": 1,
@@ -98,13 +98,14 @@ def _unwritable(out: Path, error: OSError) -> UserError:
 def _fill(folder: Path, results: Results, images: bool) -> None:
     write_text(folder / TABLE, _csv(results.table))
     write_parquet(folder / PARQUET, results.table)
-    write_text(folder / SUMMARY, _csv(results.summary.assign(definition=results.summary["metric"].map(_definition))))
+    write_text(folder / SUMMARY, _csv(_defined(results.summary)))
     write_json(folder / NUMBERS, as_json(results))
     _write_report(folder, comparison_document(results, images))
 
 
-def _definition(metric: str) -> str:
-    return METRICS[metric].short
+def _defined(table: pd.DataFrame) -> pd.DataFrame:
+    """With the definition of every row's metric."""
+    return table.assign(definition=[METRICS[metric].short for metric in table["metric"]])
 
 
 def _write_report(folder: Path, document: Document) -> None:

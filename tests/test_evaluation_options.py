@@ -178,6 +178,7 @@ def test_options_reach_the_command_and_the_files(study: Study) -> None:
         app, [*map(str, words), "--allow-missing", "--empty", "nan", "--tolerance", "RV=3", "-np", "1", "--no-images", "--labels", "acdc"]
     )
     assert done.exit_code == 0, done.output
+    assert "HD: largest surface distance of both directions" in done.output
     numbers = json.loads((study.out / "comparison.json").read_text())
     assert numbers["empty_masks"]["policy"] == "nan"
     assert numbers["surface_dice_tolerance_mm"] == {"RV": 3.0, "MYO": 2.0, "LV": 2.0}

@@ -212,7 +212,9 @@ def test_a_difference_whose_interval_includes_zero_is_pointed_out() -> None:
 
 def test_markup_in_names_is_text() -> None:
     document = Document(
-        "<b>a</b> & *c*", [Paragraph("x < y _z_ `q`")], [Section("A|B", [Heading("h"), Table(["<i>"], [["a|b"]])]), Section("nothing in it", [])]
+        "<b>a</b> & *c*",
+        [Paragraph("x < y _z_ `q`")],
+        [Section("A|B", [Heading("h"), Table(["<i>"], [["a|b"]])]), Section("nothing in it", [])],
     )
     page, text = html.render(document), markdown.render(document)
     assert "<b>" not in page

@@ -184,9 +184,10 @@ def test_arms_from_one_table_share_one_family(tmp_path: Path) -> None:
     scores(arms).to_csv(tmp_path / "metrics.csv", index=False)
     sources = {name: [tmp_path / "metrics.csv"] for name in arms}
     overview = compare_arms(sources, tmp_path / "out")
-    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
-        "metrics.csv", "mix50", "mix_75", "overview.json", "ranking.csv", "report.html", "significance.csv"
-    ]  # fmt: skip
+    written = ["figures", "metrics.csv", "mix50", "mix_75", "overview.json", "ranking.csv", "report.html", "report.md", "significance.csv"]
+    assert [p.name for p in sorted((tmp_path / "out").iterdir()) if p.suffix != ".parquet"] == written
+    assert {p.name for p in (tmp_path / "out" / "figures").glob("*.svg")} == {"forest_Dice_of_all_arms.svg", "forest_HD_of_all_arms.svg"}
+    assert "](mix_75/report.md)" in (tmp_path / "out" / "report.md").read_text()
     assert list(overview.comparisons) == ["mix50", "mix 75 %"]
     alone = compare(sources["real"], sources["mix50"], tmp_path / "alone", names=("real", "mix50"))
     p = [row(c.summary)["p_holm"] for c in (alone, overview.comparisons["mix50"])]

@@ -93,6 +93,7 @@ def _figures(comparison: Comparison, report: Path) -> dict[str, Any]:
         "report": comparison.report.relative_to(report).as_posix(),
         "headline": rows[list(_SHOWN)].to_dict("records"),
         "conclusion": comparison.conclusion,
+        "definitions": comparison.definitions,
         "failures": len(comparison.failures),
     }
 
@@ -116,6 +117,7 @@ def _page(study: Study, figures: dict[str, Any]) -> str:
     for test, by_arm in figures["comparisons"].items():
         lines += ["", f"## {test}", "", "| arm | structure | metric | n | real | arm | difference [95 % CI] | Holm p | |", "|---" * 9 + "|"]
         lines += [_row(arm, row) for arm, found in by_arm.items() for row in found["headline"]]
+        lines += ["", *{found["definitions"] for found in by_arm.values()}]
         lines += ["", *(f"- [{arm}]({found['report']}): {' '.join(found['conclusion'])}" for arm, found in by_arm.items())]
     return "\n".join(lines) + "\n"
 

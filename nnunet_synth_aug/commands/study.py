@@ -80,6 +80,7 @@ def compare(
             say(sentence)
     if len(found) > 1:
         say(overview.ranking.round(3).to_string(index=False))
+    say(next(iter(found.values())).definitions)
     say(f"report: {report}")
 
 
