@@ -44,8 +44,8 @@ def _pictures(images: Path) -> list[str]:
         return []
     return [
         "## Pictures\n",
-        "Made by `tests/benchmarks/generator_pictures.py` from the `default` arm of the phantom study: eight hearts of its quality-controlled "
-        "bank beside the first eight held-out phantoms, ED above ES, five slices each.\n",
+        "Made by `tests/benchmarks/generator_pictures.py` from the `default` arm of the phantom study: eight hearts of its "
+        "quality-controlled bank beside the first eight held-out phantoms, ED above ES, five slices each.\n",
         "![Generated hearts beside held-out phantoms](images/montage.png)\n",
         "Five hearts (one below the other) in the open loop and without quality control. In each row nothing but the requested EF differs: "
         "same seeds, same EDV of 150 mL.\n",
