@@ -91,7 +91,8 @@ def cases(results: Results, images: bool) -> Blocks:
     chosen = select_patients(results.values)
     if not chosen:
         return []
-    blocks: Blocks = [_listed(results, chosen)]
+    told = "Losses and gains of Dice, and ranks, are those of a patient's average over structures, phases and trainings."
+    blocks: Blocks = [_listed(results, chosen), note(f"{told} {stated(PRIMARY, results.how)}")]
     if not images:
         return [*blocks, note("Pictures of patients were left out (--no-images).")]
     if not all(results.arms):
@@ -109,7 +110,6 @@ def cases(results: Results, images: bool) -> Blocks:
     )
     if any(len(runs) > 1 for runs in results.arms):
         text += " The pictures show the first training of each arm, the numbers the mean of all."
-    text += " Losses, gains and ranks are those of the patient's average over structures and phases."
     if bare:
         text += " Where the images of the dataset were not found, contours are drawn on black."
     return [
