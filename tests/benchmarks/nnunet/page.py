@@ -73,6 +73,30 @@ def quota(figures: dict[str, Any]) -> str:
     return "\n\n".join([*parts, table(head, lines)])
 
 
+RUNS = {
+    "undisturbed": "one file per case, renamed into place",
+    "writer_killed_half_way": "the same, writer killed half-way (SIGKILL), a second one goes on",
+    "naive_way_for_comparison": "for comparison: three files one after the other",
+}
+
+
+def refresh(figures: dict[str, Any]) -> str:
+    lines = []
+    for name, title in RUNS.items():
+        row = figures[name]
+        wrong = ", ".join(f"{count} {kind}" for kind, count in row["wrong"].items()) or "none"
+        lines.append([title, str(row["replacements"]), f"{row['seconds']:.0f}", str(row["loads"]), wrong, str(row["versions_read"])])
+    head = ["way", "replacements", "seconds", "loads checked", "torn or missing", "versions that readers saw"]
+    cost = figures["reading_one_case_and_a_2d_patch_cpu_time"]
+    reading = (
+        f"Reading a case and cutting a 2d patch from it costs {cost['bank_ms']:g} ms of processor time in a plain bank, "
+        f"{cost['not_replaced_ms']:g} ms with live refresh, "
+        f"and {cost['replaced_ms']:g} ms once the case was replaced ({cost['file_kib']:g} KiB)."
+    )
+    software = f"nnunetv2 {figures['nnunetv2']}, blosc2 {figures['blosc2']}; Python {figures['python']}; {figures['machine']}"
+    return f"{table(head, lines)}\n\n{reading}\n\n{software}; {figures['data']}, seed {figures['seed']}; {figures['date']}."
+
+
 def counted(places: list[str]) -> str:
     return ", ".join(f"{place} ({n})" for place, n in Counter(places).most_common())
 
@@ -120,7 +144,7 @@ def loader(figures: dict[str, Any]) -> str:
 
 def main() -> None:
     text = TEXT.read_text(encoding="utf-8")
-    for name, render in (("matrix", matrix), ("quota", quota), ("kills", kills), ("loader", loader)):
+    for name, render in (("matrix", matrix), ("quota", quota), ("refresh", refresh), ("kills", kills), ("loader", loader)):
         path = DOCS / f"{name}.json"
         shown = render(read_json(path)) if path.is_file() else f"Not measured yet: run the script that writes `docs/nnunet/{name}.json`."
         mark = f"<!-- {name} -->"

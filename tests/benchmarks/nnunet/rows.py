@@ -67,8 +67,9 @@ class Matrix(Checks):
         everything = [HEARTS, REGIONS, IGNORE, CHANNELS, FOLDS]
         d = HEARTS.number
         numbers = " ".join(str(dataset.number) for dataset in everything)
+        # Large images for little memory: that is when nnU-Net plans 3d_lowres and the cascade.
         low = (
-            f"nnUNetv2_plan_experiment -d {d} -gpu_memory_target 0.05 -overwrite_target_spacing 8 0.5 0.5 -overwrite_plans_name lowresPlans"
+            f"nnUNetv2_plan_experiment -d {d} -gpu_memory_target 0.1 -overwrite_target_spacing 2 0.8 0.8 -overwrite_plans_name lowresPlans"
         )
         doctor = f"synthaug doctor -d {d} -f 0 -p {SHORT}"
         return [
