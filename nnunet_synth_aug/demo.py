@@ -70,6 +70,8 @@ def steps(folders: Folders, source: Path | None, device: str, seed: int) -> list
         make = ["synthaug", "import", "acdc", str(source.resolve()), "-d", d, "--folds", str(FOLDS)]
     small = ["--spacing", "2", "--patch", "96", "--batch", "8", "--stages", "4", "--features", "12"]
     counts = [part for name, n in ITERATIONS.items() for part in (f"--{name.replace('_', '-')}", str(n))]
+    # From the generator of phantoms that ships with the package: minutes are too few to begin with random weights.
+    start = ["--preset", "tiny", "--pretrain", "phantom"]
     bank = folders.preprocessed("synth_aug", f"fold_{FOLD}", f"manifest_{PLANS}_2d.json")
 
     def train(trainer: str) -> Step:
@@ -103,7 +105,7 @@ def steps(folders: Folders, source: Path | None, device: str, seed: int) -> list
         ),
         Step(
             "generator",
-            ["synthaug", "fit", "-d", d, "-f", f, "--preset", "tiny", "--no-report", "-device", device, "--seed", str(seed)],
+            ["synthaug", "fit", "-d", d, "-f", f, *start, "--no-report", "-device", device, "--seed", str(seed)],
             _finished(folders),
             5.5,
         ),

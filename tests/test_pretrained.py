@@ -1,0 +1,81 @@
+"""The generator that ships with the package: whole, of phantoms alone, and worth starting from."""
+
+import numpy as np
+import pytest
+import torch
+
+from nnunet_synth_aug.config import PretrainConfig, overridden, preset, pretrained_on
+from nnunet_synth_aug.data.cohort import Cohort
+from nnunet_synth_aug.data.dataset import write_dataset
+from nnunet_synth_aug.data.phantom import phantom_cohort
+from nnunet_synth_aug.data.training_set import load_training_set
+from nnunet_synth_aug.fit import fit_generator
+from nnunet_synth_aug.generator import load_generator
+from nnunet_synth_aug.labels import LV, MYO, RV
+from nnunet_synth_aug.latents import encode
+from nnunet_synth_aug.pretrained import PHANTOM, shipped_for
+from nnunet_synth_aug.priors import Priors
+from nnunet_synth_aug.synthesis.cascade import Request, sample_anatomies, sample_cycles
+from nnunet_synth_aug.synthesis.quality import frame_defects
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def shipped():
+    return load_generator(PHANTOM, CPU)
+
+
+def test_it_saw_phantoms_of_its_own_seed_alone(shipped):
+    seed = PretrainConfig().seed
+    assert len(shipped.provenance["patients"]) >= 100
+    assert all(patient.startswith(f"phantom{seed}_") for patient in shipped.provenance["patients"])
+    assert shipped.templates == ()  # no heart's geometry or grey values travel
+
+
+def test_it_fits_the_presets_of_its_networks():
+    assert shipped_for(preset("tiny")) == shipped_for(preset("small")) == PHANTOM
+    assert shipped_for(preset("base")) is None
+    assert shipped_for(overridden(preset("small"), ["latents.motion=framewise"])) is None
+    assert shipped_for(overridden(preset("small"), ["static.objective=edm"])) is None
+
+
+@pytest.fixture(scope="module")
+def cohort(tmp_path_factory):
+    """Four phantoms that pretraining has not seen."""
+    root = tmp_path_factory.mktemp("pretrained")
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"):
+            (root / name).mkdir()
+            patch.setenv(name, str(root / name))
+        write_dataset(phantom_cohort(4, seed=5), 7, "Phantom", folds=2)
+        yield Cohort.load("7")
+
+
+def test_its_vae_gives_back_unseen_hearts(shipped, cohort):
+    dice = []
+    patients = tuple(s.patient for s in cohort.subjects)
+    for case in load_training_set(cohort, patients, shipped.config, shipped.grid).cases:
+        gridded, frame = case.gridded, case.gridded.ed
+        with torch.no_grad():
+            image, logits = shipped.vae.decode(encode(shipped.vae, gridded.image[[frame]], gridded.valid, CPU))
+        found, truth, inside = logits.argmax(1)[0].numpy(), gridded.mask[frame].numpy(), gridded.valid.numpy() > 0
+        error = np.abs(image[0, 0].numpy() - gridded.image[frame].float().numpy())[inside].mean()
+        assert error < 0.2  # of a range of 2
+        pairs = [((found == s) & inside, (truth == s) & inside) for s in (RV, MYO, LV)]
+        dice.append([2 * (a & b).sum() / (a.sum() + b.sum()) for a, b in pairs])
+    assert np.mean(dice, axis=0).min() > 0.75
+
+
+@pytest.mark.slow
+def test_a_requested_ef_reaches_the_masks_of_a_generator_that_starts_there(shipped, cohort):
+    # One small step per stage: enough to be this cohort's generator, too little to change what it has learnt.
+    short = [f"{stage}.train.{name}" for stage in ("vae", "static", "motion") for name in ("steps=2", "learning_rate=1e-6")]
+    config = overridden(pretrained_on(preset("tiny"), "phantom"), ["latents.copies=2", "latents.max_frames=6", *short])
+    generator = load_generator(fit_generator("7", 0, config, CPU), CPU)
+    assert generator.provenance["pretraining"]["generator_hash"] == shipped.provenance["generator_hash"]
+    asked = [Request(f"{ef}_{i}", i, Priors(lv_edv=150.0, lv_ef=float(ef)), 8, grain=False) for ef in (25, 65) for i in range(3)]
+    made = sample_cycles(generator, sample_anatomies(generator, asked), [r.seed + 1 for r in asked])
+    weak, strong = (np.mean([s.measured.lv_ef for s in part]) for part in (made[:3], made[3:]))
+    assert strong - weak > 15  # of the 40 points asked for, in the open loop
+    assert sum(not frame_defects(s.mask[0]) for s in made) >= 3
