@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import torch
@@ -110,7 +110,8 @@ def encode_training_set(
         vae: encodes them.
         config: of the generator.
         device: of the VAE.
-        scales: those of the generator that is continued, whose LDMs speak their language; default the patients' own.
+        scales: those of the generator that is continued, whose LDMs speak their language; default the patients' own. Only how much and
+            where the patients move is always their own.
     """
     settings = config.latents
     variants = settings.variants(len(data.cases))
@@ -156,8 +157,10 @@ def encode_training_set(
     if not moving:
         raise UserError("no training patient of this fold has a 4D cine; the motion LDM cannot learn to move")
     latents, valid, motion = torch.stack(ed), torch.stack(valids), torch.stack(coefficients)
-    scale, scaler = scales or (_scale(latents, valid, motion, valid[moving], settings.components), PriorScaler.fit(plain))
-    scale = scale.to(torch.device("cpu"))
+    if scales is None:
+        scale, scaler = _scale(latents, valid, motion, valid[moving], settings.components), PriorScaler.fit(plain)
+    else:
+        scale, scaler = _sized(scales[0].to(torch.device("cpu")), motion, valid[moving]), scales[1]
     return LatentSet(
         ed=scale.standardise(latents) * valid,
         motion=scale.standardise_motion(motion) * valid[moving],
@@ -170,13 +173,32 @@ def encode_training_set(
     )
 
 
+def _region(motion: torch.Tensor, motion_valid: torch.Tensor) -> torch.Tensor:
+    """Where motion lives (x, y), from coefficients (M, 2K, C, x, y, Z) where they are valid."""
+    region = (motion**2 * motion_valid[:, None]).sum((0, 1, 2, 5)).sqrt()
+    return (region / region.max()).clamp_min(0.1)
+
+
+def _sized(scale: LatentScale, motion: torch.Tensor, motion_valid: torch.Tensor) -> LatentScale:
+    """The directions of ``scale`` with the size and the place that motion has in these coefficients.
+
+    The LDM that is continued knows what a direction means, and its objective wants unit variance along it. Patients move more than
+    phantoms in the directions of breath and noise, and the heart fills another part of their field of view.
+    """
+    unit = replace(scale, region=_region(motion, motion_valid), spread=torch.ones_like(scale.spread))
+    energy = sum(
+        (unit.standardise_motion(one[None])[0] ** 2 * valid).sum((1, 2, 3)).double()
+        for one, valid in zip(motion, motion_valid, strict=True)
+    )
+    return replace(unit, spread=(energy / motion_valid.sum()).clamp_min(1e-12).sqrt().float())
+
+
 def _scale(latents: torch.Tensor, valid: torch.Tensor, motion: torch.Tensor, motion_valid: torch.Tensor, components: int) -> LatentScale:
     """Statistics of ED latents (N, C, x, y, Z) and coefficients (M, 2K, C, x, y, Z) where they are valid."""
     weight = valid.sum()
     mean = (latents * valid).sum((0, 2, 3, 4)) / weight
     std = (((latents - mean[:, None, None, None]) ** 2 * valid).sum((0, 2, 3, 4)) / weight).sqrt().clamp_min(1e-4)
-    region = (motion**2 * motion_valid[:, None]).sum((0, 1, 2, 5)).sqrt()
-    region = (region / region.max()).clamp_min(0.1)
+    region = _region(motion, motion_valid)
     # One cine at a time: all of them in double precision would not fit into a small machine.
     covariance = torch.zeros(motion.shape[1] * motion.shape[2], motion.shape[1] * motion.shape[2], dtype=torch.float64)
     for one, inside in zip(motion, motion_valid[:, 0] > 0, strict=True):

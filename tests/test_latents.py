@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from nnunet_synth_aug.latents import _scale
+from nnunet_synth_aug.latents import _scale, _sized
 
 
 def world(n=12, harmonics=2, channels=3, rank=4):
@@ -46,3 +46,16 @@ def test_fewer_directions_keep_the_largest_share():
         lost.append(float((back - motion).square().sum() / motion.square().sum()))
     assert lost[0] > lost[1] > lost[2] > 0
     assert lost[0] < 0.5
+
+
+def test_a_continued_generator_keeps_its_directions_and_takes_the_size_of_its_patients_motion():
+    latents, motion, valid = world()
+    scale = _scale(latents, valid, motion, valid, 4)
+    elsewhere = torch.linspace(0.2, 1, 5)[:, None, None] * 7 * motion  # larger, and not everywhere alike
+    sized = _sized(scale, elsewhere, valid)
+    assert sized.directions is scale.directions
+    assert sized.mean is scale.mean
+    assert scale.standardise_motion(elsewhere)[..., 1:].square().mean().sqrt() > 3
+    components = sized.standardise_motion(elsewhere)[..., 1:]
+    assert components.square().mean((0, 2, 3, 4)).sqrt().tolist() == pytest.approx([1.0] * 4, abs=0.01)
+    torch.testing.assert_close(sized.restore_motion(sized.standardise_motion(elsewhere)), elsewhere, atol=1e-2, rtol=1e-3)
