@@ -132,7 +132,8 @@ class Checks:
         if fold == "all":
             log = "".join(path.read_text() for path in folder.glob("training_log*.txt"))
             assert log.count(ABOUT_ALL) == 2, "the log does not say before the training and after the validation what fold all validates"
-        return facts | {"validated": len(validated), "checkpoints naming the bank": len(checkpoints)}
+        named = {} if record["manifest_hash"] is None else {"checkpoints naming the bank": len(checkpoints)}  # _mix00 has none
+        return facts | {"validated": len(validated)} | named
 
     def check_curriculum(self, folder: Path, *expected: int) -> dict[str, Any]:
         """Synthetic samples of every epoch."""
@@ -147,6 +148,12 @@ class Checks:
         assert refresh["replaced"] > 0, "nothing was replaced"
         assert any("@" in case for case in record["first_seen"]), "no replaced case was trained on"
         return {"cases replaced": refresh["replaced"], "distinct cases seen": record["distinct_synthetic_cases"], "bank": cases}
+
+    def check_choice(self, information: Path) -> dict[str, Any]:
+        """What nnU-Net compared: the trainings and, of those with probabilities, the ensembles."""
+        results = read_json(information)["all_results"]
+        assert len(results) == 3, f"compared: {', '.join(results)}"
+        return {"compared": "two trainings and their ensemble"}
 
     def check_plans(self, plans: str, configuration: str) -> dict[str, Any]:
         content = read_json(self.workspace.folder("nnUNet_preprocessed", HEARTS.folder, f"{plans}.json"))
