@@ -236,7 +236,7 @@ def _fit(
         lambda me, weights: (train_vae(data, running.vae, folder, config.seed, me, device, weights), {}, {"patients": list(data.patients)}),
     )
     if "grain" not in meta:
-        meta["grain"] = measure_grain(data, load_vae(folder, config, device), device).to_json()
+        meta["grain"] = measure_grain(data).to_json()
         if is_first():
             write_json(folder / META, meta)
     if set(meta["finished"]) != set(STAGES):

@@ -13,7 +13,7 @@ from nnunet_synth_aug.data.cohort import Cohort
 from nnunet_synth_aug.data.grid import Grid
 from nnunet_synth_aug.data.pretraining import write_phantoms
 from nnunet_synth_aug.generator import Generator
-from nnunet_synth_aug.grain import FREQUENCIES, GREYS, Grain
+from nnunet_synth_aug.grain import GREYS, Grain
 from nnunet_synth_aug.latents import LatentScale
 from nnunet_synth_aug.motion_ldm.stage import motion_network
 from nnunet_synth_aug.priors import NUMERIC
@@ -57,7 +57,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
             # The reports use no motion: what it is scaled by is of no account.
             scale=LatentScale(torch.zeros(channels), torch.ones(channels), *(torch.ones(1) for _ in range(3))),
             scaler=PriorScaler((0.0,) * len(NUMERIC), (100.0,) * len(NUMERIC)),
-            grain=Grain((0.05,) * GREYS, (1.0,) * FREQUENCIES, 0.5),
+            grain=Grain((0.02,) * GREYS),
             templates=(),
             provenance={"patients": [s.patient for s in cohort.subjects[:TRAINING]], "generator_hash": "untrained", "fold": 0},
             device=device,

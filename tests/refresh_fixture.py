@@ -16,7 +16,7 @@ from nnunet_synth_aug.checkpoint import save_checkpoint
 from nnunet_synth_aug.config import GeneratorConfig, GridConfig, LatentConfig, LDMConfig, VAEConfig
 from nnunet_synth_aug.files import read_json, sha256, write_json
 from nnunet_synth_aug.generator import META, STAGES, load_generator
-from nnunet_synth_aug.grain import FREQUENCIES, GREYS, Grain
+from nnunet_synth_aug.grain import GREYS, Grain
 from nnunet_synth_aug.latents import LatentScale
 from nnunet_synth_aug.motion_ldm.sampling import motion_channels
 from nnunet_synth_aug.motion_ldm.stage import motion_network
@@ -65,7 +65,7 @@ def write_generator(folder: Path, patients: tuple[str, ...] = PATIENTS[:4], seed
             "split_hash": "",
             "pretraining": None,
             "grid": {"size": config.grid.size, "pixel": 4.0},
-            "grain": Grain((0.0,) * GREYS, (1.0,) * FREQUENCIES, 0.0).to_json(),
+            "grain": Grain((0.0,) * GREYS).to_json(),
             "templates": [template | {"frame_seconds": 0.05, "closure": 1.0, "es_fraction": 0.4}],
             "finished": {stage: {"sha256": sha256(folder / f"{stage}.safetensors")} for stage in STAGES},
         },

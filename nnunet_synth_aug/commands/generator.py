@@ -79,7 +79,7 @@ def sample(
     ] = False,
     check: Annotated[bool, typer.Option("--check/--no-check", help="Quality control with resampling.")] = True,
     open_loop: Annotated[bool, typer.Option("--open-loop", help="Without calibration of EDV and EF on the sample.")] = False,
-    grain: Annotated[bool, typer.Option("--grain/--no-grain", help="As rough as real images, or the decoder's smooth mean.")] = True,
+    grain: Annotated[bool, typer.Option("--grain/--no-grain", help="With the noise of real images, or without any.")] = True,
     gif: Annotated[bool, typer.Option("--gif/--no-gif", help="One beating-heart GIF per sequence.")] = True,
     generator: GeneratorFolder = None,
     device: Device = "cpu",

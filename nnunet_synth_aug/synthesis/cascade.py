@@ -37,7 +37,7 @@ class Request:
     priors: Priors
     n_frames: int | None = None
     calibrate: bool = False  # closed loop, see synthesis.calibration
-    grain: bool = True  # images as rough as real ones; False gives the decoder's smooth mean
+    grain: bool = True  # images as noisy as real ones; False gives the decoder's mean
 
 
 @dataclass(frozen=True)

@@ -57,7 +57,7 @@ def requests(
         n_frames: per cycle; None follows the training cines.
         free: leave what ``given`` does not set unspecified, instead of drawing it.
         calibrate: close the loop on EDV and EF.
-        grain: make images as rough as those of the training patients.
+        grain: make images as noisy as those of the training patients.
     """
     return [request(generator, index, seed, given, n_frames, free, calibrate, grain) for index in range(n)]
 

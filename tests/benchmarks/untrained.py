@@ -18,7 +18,7 @@ from nnunet_synth_aug.config import GeneratorConfig
 from nnunet_synth_aug.config import preset as named
 from nnunet_synth_aug.data.grid import Grid
 from nnunet_synth_aug.generator import Generator, Template
-from nnunet_synth_aug.grain import FREQUENCIES, GREYS, Grain
+from nnunet_synth_aug.grain import GREYS, Grain
 from nnunet_synth_aug.latents import LatentScale
 from nnunet_synth_aug.motion_ldm.sampling import motion_channels
 from nnunet_synth_aug.motion_ldm.stage import motion_network
@@ -67,7 +67,7 @@ def untrained(config: GeneratorConfig, device: torch.device) -> Generator:
         motion=motion_network(config).to(device).eval(),
         scale=scale.to(device),
         scaler=IDENTITY,
-        grain=Grain((0.05,) * GREYS, (1.0,) * FREQUENCIES, 0.5),
+        grain=Grain((0.02,) * GREYS),
         templates=(template,),
         provenance={},
         device=device,

@@ -98,6 +98,7 @@ def make_study(a: argparse.Namespace, label: str) -> Study:
         seeds=tuple(int(seed) for seed in a.seeds.split(",")),
         tests=tests,
         device=a.device,
+        workers=a.workers,
     )
     return checked(study, "the probe")
 
@@ -166,6 +167,7 @@ def main() -> None:
     parser.add_argument("--sequences", type=int, default=40, help="of the bank")
     parser.add_argument("--frames", type=int, default=6, help="of each sequence in the bank")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument("--workers", type=int, default=1, help="commands at a time")
     parser.add_argument("--json", type=Path, help="where the figures go besides OUT, e.g. docs/utility/NAME.json")
     parser.add_argument("--write", action="store_true", help="write docs/utility.md from docs/utility/*.json and stop")
     a = parser.parse_args()
