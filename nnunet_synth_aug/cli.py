@@ -22,6 +22,7 @@ app = typer.Typer(
     help="Labelled synthetic 4D cardiac MRI as an augmentation for nnU-Net. Folders: nnUNet_raw, nnUNet_preprocessed, nnUNet_results.",
     no_args_is_help=True,
     add_completion=False,
+    rich_markup_mode=None,  # units in brackets are no markup
     pretty_exceptions_enable=False,
 )
 for command in (doctor, install_trainers, phantom, fit, sample, report, bank, plans, evaluate, compare, benchmark, demo):
