@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import surface_distance
-from test_evaluation_metrics import ADVERSARIAL, SIDES, some_mask
+from benchmarks.metrics import SIDES, some_mask
+from test_evaluation_metrics import ADVERSARIAL
 
 from evaluation.metrics import score
 from evaluation.surfels import _areas, surface_dice
