@@ -2,10 +2,12 @@
 
     python tests/benchmarks/generator.py --out RUN --hearts 64 --preset tiny --arms default,framewise --json docs/generator/NAME.json
     python tests/benchmarks/generator.py --out RUN --source /data/ACDC --preset small --json docs/generator/NAME.json
+    python tests/benchmarks/generator.py --report FOLDER --generator FOLDER --label TEXT --json docs/generator/NAME.json
     python tests/benchmarks/generator.py --write            # docs/generator.md from docs/generator/*.json
 
 Every step is a command that a user could type (`synthaug fit`, `synthaug report`, ...) and is skipped when its product is there, so a
-killed run goes on when started again. The last line printed is one JSON object.
+killed run goes on when started again. --report keeps the figures of a `synthaug report` that was made by hand. The last line printed
+is one JSON object.
 """
 
 from __future__ import annotations
@@ -110,14 +112,7 @@ def arm(folder: Path, options: list[str], preset: str, n: int, seed: int, device
         witness = [] if segmenter is None else ["--segmenter", str(segmenter)]
         call(["synthaug", "report", *place, "-n", str(n), "-o", str(report), "--closed-loop", *witness])
         (report / "done").touch()
-    meta = read_json(generator / "generator.json")
-    figures: dict[str, Any] = {
-        "options": options,
-        "fit_seconds": {stage: done["seconds"] for stage, done in meta["finished"].items()},
-        "pretraining": None if meta["pretraining"] is None else meta["pretraining"]["dataset"],
-        "training_patients": len(meta["patients"]),
-        "report": public(read_json(report / "report.json")["reports"]),
-    }
+    figures = {"options": options, **reported(generator, report)}
     if fit["seconds"] > 60:  # not when it was only looked up
         figures["fit_peak_gib"] = fit["peak_gib"]
     cost = folder / "cost.json"
@@ -130,6 +125,17 @@ def arm(folder: Path, options: list[str], preset: str, n: int, seed: int, device
     figures["acceptance"] = acceptance(generator, folder / "accepted", device)
     figures["ef_sweep"] = ef_sweep(generator, folder / "sweep", device)
     return figures
+
+
+def reported(generator: Path, report: Path) -> dict[str, Any]:
+    """What a generator's own file and its report tell."""
+    meta = read_json(generator / "generator.json")
+    return {
+        "fit_seconds": {stage: done["seconds"] for stage, done in meta["finished"].items()},
+        "pretraining": None if meta["pretraining"] is None else meta["pretraining"]["dataset"],
+        "training_patients": len(meta["patients"]),
+        "report": public(read_json(report / "report.json")["reports"]),
+    }
 
 
 def segmenter_dice(trained: Path) -> dict[str, float]:
@@ -178,6 +184,14 @@ def public(value: Any) -> Any:
     return round(value, 4) if isinstance(value, float) else value
 
 
+def machine(name: str) -> dict[str, str]:
+    return {
+        "machine": f"{name}, Python {platform.python_version()}, torch {torch.__version__.split('+')[0]}",
+        "date": time.strftime("%Y-%m-%d"),
+        "version": __version__,
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, help="work folder")
@@ -192,10 +206,22 @@ def main() -> None:
     parser.add_argument("--segmenter", type=int, default=0, metavar="ITERATIONS", help="train an nnU-Net as an independent judge")
     parser.add_argument("--machine", default=f"{os.cpu_count()} CPU cores")
     parser.add_argument("--json", type=Path, help="where the figures go")
+    parser.add_argument("--report", type=Path, help="keep the figures of this finished report, and stop")
+    parser.add_argument("--generator", type=Path, help="of --report")
+    parser.add_argument("--label", default="", help="a sentence on --report: cohort, fold, patients, segmenter")
     parser.add_argument("--write", action="store_true", help="write docs/generator.md and stop")
     options = parser.parse_args()
     if options.write:
         print(write_page(DOCS / "generator", DOCS / "generator.md"))
+        return
+    if options.report is not None:
+        if options.generator is None or options.json is None:
+            parser.error("--report needs --generator and --json")
+        one = {"options": [], **reported(options.generator, options.report)}
+        preset = read_json(options.generator / "generator.json")["config"]["preset"]
+        study = {"about": options.label, "preset": preset, **machine(options.machine), "arms": {preset: one}}
+        write_json(options.json, study)
+        print(json.dumps(study))
         return
     if options.out is None:
         parser.error("--out is needed")
@@ -204,7 +230,7 @@ def main() -> None:
         raise UserError(f"--arms {unknown[0]} is unknown; choose from {', '.join(ARMS)}")
     cohort(options.out, options.source, options.hearts, options.folds, options.seed)
     segmenter = independent_segmenter(options.segmenter, options.device) if options.segmenter else None
-    study: dict[str, Any] = {
+    study = {
         "source": "phantom" if options.source == "phantom" else "ACDC",
         "hearts": options.hearts if options.source == "phantom" else None,
         "folds": options.folds,
@@ -213,9 +239,7 @@ def main() -> None:
         "seed": options.seed,
         "segmenter_iterations": options.segmenter or None,
         "segmenter_dice": None if segmenter is None else segmenter_dice(segmenter),
-        "machine": f"{options.machine}, Python {platform.python_version()}, torch {torch.__version__.split('+')[0]}",
-        "date": time.strftime("%Y-%m-%d"),
-        "version": __version__,
+        **machine(options.machine),
         "arms": {},
     }
     for name in names:

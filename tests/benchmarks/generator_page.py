@@ -55,12 +55,16 @@ def _pictures(images: Path) -> list[str]:
 
 def _section(name: str, study: dict[str, Any]) -> str:
     arms = study["arms"]
-    cohort = f"{study['hearts']} phantoms" if study["source"] == "phantom" else "ACDC cines"
-    patients = next(iter(arms.values()))["training_patients"]
-    about = (
-        f"{cohort}, fold 0 of {study['folds']} ({patients} training patients), preset `{study['preset']}`, {study['n']} hearts judged, "
-        f"seed {study['seed']}. {study['machine']}, {study['date']}, version {study['version']}.\n"
-    )
+    made = f"{study['machine']}, {study['date']}, version {study['version']}.\n"
+    if "about" in study:  # a report that was made by hand
+        about = f"{study['about']} {made}"
+    else:
+        cohort = f"{study['hearts']} phantoms" if study["source"] == "phantom" else "ACDC cines"
+        patients = next(iter(arms.values()))["training_patients"]
+        about = (
+            f"{cohort}, fold 0 of {study['folds']} ({patients} training patients), preset `{study['preset']}`, {study['n']} hearts judged, "
+            f"seed {study['seed']}. {made}"
+        )
     if dice := study.get("segmenter_dice"):
         told = ", ".join(f"{structure} {value:.2f}" for structure, value in dice.items())
         about += f"\nSegmenter: nnU-Net 2d of CPU size, {study['segmenter_iterations']} iterations; Dice on held-out patients {told}.\n"
@@ -68,9 +72,8 @@ def _section(name: str, study: dict[str, Any]) -> str:
     rows = [[title, *(_shown(read, figures) for figures in arms.values())] for title, read in ROWS]
     rows += _diagnoses(arms)
     kept = [row for row in rows if any(cell != "-" for cell in row[1:])]
-    sweep = [
-        [f"{ef} %", *(f"{figures['ef_sweep'][ef]:.1f} %" for figures in arms.values())] for ef in next(iter(arms.values()))["ef_sweep"]
-    ]
+    efs = next(iter(arms.values())).get("ef_sweep", {})
+    sweep = [[f"{ef} %", *(f"{figures['ef_sweep'][ef]:.1f} %" for figures in arms.values())] for ef in efs]
     return "\n".join(
         [
             f"## {name}\n",
@@ -78,8 +81,11 @@ def _section(name: str, study: dict[str, Any]) -> str:
             *changed,
             "",
             _table(["", *arms], kept),
-            "Only EF and an EDV of 150 mL requested, five hearts each, mean EF measured:\n",
-            _table(["EF requested", *arms], sweep),
+            *(
+                ["Only EF and an EDV of 150 mL requested, five hearts each, mean EF measured:\n", _table(["EF requested", *arms], sweep)]
+                if efs
+                else []
+            ),
             *(f"*{arm}*: {sentence}\n" for arm, figures in arms.items() for sentence in _words(figures)),
         ]
     )
@@ -165,7 +171,7 @@ def _distance(name: str) -> Callable[[dict[str, Any]], str]:
 
 
 def _diagnoses(arms: dict[str, Any]) -> list[list[str]]:
-    groups = sorted({g for figures in arms.values() for g in figures["acceptance"]["by_diagnosis"]})
+    groups = sorted({g for figures in arms.values() for g in figures.get("acceptance", {}).get("by_diagnosis", {})})
     rows = []
     for group in groups:
         cells = []
