@@ -55,7 +55,7 @@ def montage(arm: Path, path: Path) -> None:
         left = heart(made.image, made.mask, made.ed, made.es)
         right = heart(sequence.image, sequence.mask, sequence.ed, sequence.es)
         rows.append(np.concatenate([left, np.full((left.shape[0], 24, 3), 255, np.uint8), right], axis=1))
-    write_montage(path, [titled([rows[0]], "generated (ED above ES)".ljust(66) + "held-out phantoms")[0], *rows[1:]])
+    write_montage(path, [titled([rows[0]], "generated (ED above ES)".ljust(176) + "held-out phantoms")[0], *rows[1:]])
 
 
 def sweep(arm: Path, number: int, path: Path) -> None:
