@@ -28,8 +28,9 @@ HEARTS = """
 *Phantom demo, ED above ES, five slices each: two hearts of the cohort (four upper rows), two generated ones that passed the quality control (four
 lower rows). Outlines: green RV, orange myocardium, blue LV. Made by `tests/benchmarks/pictures.py`.*
 
-What one sees: blurred anatomies whose ED mask fits the image, and ES frames that are torn, in the image and more so in the mask. A generator that learnt
-from 16 hearts in minutes is not one to augment with, and the mixed arm shows it. How the number of hearts matters: [decisions.md](decisions.md).
+What one sees: the generator starts from the one that ships with the package and has then seen 16 hearts for minutes. ED anatomies are sound and their masks fit the images,
+which are blurred; at ES the most basal slice, which the heart leaves in systole, is torn. The mixed arm shows that this is not a generator to augment with. How good one gets
+with more training: [generator.md](generator.md); whether it helps on patients: [utility.md](utility.md).
 
 ![Top of the report](images/report.png)
 
@@ -108,6 +109,8 @@ def main() -> None:
     if "demo_acdc" in figures:
         note = "\nACDC is real patient data (40 cines, Siemens, Dijon; crops around the heart): no picture of it, nor of hearts generated from it, is kept here.\n"
         parts += [demo("The same on real ACDC cines", figures["demo_acdc"]), note]
+    if "earlier" in figures:
+        parts.append(f"What follows was run on {figures['earlier']['date']}.\n")
     parts.append(
         "## nnU-Net's own commands\n\nEach in a fresh shell with nothing exported but nnU-Net's three folders, on the phantom demo's data.\n"
     )
