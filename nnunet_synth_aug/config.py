@@ -63,7 +63,7 @@ class LDMConfig:
     prior_dropout: float = 0.15  # per sample and variable: learns every subset of priors
     null_share: float = 0.1  # samples with no prior at all (classifier-free guidance)
     sampler_steps: int = 12  # 2 * 12 - 1 evaluations
-    guidance: float = 2.0
+    guidance: float = 1.5
     guidance_interval: tuple[float, float] = (0.2, 0.9)  # of time t, 1 = noise
     train: TrainConfig = field(default_factory=lambda: TrainConfig(steps=700, batch_size=8, learning_rate=2e-3))
 
@@ -141,9 +141,9 @@ PRESETS: dict[str, GeneratorConfig] = {
         preset="small",
         grid=GridConfig(size=(96, 96, 10)),
         vae=VAEConfig(train=TrainConfig(steps=3000, batch_size=24, ema_decay=0.998, learning_rate=2e-3)),
-        latents=LatentConfig(copies=320),
-        static=LDMConfig(train=TrainConfig(steps=1800, batch_size=8, ema_decay=0.995, learning_rate=2e-3)),
-        motion=LDMConfig(train=TrainConfig(steps=1800, batch_size=8, ema_decay=0.995, learning_rate=2e-3)),
+        latents=LatentConfig(copies=640),
+        static=LDMConfig(train=TrainConfig(steps=2700, batch_size=8, ema_decay=0.997, learning_rate=4e-3)),
+        motion=LDMConfig(train=TrainConfig(steps=3600, batch_size=8, ema_decay=0.997, learning_rate=4e-3)),
     ),
     # One GPU, at most half an hour for the three stages. Parameters and FLOPs: docs/compute.md.
     "base": GeneratorConfig(

@@ -42,7 +42,7 @@ def latent_flow_loss(
     conditions: Conditions,
     config: LDMConfig,
     step: Step,
-    channel_weight: torch.Tensor | None = None,
+    relative: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Mean loss of this process's rows of a batch.
 
@@ -54,13 +54,13 @@ def latent_flow_loss(
         conditions: of B, before any is dropped.
         config: objective and dropout of priors.
         step: its random numbers decide what is dropped.
-        channel_weight: (C,), relative.
+        relative: how much an error counts there, broadcastable to (C, x, y, Z); default all alike. Only ratios matter.
     """
     chosen = objective(config.objective)
     conditions = drop_priors(conditions, config, step.rng)
     noise = joint_randn(x0) * valid
     t = mine(chosen.draw_times(len(x0) * world(), x0.device))
-    weight = valid if channel_weight is None else valid * channel_weight.to(valid)[:, None, None, None]
+    weight = valid if relative is None else valid * relative.to(valid)
     return chosen.loss(lambda u, time: network(u, time, context, conditions), x0, t, noise, weight).mean()
 
 

@@ -66,22 +66,22 @@ def test_guidance_is_that_of_two_networks():
     assert float((guided - unguided).abs().max()) > 0.01
 
 
-def loss_of(x0, channel_weight=None, name="rf"):
+def loss_of(x0, relative=None, name="rf"):
     _, valid, conditions = batch()
     torch.manual_seed(2)
     config = replace(CONFIG, objective=name)
     return latent_flow_loss(
-        fresh(), x0, valid, valid, conditions, config, Step(0, 0.0, np.random.default_rng(0), nn.Identity()), channel_weight
+        fresh(), x0, valid, valid, conditions, config, Step(0, 0.0, np.random.default_rng(0), nn.Identity()), relative
     )
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_loss_weights_channels(name):
     x0 = batch()[0] * batch()[1]
-    channels = [loss_of(x0, torch.eye(3)[c], name) for c in range(3)]
+    channels = [loss_of(x0, torch.eye(3)[c, :, None, None, None], name) for c in range(3)]
     assert len({round(c.item(), 5) for c in channels}) == 3
     torch.testing.assert_close(loss_of(x0, None, name), torch.stack(channels).mean())
-    torch.testing.assert_close(loss_of(x0, torch.tensor([2.0, 0.0, 6.0]), name), (channels[0] + 3 * channels[2]) / 4)
+    torch.testing.assert_close(loss_of(x0, torch.tensor([2.0, 0.0, 6.0])[:, None, None, None], name), (channels[0] + 3 * channels[2]) / 4)
 
 
 def test_loss_does_not_judge_what_is_outside_the_stack():

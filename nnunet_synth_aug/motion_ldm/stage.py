@@ -24,7 +24,7 @@ def train_motion(
 ) -> LatentFlow:
     """Train the motion LDM, from ``weights`` if there are any; returns its EMA."""
     torch.manual_seed(config.seed + 2)
-    settings = config.motion
+    settings, relative = config.motion, latents.scale.motion_weight().to(device)
 
     def loss(network: nn.Module, step: Step) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         rows = torch.from_numpy(mine(step.rng.integers(len(latents.motion), size=settings.train.batch_size)))
@@ -37,7 +37,7 @@ def train_motion(
         context = torch.cat([ed, valid], dim=1)
         if config.latents.motion == "framewise":
             context = torch.cat([context, pseudo_time(latents.phase[rows].to(device), valid)], dim=1)
-        return latent_flow_loss(network, x0, context, valid, conditions, settings, step), {}
+        return latent_flow_loss(network, x0, context, valid, conditions, settings, step, relative), {}
 
     start = motion_network(config)
     if weights is not None:
