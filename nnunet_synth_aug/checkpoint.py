@@ -23,7 +23,9 @@ def save_checkpoint(path: Path, tensors: dict[str, torch.Tensor], header: dict[s
     plain = {k: v.detach().to("cpu").contiguous().clone() for k, v in tensors.items()}
     with atomic_path(path) as temporary:
         save_file(plain, temporary, metadata={"header": json.dumps(header)})
-    write_json(path.with_suffix(".json"), header)
+        write_json(path.with_suffix(".json"), header)
+        # safetensors lets nobody but the owner read; a generator is shared like any other file.
+        temporary.chmod(path.with_suffix(".json").stat().st_mode)
 
 
 def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> tuple[dict[str, torch.Tensor], dict[str, Any]]:

@@ -79,6 +79,7 @@ class LatentConfig:
     max_frames: int = 16  # frames encoded per cine; the periodic fit needs no more
     harmonics: int = 4  # K of the periodic residual basis
     components: int = 24  # R, principal directions of the coefficients that the motion LDM makes
+    emphasis: float = 1.0  # an error counts as (how far the heart moves by its component, at its place) to this power; 0: all alike
     motion: Literal["fourier", "framewise"] = "fourier"  # or "framewise": every frame sampled by itself, the paper's scheme, for comparison
 
     def variants(self, patients: int) -> int:

@@ -51,13 +51,13 @@ class LatentScale:
         flat = torch.einsum("rk,brxyz->bkxyz", self.directions * self.spread[:, None], components)
         return flat.unflatten(1, (-1, len(self.mean))) * self.region[:, :, None]
 
-    def motion_weight(self) -> torch.Tensor:
-        """How much an error in each component counts at each place (R, x, y, 1): as much as the heart moves by it there.
+    def motion_weight(self, emphasis: float) -> torch.Tensor:
+        """How much an error in each component counts at each place, (R, x, y, 1): as the heart moves by it there, to a power.
 
-        Standardised components all look alike, but the first moves the heart ten times as far as the last, and the last is mostly noise.
-        Equal weights spend the network on what cannot be seen: a contraction that obeys its EF less (docs/decisions.md).
+        Standardised components all look alike, but the first moves the heart ten times as far as the last, which is mostly
+        noise: equal weights (power 0) spend the network on what cannot be seen (docs/decisions.md).
         """
-        return (self.spread[:, None, None] * self.region)[..., None] / self.spread.mean()
+        return ((self.spread / self.spread.mean())[:, None, None] * self.region)[..., None] ** emphasis
 
     def to(self, device: torch.device) -> LatentScale:
         return LatentScale(**{f.name: getattr(self, f.name).to(device) for f in fields(self)})

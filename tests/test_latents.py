@@ -59,3 +59,15 @@ def test_a_continued_generator_keeps_its_directions_and_takes_the_size_of_its_pa
     components = sized.standardise_motion(elsewhere)[..., 1:]
     assert components.square().mean((0, 2, 3, 4)).sqrt().tolist() == pytest.approx([1.0] * 4, abs=0.01)
     torch.testing.assert_close(sized.restore_motion(sized.standardise_motion(elsewhere)), elsewhere, atol=1e-2, rtol=1e-3)
+
+
+def test_errors_weigh_as_much_as_the_heart_moves():
+    """Directions are orthonormal: to the power 2, the weighted error of the components is that of the coefficients themselves."""
+    latents, motion, valid = world()
+    scale = _scale(latents, valid, motion, valid, 4)
+    assert scale.region.min() < scale.region.max()
+    error = torch.randn(3, 4, 5, 6, 4, generator=torch.Generator().manual_seed(1))
+    weighted = scale.motion_weight(2.0) * error.square() * scale.spread.mean() ** 2
+    torch.testing.assert_close(weighted.sum((1, 2, 3, 4)), scale.restore_motion(error).square().sum((1, 2, 3, 4, 5)), rtol=1e-4, atol=1e-3)
+    torch.testing.assert_close(scale.motion_weight(1.0).square(), scale.motion_weight(2.0))
+    assert scale.motion_weight(0.0).unique().tolist() == [1.0]

@@ -70,9 +70,7 @@ def loss_of(x0, relative=None, name="rf"):
     _, valid, conditions = batch()
     torch.manual_seed(2)
     config = replace(CONFIG, objective=name)
-    return latent_flow_loss(
-        fresh(), x0, valid, valid, conditions, config, Step(0, 0.0, np.random.default_rng(0), nn.Identity()), relative
-    )
+    return latent_flow_loss(fresh(), x0, valid, valid, conditions, config, Step(0, 0.0, np.random.default_rng(0), nn.Identity()), relative)
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)

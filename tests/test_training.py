@@ -122,6 +122,7 @@ def test_checkpoint_round_trip_and_damage(tmp_path):
     assert tensors["a"].tolist() == [0, 1, 2, 3]
     assert header == {"patients": ["p1"]}
     assert not list(tmp_path.glob(".partial*"))
+    assert path.stat().st_mode == path.with_suffix(".json").stat().st_mode  # readable by whoever may read the folder's other files
     path.write_bytes(path.read_bytes()[:-5])
     with pytest.raises(UserError, match="not a complete checkpoint"):
         load_checkpoint(path)
