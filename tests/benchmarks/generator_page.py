@@ -8,6 +8,7 @@ from typing import Any
 
 from nnunet_synth_aug.errors import UserError
 from nnunet_synth_aug.files import read_json, write_text
+from nnunet_synth_aug.labels import STRUCTURES
 
 INTRO = """# Generator
 
@@ -32,7 +33,9 @@ def write_page(folder: Path, page: Path) -> Path:
     paths = sorted(folder.glob("*.json"))
     if not paths:
         raise UserError(f"{folder} holds no figures; run generator.py with --json {folder / 'NAME.json'} first")
-    parts = [INTRO, *(_section(path.stem, read_json(path)) for path in paths), *_pictures(page.parent / "images")]
+    studies = [(path.stem, read_json(path)) for path in paths]
+    sections = [_motion(name, study) if "variants" in study else _section(name, study) for name, study in studies]
+    parts = [INTRO, *sections, *_pictures(page.parent / "images")]
     write_text(page, "\n".join(parts))
     return page
 
@@ -51,6 +54,30 @@ def _pictures(images: Path) -> list[str]:
         "same seeds, same EDV of 150 mL.\n",
         *(f"![EF sweep of one heart](images/{path.name})\n" for path in sweeps),
     ]
+
+
+def _motion(name: str, study: dict[str, Any]) -> str:
+    """Figures of motion.py."""
+    head = ["", "EF, r", "EF, slope", "EF, bias [points]", *(f"Dice of {s} at ES" for s in STRUCTURES), "defective at ES"]
+    rows = [
+        [variant, f"{f['ef_r']:.2f}", f"{f['ef_slope']:.2f}", f"{f['ef_bias']:+.1f}"]
+        + [f"{f['es_dice'][s]:.2f}" for s in STRUCTURES]
+        + [f["es_defective"]]
+        for variant, f in study["variants"].items()
+    ]
+    return "\n".join(
+        [
+            f"## {name}\n",
+            f"The motion LDM by itself (`tests/benchmarks/motion.py`): {study['steps']} steps on {study['training_patients']} training "
+            f"patients of {study['dataset']} in {study['copies']} copies; ES decoded from the true ED latent and sampled motion, "
+            f"{study['draws']} draws for each of {study['held_out']} held-out hearts, compared with the true ES mask. {study['machine']}, "
+            f"{study['date']}, version {study['version']}.\n",
+            *(f"- **{variant}**: `{settings}`" for variant, settings in study["settings"].items()),
+            "",
+            _table(head, rows),
+            "",
+        ]
+    )
 
 
 def _section(name: str, study: dict[str, Any]) -> str:

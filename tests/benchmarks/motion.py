@@ -130,6 +130,7 @@ def main() -> None:
         "machine": f"{os.cpu_count()} CPU cores, Python {platform.python_version()}, torch {torch.__version__.split('+')[0]}",
         "date": time.strftime("%Y-%m-%d"),
         "version": __version__,
+        "settings": dict(v.split(":", 1) for v in options.variants.split(";")),
         "variants": {"VAE alone": judge(generator, latents, generator.config, None, hearts)},
     }
     for variant in options.variants.split(";"):
