@@ -17,6 +17,7 @@ from nnunet_synth_aug.conditions import PriorScaler
 from nnunet_synth_aug.config import GeneratorConfig, LatentConfig, LDMConfig, TrainConfig, VAEConfig
 from nnunet_synth_aug.distributed import JointDropout, is_first, mine, processes, rank
 from nnunet_synth_aug.labels import LV, MYO, RV
+from nnunet_synth_aug.latents import LatentScale
 from nnunet_synth_aug.motion_ldm.stage import train_motion
 from nnunet_synth_aug.priors import Priors
 from nnunet_synth_aug.static_ldm.stage import static_network, train_static
@@ -72,6 +73,13 @@ def latents() -> SimpleNamespace:
         moving=torch.arange(1, 7),
         valid=valid,
         conditions=PriorScaler.fit(priors).encode(priors),
+        scale=LatentScale(
+            torch.zeros(4),
+            torch.ones(4),
+            region=torch.rand(4, 4, generator=generator) + 0.1,
+            directions=torch.eye(5, 32),
+            spread=torch.linspace(2, 0.5, 5),
+        ),
     )
 
 
