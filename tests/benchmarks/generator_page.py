@@ -25,6 +25,9 @@ reports Pearson r of 0.66 to 0.94 over variables and data sets; measured, as in 
   compared with the generated ones. Its own Dice on the fold's held-out patients stands above each table and bounds what can be reached.
 - **by construction**: the residual of ED is zero and the motion is periodic whatever the weights (`tests/test_motion_basis.py`).
 - **acceptance**: share of samples that pass the quality control in the closed loop, as for a bank.
+
+The motion LDM's loss weights, learning rate and the guidance were chosen on the same 32 held-out phantoms that `motion_weights` and
+`phantoms` report ([decisions.md](decisions.md)): read those figures as tuned, not as confirmed.
 """
 
 
