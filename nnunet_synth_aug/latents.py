@@ -54,8 +54,8 @@ class LatentScale:
     def motion_weight(self, emphasis: float) -> torch.Tensor:
         """How much an error in each component counts at each place, (R, x, y, 1): as the heart moves by it there, to a power.
 
-        Standardised components all look alike, but the first moves the heart ten times as far as the last, which is mostly
-        noise: equal weights (power 0) spend the network on what cannot be seen (docs/decisions.md).
+        Standardised components all look alike, but the first moves the heart ten times as far as the last: equal weights
+        (power 0) spend most of the loss on components that hardly move it (docs/decisions.md).
         """
         return ((self.spread / self.spread.mean())[:, None, None] * self.region)[..., None] ** emphasis
 

@@ -1,7 +1,8 @@
 """The motion LDM by itself: trained in variants on one generator's latents, judged on the true ED of held-out patients.
 
     python tests/benchmarks/motion.py -d 921 -f 0 --generator RUN/arms/small_default/generator --out RUN/motion --steps 1800 \\
-        --variants "equal weights:latents.emphasis=0.0;by amplitude:latents.emphasis=1.0" --json docs/generator/motion_weights.json
+        --variants "equal weights:latents.emphasis=0.0;by amplitude:latents.emphasis=1.0;by its square:latents.emphasis=2.0" \\
+        --json docs/generator/motion_weights.json
 
 VAE and priors stay the generator's; the training patients are encoded once for all variants. Judged are ES frames decoded from the true
 ED latent and sampled motion: EF requested against measured, Dice with the true ES mask, and quality control of that frame. What the VAE
@@ -13,15 +14,13 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
-import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from generator import machine
 
-from nnunet_synth_aug import __version__
 from nnunet_synth_aug.anatomy_vae.network import latent_validity
 from nnunet_synth_aug.config import GeneratorConfig, overridden
 from nnunet_synth_aug.data.cohort import Cohort, load_sequence
@@ -29,6 +28,7 @@ from nnunet_synth_aug.data.gating import cycle_frames
 from nnunet_synth_aug.data.grid import to_grid
 from nnunet_synth_aug.data.splits import fold_patients
 from nnunet_synth_aug.data.training_set import grid_priors, load_training_set
+from nnunet_synth_aug.errors import UserError
 from nnunet_synth_aug.files import hash_json, write_json
 from nnunet_synth_aug.generator import Generator, load_generator
 from nnunet_synth_aug.labels import STRUCTURES
@@ -37,7 +37,8 @@ from nnunet_synth_aug.latents import LatentSet, encode, encode_training_set
 from nnunet_synth_aug.motion_ldm.sampling import motion_channels, sample_motion
 from nnunet_synth_aug.motion_ldm.stage import train_motion
 from nnunet_synth_aug.periodic import phases
-from nnunet_synth_aug.priors import Priors, measure
+from nnunet_synth_aug.priors import measure
+from nnunet_synth_aug.reports.reconstruction import dice
 from nnunet_synth_aug.synthesis.quality import MIN_ENCLOSED_MOVING, frame_defects
 
 CPU = torch.device("cpu")
@@ -59,8 +60,17 @@ def held_out(generator: Generator, cohort: Cohort, patients: tuple[str, ...]) ->
         valid = (latent_validity(gridded.valid[None, None].float(), generator.vae.factor) > 0).float()
         slices = gridded.valid.any(0).any(0)
         hearts.append(
-            {"ed": latent[0], "es": latent[1], "phase": phi.float()[None], "valid": valid, "slices": slices}
-            | {"mask": gridded.mask[gridded.es][..., slices].numpy(), "priors": grid_priors(subject, gridded), "spacing": gridded.spacing}
+            {
+                "ed": latent[0],
+                "es": latent[1],
+                "phase": phi.float()[None],
+                "valid": valid,
+                "slices": slices,
+                "mask": gridded.mask[gridded.es][..., slices],
+                "inside": gridded.valid[..., slices],
+                "priors": grid_priors(subject, gridded),
+                "spacing": gridded.spacing,
+            }
         )
     return hearts
 
@@ -71,7 +81,7 @@ def judge(generator: Generator, latents: LatentSet, config: GeneratorConfig, net
     valid = torch.cat([h["valid"] for h in hearts])
     ed = scale.standardise(torch.stack([h["ed"] for h in hearts])) * valid
     conditions = latents.scaler.encode([h["priors"] for h in hearts])
-    wanted, found, dice, defective = [], [], [], 0
+    wanted, found, overlap, defective = [], [], [], 0
     for draw in range(1 if network is None else DRAWS):
         noise = torch.randn((len(hearts), motion_channels(config), *valid.shape[2:]), generator=torch.Generator().manual_seed(draw))
         if network is None:
@@ -81,22 +91,31 @@ def judge(generator: Generator, latents: LatentSet, config: GeneratorConfig, net
         for heart, residual in zip(hearts, residuals, strict=True):
             with torch.no_grad():
                 logits = generator.vae.decode(torch.stack([heart["ed"], heart["ed"] + residual[0]]))[1]
-            masks = logits.argmax(1).to(torch.uint8)[..., heart["slices"]].numpy()
-            measured: Priors = measure(masks[0], masks[1], heart["spacing"])
+            masks = logits.argmax(1).to(torch.uint8)[..., heart["slices"]]
+            measured = measure(masks[0].numpy(), masks[1].numpy(), heart["spacing"])
             wanted.append(np.nan if heart["priors"].lv_ef is None else heart["priors"].lv_ef)
             found.append(np.nan if measured.lv_ef is None else measured.lv_ef)
-            defective += bool(frame_defects(masks[1], MIN_ENCLOSED_MOVING))
-            each = [(masks[1] == label, heart["mask"] == label) for label in STRUCTURES.values()]
-            dice.append([2 * np.sum(a & b) / (np.sum(a) + np.sum(b)) if np.any(a | b) else np.nan for a, b in each])
+            defective += bool(frame_defects(masks[1].numpy(), MIN_ENCLOSED_MOVING))
+            inside = heart["inside"]
+            overlap.append([dice(masks[1] == label, (heart["mask"] == label) & inside, inside) for label in STRUCTURES.values()])
     x, y = np.array(wanted, float), np.array(found, float)
     x, y = x[~np.isnan(x + y)], y[~np.isnan(x + y)]
     return {
         "ef_r": round(float(np.corrcoef(x, y)[0, 1]), 3),
         "ef_slope": round(float(np.polyfit(x, y, 1)[0]), 3),
         "ef_bias": round(float(np.mean(y - x)), 1),
-        "es_dice": {name: round(float(v), 3) for name, v in zip(STRUCTURES, np.nanmean(dice, 0), strict=True)},
-        "es_defective": f"{defective} of {len(dice)}",
+        "es_dice": {name: round(float(v), 3) for name, v in zip(STRUCTURES, np.nanmean(overlap, 0), strict=True)},
+        "es_defective": f"{defective} of {len(overlap)}",
     }
+
+
+def settings_of(text: str) -> dict[str, str]:
+    """``NAME:SETTING SETTING;NAME:SETTING`` as settings by name; all variants learn from the same latents."""
+    variants = {name.strip(): settings for name, _, settings in (one.partition(":") for one in text.split(";"))}
+    for setting in " ".join(variants.values()).split():
+        if not setting.startswith(("motion.", "latents.emphasis=")):
+            raise UserError(f"--variants {setting}: only motion.* and latents.emphasis leave the latents as they are")
+    return variants
 
 
 def main() -> None:
@@ -106,9 +125,16 @@ def main() -> None:
     parser.add_argument("--generator", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True, help="work folder; the same command resumes")
     parser.add_argument("--steps", type=int, default=1800)
-    parser.add_argument("--variants", required=True, help='e.g. "equal:latents.emphasis=0.0;wide:motion.channels=[48,96]"')
+    parser.add_argument(
+        "--variants", required=True, help='e.g. "equal:latents.emphasis=0.0;wide:motion.channels=[48,96] motion.dropout=0.1"'
+    )
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--machine", default=f"{os.cpu_count()} CPU cores")
     options = parser.parse_args()
+    try:
+        variants = settings_of(options.variants)
+    except UserError as error:
+        parser.error(str(error))
     generator = load_generator(options.generator, CPU)
     cohort = Cohort.load(options.d)
     split = fold_patients(cohort, options.f)
@@ -127,16 +153,15 @@ def main() -> None:
         "held_out": len(hearts),
         "draws": DRAWS,
         "steps": options.steps,
-        "machine": f"{os.cpu_count()} CPU cores, Python {platform.python_version()}, torch {torch.__version__.split('+')[0]}",
-        "date": time.strftime("%Y-%m-%d"),
-        "version": __version__,
-        "settings": dict(v.split(":", 1) for v in options.variants.split(";")),
+        **machine(options.machine),
+        "settings": variants,
         "variants": {"VAE alone": judge(generator, latents, generator.config, None, hearts)},
     }
-    for variant in options.variants.split(";"):
-        name, _, settings = variant.partition(":")
-        config = overridden(generator.config, [f"motion.train.steps={options.steps}", *filter(None, settings.split(","))])
-        network = train_motion(latents, config, options.out / name.replace(" ", "_"), {"latents": identity, "variant": variant}, CPU)
+    for name, settings in variants.items():
+        config = overridden(generator.config, [f"motion.train.steps={options.steps}", *settings.split()])
+        network = train_motion(
+            latents, config, options.out / name.replace(" ", "_"), {"latents": identity, "variant": f"{name}:{settings}"}, CPU
+        )
         figures["variants"][name] = judge(generator, latents, config, network, hearts)
         print(name, figures["variants"][name], flush=True)
         if options.json is not None:

@@ -125,6 +125,22 @@ def fresh_shell(folders: Folders) -> dict[str, str]:
     return kept | {k: v for k, v in folders.environment.items() if k in {"nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"}}
 
 
+def repeats(out: Path, n: int = 3) -> list[dict[str, Any]]:
+    """Both arms of the finished demo trained ``n`` more times on the same data and bank: how much one training tells."""
+    folders, rows = _folders(out, None), []
+    names = {str(label): name for name, label in read_json(folders.preprocessed("dataset.json"))["labels"].items()}
+    for number in range(1, n + 1):
+        results = out.resolve() / "repeats" / str(number)
+        shell = fresh_shell(folders) | {"nnUNet_results": str(results)}
+        for trainer in (BASELINE, AUGMENTED):
+            code = run(["nnUNetv2_train", D, "2d", F, "-tr", trainer, "-p", PLANS, "-device", "cpu"], shell)["exit_code"]
+            summary = results / folders.dataset / f"{trainer}__{PLANS}__2d" / f"fold_{F}" / "validation" / "summary.json"
+            mean = read_json(summary)["mean"]
+            dice = {names[label]: round(value["Dice"], 3) for label, value in mean.items()}
+            rows.append({"run": number, "trainer": trainer, "exit_code": code, "dice": dice})
+    return rows
+
+
 def plain_commands(out: Path) -> list[dict[str, Any]]:
     """nnU-Net's own commands on the phantom demo's data, in a shell with nothing exported but the three folders."""
     folders = _folders(out, None)
@@ -266,6 +282,7 @@ def main() -> None:
     phantom, real = arguments.out / "phantom", arguments.out / "acdc"
     steps: dict[str, Callable[[], Any]] = {
         "demo_phantom": lambda: demo(phantom, None),
+        "repeats": lambda: repeats(phantom),
         "plain_commands": lambda: plain_commands(phantom),
         "leak": lambda: leak(phantom),
         "bad_inputs": lambda: bad_inputs(arguments.out),
