@@ -16,7 +16,7 @@ from evaluation.benchmark.patients import link_test_cases, restricted
 from evaluation.benchmark.run_steps import build_steps
 from evaluation.benchmark.runner import dry_run
 from evaluation.benchmark.stamps import Stamps
-from evaluation.benchmark.study import Data, parse_arm, read_study, ready_studies
+from evaluation.benchmark.study import REAL, Data, parse_arm, read_study, ready_studies
 from evaluation.benchmark.workspace import Workspace
 from evaluation.dataset import CaseInfo
 from nnunet_synth_aug.errors import UserError
@@ -131,6 +131,24 @@ def test_only_one_fold_pretrains_what_all_share(tmp_path):
     needs = {step.id: step.needs for step in build_steps(study, Workspace(tmp_path / "out", study))}
     assert "generator_generator_fold_0" in needs["generator_generator_fold_1"]
     assert "generator_generator_fold_1" not in needs["generator_generator_fold_0"]
+
+
+def test_a_bank_checked_by_the_real_only_training_waits_for_it(tmp_path):
+    plain = read_study(written(tmp_path, GOOD))
+    study = read_study(written(tmp_path, GOOD | {"bank": GOOD.get("bank", {}) | {"segmenter": True}}))
+    at = Workspace(tmp_path / "out", study)
+    steps = {step.id: step for step in build_steps(study, at)}
+    bank = steps["bank_generator-generator-checked_fold_1"]
+    assert "train_real_fold_1_seed_0" in bank.needs  # the first seed's, for all seeds
+    words = bank.command(0)
+    assert words[words.index("--segmenter") + 1] == str(at.model(REAL, 0))
+    assert bank.settings["bank"]["segmenter"] is True
+    # Controls are not checked, and keep the bank that they have in a study without a segmenter.
+    before = {step.id: step for step in build_steps(plain, Workspace(tmp_path / "out", plain))}
+    for control in ("bank_phantom_fold_1", "bank_reconstructions-generator_fold_1"):
+        assert steps[control].settings == before[control].settings
+        assert "--segmenter" not in steps[control].command(0)
+    assert set(before) & set(steps) >= {"train_real_fold_1_seed_0", "train_real_fold_1_seed_3"}
 
 
 def test_arms_have_their_own_results_and_banks(tmp_path):

@@ -89,3 +89,18 @@ def test_bank_checks_for_a_leak_before_it_samples(project: Project, monkeypatch:
     everyone = CliRunner().invoke(app, [*words, "-f", "all"])
     assert "fold all trains on every patient" in everyone.output
     assert not isinstance(everyone.exception, UserError)
+
+
+def test_options_of_the_segmenter_that_do_not_go_together(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    provenance = {"dataset": DATASET, "generator_hash": "x", "patients": list(PATIENTS[:4])}
+    monkeypatch.setattr("nnunet_synth_aug.generator.load_generator", lambda *_: SimpleNamespace(provenance=provenance, templates=()))
+    words = ["bank", "-d", "731", "-f", "0", "-p", PLANS, "--generator", str(project.root)]
+    sample = ["sample", "-d", "731", "-o", str(project.root / "hearts"), "--generator", str(project.root)]
+    for given, sentence in (
+        ([*words, "--min-agreement", "0.7"], "--min-agreement is of no use without --segmenter"),
+        ([*words, "--segmenter", str(project.root), "--source", "phantom"], "phantom are not sampled; leave it out"),
+        ([*sample, "--segmenter", str(project.root), "--no-check"], "--no-check switches off"),
+    ):
+        failed = CliRunner().invoke(app, given)
+        assert isinstance(failed.exception, UserError)
+        assert sentence in str(failed.exception)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,11 +15,13 @@ import torch
 from nnunet_fixture import DATASET, PATIENTS, PLANS, SPACING, Project, built_project, heart, project
 from nnunetv2.run.run_training import get_trainer_from_args
 
+from nnunet_synth_aug.cases import SyntheticSequence
 from nnunet_synth_aug.errors import UserError
 from nnunet_synth_aug.files import read_json, read_nifti, write_json, write_nifti
-from nnunet_synth_aug.labels import LV, MYO, RV
+from nnunet_synth_aug.labels import LV, MYO, RV, STRUCTURES
 from nnunet_synth_aug.nnunet.mixture import BASE_NAME
-from nnunet_synth_aug.reports.segmenter import Segmenter, load_segmenter
+from nnunet_synth_aug.nnunet.segmenter import Segmenter, load_segmenter
+from nnunet_synth_aug.priors import Priors
 
 __all__ = ["built_project", "project"]
 
@@ -86,6 +89,25 @@ def test_it_finds_the_heart(segmenter: Segmenter) -> None:
     found = segmenter.segment(image, SPACING)
     overlap = 2 * np.count_nonzero((found == LV) & (mask == LV)) / (np.count_nonzero(found == LV) + np.count_nonzero(mask == LV))
     assert overlap > 0.6
+
+
+def test_it_confirms_a_heart_and_disputes_a_shifted_mask(segmenter: Segmenter) -> None:
+    """What the quality control of a bank asks: does the image show what the mask says, at ED and at ES?"""
+    ed, es = (heart(np.random.default_rng(seed), scale) for seed, scale in ((4, 1.0), (5, 0.9)))
+    images, masks = (np.stack([ed[part], es[part]]) for part in (0, 1))
+    beating = SyntheticSequence(
+        "a", images.astype(np.float32), masks, SPACING, ed=0, es=1, frame_seconds=0.04, seed=0, requested=Priors(), measured=Priors()
+    )
+    good = segmenter.agreement(beating)
+    assert set(good) == set(STRUCTURES)
+    assert good["LV"] > 0.6
+    by_hand = [segmenter.segment(image, SPACING) == LV for image in beating.image]
+    truth = beating.mask == LV
+    assert good["LV"] == pytest.approx(2 * np.count_nonzero(truth & by_hand) / (np.count_nonzero(truth) + np.count_nonzero(by_hand)))
+    moved = segmenter.agreement(replace(beating, mask=np.roll(beating.mask, 6, axis=1)))
+    assert moved["LV"] < good["LV"] - 0.2
+    empty = segmenter.agreement(replace(beating, image=np.zeros_like(beating.image), mask=np.zeros_like(beating.mask)))
+    assert all(np.isnan(value) for value in empty.values())
 
 
 def test_grey_values_do_not_matter_and_context_does(segmenter: Segmenter) -> None:

@@ -205,13 +205,25 @@ def test_a_request_beyond_the_generator_is_left_out_or_named_after_the_others_ar
 
 def test_a_segmenter_that_disagrees_rejects_everything_it_is_asked_about(calls, tmp_path):
     with pytest.raises(UserError, match="passed the quality control"):
-        sample_to_folder(GENERATOR, asked(1), tmp_path, agreement=lambda s: {"RV": 0.4, "MYO": 0.5, "LV": 0.8})
+        sample_to_folder(GENERATOR, asked(1), tmp_path, judge=Judge(True, lambda s: {"RV": 0.4, "MYO": 0.5, "LV": 0.8}))
     rejected = read_json(tmp_path / "rejections.json")["synth_00000"]
     assert len(rejected) > MAX_ANATOMIES  # sound cycles, too
     assert all(reasons == ["image_mask_disagree"] for reasons in rejected if not reasons[0].startswith(("missing", "no_contraction")))
     assert ["image_mask_disagree"] in rejected
     with pytest.raises(UserError, match="choose another folder"):
         sample_to_folder(GENERATOR, asked(1), tmp_path)
+
+
+def test_a_bank_says_which_segmenter_checked_it_and_how_strictly(calls, tmp_path):
+    def judge(name: str) -> Judge:
+        return Judge(True, lambda s: {"RV": 0.7, "MYO": 0.7, "LV": 0.8}, 0.7, {"checkpoint_sha256": name})
+
+    sample_to_folder(GENERATOR, asked(1), tmp_path, judge=judge("a"))
+    quality = read_index(tmp_path)[1]["quality"]
+    assert (quality["image_mask_checked"], quality["min_agreement"], quality["segmenter"]) == (True, 0.7, {"checkpoint_sha256": "a"})
+    sample_to_folder(GENERATOR, asked(2), tmp_path, judge=judge("a"))  # it may grow
+    with pytest.raises(UserError, match="or quality control; choose another folder"):
+        sample_to_folder(GENERATOR, asked(2), tmp_path, judge=judge("b"))
 
 
 def test_open_and_closed_loop_stand_side_by_side(calls, tmp_path):

@@ -12,7 +12,7 @@ from typing import Any
 from evaluation.benchmark.data_steps import data_steps, number, planning_steps, test_steps
 from evaluation.benchmark.patients import refuse_foreign
 from evaluation.benchmark.steps import Step, fixed, plain
-from evaluation.benchmark.study import Arm, Study, TestSet
+from evaluation.benchmark.study import REAL, Arm, Study, TestSet
 from evaluation.benchmark.workspace import PLANS, Workspace
 from evaluation.dataset import nifti_cases
 from nnunet_synth_aug.files import atomic_folder
@@ -46,7 +46,9 @@ class RunSteps:
         self._data = {"data": plain(study.data)}
 
     def _bank_settings(self, arm: Arm, fold: int) -> dict[str, Any]:
-        bank = plain(self.study.bank) | {"source": arm.source}
+        bank = plain(self.study.bank) | {"source": arm.source, "segmenter": arm.checked_by_segmenter(self.study.bank)}
+        if not bank["segmenter"]:
+            del bank["segmenter"]  # as in studies from before there was one
         generator = {"generator": plain(self.study.generator)} if arm.needs_generator else {}
         return self._data | {"plans": plain(self.study.plans), "bank": bank, "fold": fold} | generator
 
@@ -66,14 +68,18 @@ class RunSteps:
         generator = [self._generator(fold)] if arm.needs_generator else []
         which = ["-d", number(at), "-f", str(fold), "-c", study.plans.configuration, "-p", PLANS]
         sizes = ["-n", str(size.sequences), "--frames", str(size.frames), "--seed", str(size.seed)]
-        command = fixed("synthaug", "bank", *which, *sizes, "--source", arm.source, "-device", study.device)
+        witness, waits = [], [one.id for one in generator]
+        if arm.checked_by_segmenter(size):
+            witness = ["--segmenter", str(at.model(REAL, study.seeds[0]))]
+            waits.append(self.train_id(REAL, fold, study.seeds[0]))
+        command = fixed("synthaug", "bank", *which, *sizes, "--source", arm.source, *witness, "-device", study.device)
         bank = at.bank(arm, fold)
         step = Step(
             self._bank_id(arm, fold),
             f"bank of {at.bank_name(arm)}, fold {fold}",
             self._bank_settings(arm, fold),
             lambda: any(bank.glob("manifest_*.json")),
-            (*self._needs, *(one.id for one in generator)),
+            (*self._needs, *waits),
             partial(at.show, arm),
             command,
             at.arm_environment(arm, at.generators),

@@ -96,6 +96,7 @@ class BankSettings:
     sequences: int = option(200, least=1)
     frames: int = option(4, least=2)
     seed: int = option(0, least=0)
+    segmenter: bool = False  # whether the real-only training of the fold's first seed rejects hearts whose mask it disputes
 
 
 @dataclass(frozen=True)
@@ -113,6 +114,10 @@ class Arm:
     @property
     def needs_generator(self) -> bool:
         return self.source in ("generator", "reconstructions")
+
+    def checked_by_segmenter(self, bank: BankSettings) -> bool:
+        """Only sampled hearts are: the masks of controls are a patient's or a phantom's own."""
+        return self.source == "generator" and bank.segmenter
 
 
 REAL = Arm("real", "", 0)

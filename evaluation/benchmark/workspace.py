@@ -54,12 +54,19 @@ class Workspace:
     def splits(self) -> Path:
         return self.preprocessed / "splits_final.json"
 
+    def _named(self, arm: Arm, name: str) -> str:
+        """With the generator's name, and whether a segmenter checked the bank: such banks and runs may lie side by side."""
+        if not arm.needs_generator:
+            return name
+        checked = "-checked" if arm.checked_by_segmenter(self.study.bank) else ""
+        return f"{name}-{self.study.generator.name}{checked}"
+
     def bank_name(self, arm: Arm) -> str:
-        """Which bank an arm draws from; banks of different generators may lie side by side."""
-        return f"{arm.source}-{self.study.generator.name}" if arm.needs_generator else arm.source
+        """Which bank an arm draws from."""
+        return self._named(arm, arm.source)
 
     def run_name(self, arm: Arm) -> str:
-        return f"{arm.name}-{self.study.generator.name}" if arm.needs_generator else arm.name
+        return self._named(arm, arm.name)
 
     def view(self, arm: Arm) -> Path:
         """The preprocessed data that an arm's commands see."""

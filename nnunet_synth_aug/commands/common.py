@@ -12,6 +12,9 @@ from nnunet_synth_aug.errors import UserError
 if TYPE_CHECKING:
     import torch
 
+    from nnunet_synth_aug.generator import Generator
+    from nnunet_synth_aug.synthesis.rounds import Judge
+
 Dataset = Annotated[str, typer.Option("-d", help="Dataset: number or name, as in nnU-Net.")]
 Fold = Annotated[str, typer.Option("-f", help="Fold: number, or 'all'.")]
 Configuration = Annotated[str, typer.Option("-c", help="nnU-Net configuration.")]
@@ -20,6 +23,13 @@ Device = Annotated[str, typer.Option("-device", "--device", help="cpu, cuda, cud
 Seed = Annotated[int, typer.Option("--seed", help="Same seed, same hearts.")]
 GeneratorFolder = Annotated[
     Path | None, typer.Option("--generator", help="Folder of the generator; default the fold's own in nnUNet_results.")
+]
+CheckedBy = Annotated[
+    Path | None,
+    typer.Option("--segmenter", help="nnU-Net results folder of a real-only training of this fold: reject hearts whose mask it disputes."),
+]
+MinAgreement = Annotated[
+    float | None, typer.Option("--min-agreement", min=0, max=1, help="Mean Dice at ED and ES below which it disputes one. [default: 0.6]")
 ]
 Folds = Annotated[int, typer.Option("--folds", help="Number of patient-grouped folds.")]
 
@@ -54,3 +64,20 @@ def generator_at(dataset: str, fold: str, folder: Path | None) -> Path:
     from nnunet_synth_aug.paths import dataset_name, generator_folder
 
     return folder or generator_folder(dataset_name(dataset), fold_of(fold))
+
+
+def quality_control(cascade: Generator, segmenter: Path | None, min_agreement: float | None, check: bool = True) -> Judge:
+    """The quality control that the options ask for."""
+    from nnunet_synth_aug.synthesis.quality import MIN_AGREEMENT
+    from nnunet_synth_aug.synthesis.rounds import Judge
+
+    if segmenter is None:
+        if min_agreement is not None:
+            raise UserError("--min-agreement is of no use without --segmenter; name a real-only nnU-Net training of the fold")
+        return Judge(check)
+    if not check:
+        raise UserError("--segmenter is part of the quality control, which --no-check switches off; give one of the two")
+    from nnunet_synth_aug.nnunet.segmenter import load_segmenter
+
+    witness = load_segmenter(segmenter, cascade, cascade.device)
+    return Judge(True, witness.agreement, MIN_AGREEMENT if min_agreement is None else min_agreement, witness.provenance)

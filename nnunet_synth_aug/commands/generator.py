@@ -8,7 +8,20 @@ from typing import Annotated, Any
 
 import typer
 
-from nnunet_synth_aug.commands.common import Dataset, Device, Fold, GeneratorFolder, Seed, fold_of, generator_at, say, torch_device
+from nnunet_synth_aug.commands.common import (
+    CheckedBy,
+    Dataset,
+    Device,
+    Fold,
+    GeneratorFolder,
+    MinAgreement,
+    Seed,
+    fold_of,
+    generator_at,
+    quality_control,
+    say,
+    torch_device,
+)
 
 
 def fit(
@@ -78,6 +91,8 @@ def sample(
         bool, typer.Option("--free", help="Leave what is not set unspecified, instead of drawing it near a training patient.")
     ] = False,
     check: Annotated[bool, typer.Option("--check/--no-check", help="Quality control with resampling.")] = True,
+    segmenter: CheckedBy = None,
+    min_agreement: MinAgreement = None,
     open_loop: Annotated[bool, typer.Option("--open-loop", help="Without calibration of EDV and EF on the sample.")] = False,
     grain: Annotated[bool, typer.Option("--grain/--no-grain", help="With the noise of real images, or without any.")] = True,
     gif: Annotated[bool, typer.Option("--gif/--no-gif", help="One beating-heart GIF per sequence.")] = True,
@@ -109,7 +124,8 @@ def sample(
     from nnunet_synth_aug.synthesis.sampling import describe, sample_to_folder, write_gifs
 
     cascade = load_generator(generator_at(dataset, fold, generator), torch_device(device))
-    ids = sample_to_folder(cascade, requests(cascade, n, seed, given, frames, free, not open_loop, grain), out, check)
+    judge = quality_control(cascade, segmenter, min_agreement, check)
+    ids = sample_to_folder(cascade, requests(cascade, n, seed, given, frames, free, not open_loop, grain), out, judge=judge)
     if gif:
         write_gifs(out, ids)
     for line in describe(out, cascade):
@@ -149,9 +165,9 @@ def _report(dataset: str, folder: Path, out: Path, device: str, n: int, *, segme
     """Judge the generator in ``folder`` into ``out``."""
     from nnunet_synth_aug.data.cohort import Cohort
     from nnunet_synth_aug.generator import load_generator
+    from nnunet_synth_aug.nnunet.segmenter import load_segmenter
     from nnunet_synth_aug.reports.markdown import headline
     from nnunet_synth_aug.reports.run import run_reports
-    from nnunet_synth_aug.reports.segmenter import load_segmenter
 
     cascade = load_generator(folder, torch_device(device))
     judge = None if segmenter is None else load_segmenter(segmenter, cascade, cascade.device)

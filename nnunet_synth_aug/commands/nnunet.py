@@ -9,15 +9,18 @@ from typing import Annotated, Any
 import typer
 
 from nnunet_synth_aug.commands.common import (
+    CheckedBy,
     Configuration,
     Dataset,
     Device,
     Fold,
     GeneratorFolder,
+    MinAgreement,
     Plans,
     Seed,
     fold_of,
     generator_at,
+    quality_control,
     say,
     torch_device,
 )
@@ -68,6 +71,8 @@ def bank(
         str,
         typer.Option("--source", help="generator; or a control: reconstructions (training patients through its VAE) or phantom."),
     ] = "generator",
+    segmenter: CheckedBy = None,
+    min_agreement: MinAgreement = None,
     generator: GeneratorFolder = None,
     device: Device = "cpu",
     seed: Seed = 0,
@@ -90,13 +95,16 @@ def bank(
         say(ABOUT_ALL)
     folder = bank_folder(target.dataset, fold_of(fold)) / "sequences"
     if source != "generator":
+        if segmenter is not None:
+            raise UserError(f"--segmenter checks sampled hearts, and {source} are not sampled; leave it out")
         _write_controls(source, target.dataset, fold, n, folder, generator, device, seed)
         say(f"bank: {build_bank_cases(folder, dataset, fold_of(fold), configuration, plans, frames)}")
         return
     cascade = load_generator(generator_at(dataset, fold, generator), torch_device(device))
     if fold != "all":
         check_leak(cascade.provenance, target, fold, train, val)
-    sample_to_folder(cascade, requests(cascade, n, seed, Priors(), None, False), folder, check=True, skip_impossible=True)
+    judge = quality_control(cascade, segmenter, min_agreement)
+    sample_to_folder(cascade, requests(cascade, n, seed, Priors(), None, False), folder, skip_impossible=True, judge=judge)
     for line in describe(folder, cascade):
         say(line)
     say(f"bank: {build_bank_cases(folder, dataset, fold_of(fold), configuration, plans, frames)}")

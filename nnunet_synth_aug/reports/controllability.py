@@ -16,10 +16,10 @@ import numpy as np
 from nnunet_synth_aug.errors import UserError
 from nnunet_synth_aug.files import atomic_path, write_json
 from nnunet_synth_aug.labels import DIAGNOSES
+from nnunet_synth_aug.nnunet.segmenter import Segmenter
 from nnunet_synth_aug.reports.cines import request_group
 from nnunet_synth_aug.reports.image_mask import heart_slices, image_mask_agreement, segment_folder
 from nnunet_synth_aug.reports.scatter import write_scatter
-from nnunet_synth_aug.reports.segmenter import Segmenter
 from nnunet_synth_aug.reports.statistics import agreement
 from nnunet_synth_aug.synthesis.sequences import read_index, read_sequence
 

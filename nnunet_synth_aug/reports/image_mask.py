@@ -11,8 +11,8 @@ from nnunet_synth_aug.cases import SyntheticSequence
 from nnunet_synth_aug.console import progress
 from nnunet_synth_aug.files import hash_json, read_json, write_json
 from nnunet_synth_aug.labels import PHASES, STRUCTURES
+from nnunet_synth_aug.nnunet.segmenter import Segmenter
 from nnunet_synth_aug.priors import measure
-from nnunet_synth_aug.reports.segmenter import Segmenter
 from nnunet_synth_aug.reports.statistics import average
 from nnunet_synth_aug.synthesis.sequences import read_index, read_sequence
 

@@ -12,9 +12,9 @@ from nnunet_synth_aug.data.cohort import Cohort
 from nnunet_synth_aug.errors import UserError
 from nnunet_synth_aug.files import write_json, write_text
 from nnunet_synth_aug.generator import Generator
+from nnunet_synth_aug.nnunet.segmenter import Segmenter
 from nnunet_synth_aug.reports.markdown import render
 from nnunet_synth_aug.reports.requests import judges, judging_requests
-from nnunet_synth_aug.reports.segmenter import Segmenter
 from nnunet_synth_aug.synthesis.sampling import sample_to_folder
 
 REPORTS = ("controllability", "reconstruction", "realism", "memorisation")
@@ -43,7 +43,7 @@ def run_reports(
         cohort: its dataset.
         out: folder for everything.
         n: hearts to sample.
-        segmenter: an independent nnU-Net, see :func:`reports.segmenter.load_segmenter`.
+        segmenter: an independent nnU-Net, see :func:`nnunet.segmenter.load_segmenter`.
         fvd_weights: TorchScript I3D, for the FVD.
         only: some of :data:`REPORTS`; default all.
         closed_loop: sample the same requests with calibration, too, and report their controllability apart.

@@ -6,8 +6,9 @@ then the next anatomy. The companions only share the calls of the networks.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
@@ -31,6 +32,7 @@ class Judge:
     check: bool = True  # False accepts everything
     agreement: Agreement | None = None
     min_agreement: float = MIN_AGREEMENT  # mean Dice
+    segmenter: Mapping[str, Any] | None = None  # which one agreement asks: part of the provenance
 
     def anatomy(self, anatomy: Anatomy, ed: np.ndarray) -> list[str]:
         """Reasons to reject an anatomy by its ED mask (X, Y, Z), before any motion is made for it."""

@@ -16,8 +16,8 @@ from nnunet_synth_aug.files import atomic_path, hash_json, read_json, write_json
 from nnunet_synth_aug.generator import Generator
 from nnunet_synth_aug.priors import VARIABLES
 from nnunet_synth_aug.synthesis.cascade import Request
-from nnunet_synth_aug.synthesis.quality import MIN_AGREEMENT, defective_frames
-from nnunet_synth_aug.synthesis.rounds import Agreement, Judge, sample_accepted
+from nnunet_synth_aug.synthesis.quality import defective_frames
+from nnunet_synth_aug.synthesis.rounds import Judge, sample_accepted
 from nnunet_synth_aug.synthesis.sequences import read_index, read_sequence, sequence_exists, write_index, write_sequence
 
 
@@ -28,8 +28,7 @@ def sample_to_folder(
     check: bool = True,
     skip_impossible: bool = False,
     batch: int = 8,
-    agreement: Agreement | None = None,
-    min_agreement: float = MIN_AGREEMENT,
+    judge: Judge | None = None,
 ) -> list[str]:
     """Write every requested sequence that is not there yet, then the index and ``priors.csv``.
 
@@ -40,17 +39,16 @@ def sample_to_folder(
         generator: a trained one.
         requests: ids must be unique.
         folder: made if missing; must not hold sequences of another generator or other requests.
-        check: apply the quality control.
+        check: apply the quality control; of no meaning with ``judge``.
         skip_impossible: leave out a request that the generator cannot meet (counted) instead of stopping.
         batch: hearts per call of the networks; results depend on it in the last bits of floating point only.
-        agreement: an independent segmenter's Dice per structure on a sequence; part of the quality control.
-        min_agreement: mean Dice below which it rejects.
+        judge: a quality control of one's own, e.g. with a segmenter.
 
     Returns:
         ids of the sequences in the folder.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    judge = Judge(check, agreement, min_agreement)
+    judge = judge or Judge(check)
     _agree(folder / "plan.json", generator, requests, judge)
     log = folder / "rejections.json"
     rejections: dict[str, list[list[str]]] = read_json(log) if log.is_file() else {}
@@ -98,12 +96,15 @@ def _quality(requests: list[Request], ids: list[str], rejections: dict[str, list
         tries = accepted + sum(len(rejections.get(r.id, [])) for r in some)
         return {"requests": len(some), "tries": tries, "accepted": accepted, "acceptance_rate": accepted / tries if tries else None}
 
+    asked = judge.check and judge.agreement is not None
     groups: dict[str, list[Request]] = {}
     for request in requests:
         groups.setdefault(request.priors.diagnosis or "unspecified", []).append(request)
     return {
         "checked": judge.check,
-        "image_mask_checked": judge.check and judge.agreement is not None,
+        "image_mask_checked": asked,
+        "segmenter": dict(judge.segmenter or {}) if asked else None,
+        "min_agreement": judge.min_agreement if asked else None,
         **counts(requests),
         "by_diagnosis": {name: counts(groups[name]) for name in sorted(groups)},
         "reasons": dict(Counter(reason for r in requests for one in rejections.get(r.id, []) for reason in one)),
@@ -113,13 +114,17 @@ def _quality(requests: list[Request], ids: list[str], rejections: dict[str, list
 
 def _agree(path: Path, generator: Generator, requests: list[Request], judge: Judge) -> None:
     """Refuse a folder of another generator or other requests; a folder may grow or be used in part."""
-    segmenter = None if judge.agreement is None else judge.min_agreement
-    same = {"generator_hash": generator.provenance["generator_hash"], "check": judge.check, "min_agreement": segmenter}
+    least = None if judge.agreement is None else judge.min_agreement
+    same = {"generator_hash": generator.provenance["generator_hash"], "check": judge.check, "min_agreement": least}
+    if judge.segmenter is not None:
+        same["segmenter"] = hash_json(dict(judge.segmenter))
     asked = {r.id: hash_json([r.seed, r.priors.specified(), r.n_frames, r.calibrate]) for r in requests}
     known = read_json(path) if path.is_file() else same | {"requests": {}}
     conflict = [i for i, h in asked.items() if known["requests"].get(i, h) != h]
-    if conflict or any(known[k] != v for k, v in same.items()):
-        raise UserError(f"{path.parent} holds sequences of another generator or another request; choose another folder or delete this one")
+    if conflict or any(known.get(k) != v for k, v in same.items()):
+        raise UserError(
+            f"{path.parent} holds sequences of another generator, request or quality control; choose another folder or delete this one"
+        )
     write_json(path, same | {"requests": known["requests"] | asked})
 
 

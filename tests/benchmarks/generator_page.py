@@ -37,7 +37,7 @@ def write_page(folder: Path, page: Path) -> Path:
     if not paths:
         raise UserError(f"{folder} holds no figures; run generator.py with --json {folder / 'NAME.json'} first")
     studies = [(path.stem, read_json(path)) for path in paths]
-    sections = [_motion(name, study) if "variants" in study else _section(name, study) for name, study in studies]
+    sections = [_kind(study)(name, study) for name, study in studies]
     parts = [INTRO, *sections, *_pictures(page.parent / "images")]
     write_text(page, "\n".join(parts))
     return page
@@ -57,6 +57,33 @@ def _pictures(images: Path) -> list[str]:
         "same seeds, same EDV of 150 mL.\n",
         *(f"![EF sweep of one heart](images/{path.name})\n" for path in sweeps),
     ]
+
+
+def _kind(study: dict[str, Any]) -> Callable[[str, dict[str, Any]], str]:
+    """Which benchmark made the figures."""
+    return _motion if "variants" in study else _vaes if "vaes" in study else _section
+
+
+def _vaes(name: str, study: dict[str, Any]) -> str:
+    """Figures of vae.py."""
+    figures = {"psnr": ("PSNR [dB]", 1), "ssim": ("SSIM", 3), **{f"dice_{s}": (f"Dice of {s}", 3) for s in STRUCTURES}}
+    rows = [
+        [variant, group, str(found["n"]), *(_estimate(found[key], digits) for key, (_, digits) in figures.items())]
+        for variant, groups in study["vaes"].items()
+        for group, found in groups.items()
+    ]
+    return "\n".join(
+        [
+            f"## {name}\n",
+            f"The VAE by itself (`tests/benchmarks/vae.py`): {study['steps']} steps from random weights on {study['training_patients']} "
+            f"training patients of {study['dataset']}, judged on reconstructed cines of {study['held_out']} held-out patients. {study['machine']}, "
+            f"{study['date']}, version {study['version']}.\n",
+            *(f"- **{variant}**: `{settings}`" for variant, settings in study["settings"].items()),
+            "",
+            _table(["VAE", "vendor", "patients", *(title for title, _ in figures.values())], rows),
+            "",
+        ]
+    )
 
 
 def _motion(name: str, study: dict[str, Any]) -> str:

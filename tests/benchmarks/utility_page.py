@@ -62,6 +62,8 @@ def _section(name: str, probe: dict[str, Any]) -> str:
             f" Generator: {generator['label']} (`{generator['generator']}{options}`, {seconds / 60:.0f} min); "
             f"bank: {generator['sequences']} sequences, {generator['frames']} frames of each."
         )
+        if generator.get("segmenter"):
+            about += " The real-only nnU-Net of the first seed checked every heart of the bank."
     parts.append(about + "\n")
     for arm, tests in probe["comparisons"].items():
         for test, rows in tests.items():

@@ -94,7 +94,7 @@ def make_study(a: argparse.Namespace, label: str) -> Study:
         plans=SMALL,
         training=Training(a.iterations // per_epoch, per_epoch, 1),
         generator=generator_settings(a.generator, label, a.fit),
-        bank=BankSettings(a.sequences, a.frames),
+        bank=BankSettings(a.sequences, a.frames, segmenter=a.check_images),
         seeds=tuple(int(seed) for seed in a.seeds.split(",")),
         tests=tests,
         device=a.device,
@@ -148,6 +148,7 @@ def about_generator(at: Workspace, a: argparse.Namespace, label: str) -> dict[st
         "fit": shlex.split(a.fit),
         "sequences": a.sequences,
         "frames": a.frames,
+        "segmenter": a.check_images,
         "fit_seconds": {stage: entry["seconds"] for stage, entry in meta["finished"].items()},
         "bank": read_json(at.bank(mix, 0) / "sequences" / "figures.json"),
     }
@@ -166,6 +167,7 @@ def main() -> None:
     parser.add_argument("--seeds", default="0", help="e.g. 0,1")
     parser.add_argument("--sequences", type=int, default=40, help="of the bank")
     parser.add_argument("--frames", type=int, default=6, help="of each sequence in the bank")
+    parser.add_argument("--check-images", action="store_true", help="the bank holds only hearts whose mask the real-only nnU-Net confirms")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--workers", type=int, default=1, help="commands at a time")
     parser.add_argument("--json", type=Path, help="where the figures go besides OUT, e.g. docs/utility/NAME.json")

@@ -136,8 +136,8 @@ def cost(options: Options) -> dict[str, Any]:
 def report(options: Options) -> dict[str, Any]:
     from nnunet_synth_aug.data.cohort import Cohort
     from nnunet_synth_aug.generator import load_generator
+    from nnunet_synth_aug.nnunet.segmenter import load_segmenter
     from nnunet_synth_aug.reports.run import run_reports
-    from nnunet_synth_aug.reports.segmenter import load_segmenter
 
     device = _device(options)
     generator, cohort = load_generator(options.generator, device), Cohort.load(options.name)

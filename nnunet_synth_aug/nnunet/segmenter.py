@@ -1,4 +1,7 @@
-"""An independent segmenter: nnU-Net trained on real cases alone, on the same fold as the generator."""
+"""An independent segmenter: nnU-Net trained on real cases alone, on the same fold as the generator.
+
+It judges a generator in the reports, and single hearts in the quality control of a bank.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from nnunet_synth_aug.cases import Spacing
+from nnunet_synth_aug.cases import Spacing, SyntheticSequence
 from nnunet_synth_aug.errors import UserError
 from nnunet_synth_aug.files import read_json, sha256
 from nnunet_synth_aug.generator import Generator
+from nnunet_synth_aug.labels import STRUCTURES
 from nnunet_synth_aug.nnunet.patients import case_patients, leaked_patients
 
 if TYPE_CHECKING:
@@ -32,6 +36,20 @@ class Segmenter:
         from nnunet_synth_aug.nnunet.predictor import predict_frame
 
         return predict_frame(self.predictor, self.target, image, spacing, context)
+
+    def agreement(self, sequence: SyntheticSequence) -> dict[str, float]:
+        """Dice per structure between its masks and the sequence's, ED and ES pooled; NaN where neither has the structure.
+
+        The labelled frames of real cohorts are ED and ES, so a segmenter knows these two best.
+        """
+        frames = sorted({sequence.ed, sequence.es})
+        found = np.stack([self.segment(sequence.image[t], sequence.spacing, sequence.context) for t in frames])
+        return {name: _dice(found == label, sequence.mask[frames] == label) for name, label in STRUCTURES.items()}
+
+
+def _dice(one: np.ndarray, other: np.ndarray) -> float:
+    total = np.count_nonzero(one) + np.count_nonzero(other)
+    return 2 * np.count_nonzero(one & other) / total if total else float("nan")
 
 
 def load_segmenter(folder: Path, generator: Generator, device: torch.device) -> Segmenter:
