@@ -63,6 +63,7 @@ class LDMConfig:
     prior_dropout: float = 0.15  # per sample and variable: learns every subset of priors
     null_share: float = 0.1  # samples with no prior at all (classifier-free guidance)
     sampler_steps: int = 12  # 2 * 12 - 1 evaluations
+    emphasis: float = 1.0  # an error counts as (how far the heart moves there) to this power, see latents.LatentScale; 0: all alike
     guidance: float = 1.5
     guidance_interval: tuple[float, float] = (0.2, 0.9)  # of time t, 1 = noise
     train: TrainConfig = field(default_factory=lambda: TrainConfig(steps=700, batch_size=8, learning_rate=2e-3))
@@ -76,10 +77,10 @@ class LatentConfig:
     rotation: float = 20.0  # degrees, uniform +-
     scale: float = 0.12  # relative, uniform +-; EDV and mass follow by measurement, not by formula
     shift: float = 6.0  # mm, uniform +-
+    gain: float = 0.35  # relative, uniform +-, on the motion of augmented copies; EF follows by decoding, see latents.regained
     max_frames: int = 16  # frames encoded per cine; the periodic fit needs no more
     harmonics: int = 4  # K of the periodic residual basis
     components: int = 24  # R, principal directions of the coefficients that the motion LDM makes
-    emphasis: float = 1.0  # an error counts as (how far the heart moves by its component, at its place) to this power; 0: all alike
     motion: Literal["fourier", "framewise"] = "fourier"  # or "framewise": every frame sampled by itself, the paper's scheme, for comparison
 
     def variants(self, patients: int) -> int:

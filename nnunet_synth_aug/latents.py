@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from nnunet_synth_aug.anatomy_vae.network import AnatomyVAE, latent_validity
+from nnunet_synth_aug.cases import Spacing
 from nnunet_synth_aug.conditions import Conditions, PriorScaler
 from nnunet_synth_aug.config import GeneratorConfig
 from nnunet_synth_aug.console import progress
@@ -15,7 +16,7 @@ from nnunet_synth_aug.data.cohort import load_sequence
 from nnunet_synth_aug.data.training_set import TrainingCase, TrainingSet, augmented
 from nnunet_synth_aug.errors import UserError
 from nnunet_synth_aug.periodic import fit_motion, phases
-from nnunet_synth_aug.priors import Priors
+from nnunet_synth_aug.priors import VARIABLES, Priors, measure
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,13 @@ class LatentScale:
         """(B, R, x, y, Z) -> (B, 2K, C, x, y, Z)."""
         flat = torch.einsum("rk,brxyz->bkxyz", self.directions * self.spread[:, None], components)
         return flat.unflatten(1, (-1, len(self.mean))) * self.region[:, :, None]
+
+    def anatomy_weight(self, emphasis: float) -> torch.Tensor:
+        """How much an error in the ED latent counts at each place, (1, x, y, 1): as the heart moves there, to a power.
+
+        The chest fills most of the grid and teaches nnU-Net little; volumes and masks are decided where the heart is.
+        """
+        return self.region[None, ..., None] ** emphasis
 
     def motion_weight(self, emphasis: float) -> torch.Tensor:
         """How much an error in each component counts at each place, (R, x, y, 1): as the heart moves by it there, to a power.
@@ -93,6 +101,38 @@ def encode(vae: AnatomyVAE, image: torch.Tensor, valid: torch.Tensor, device: to
         v = valid[None, None].float().expand_as(x).to(device)
         out.append(vae.encode(x, v)[0].float().cpu())
     return torch.cat(out)
+
+
+@torch.no_grad()
+def regained(
+    vae: AnatomyVAE, ends: torch.Tensor, gain: float, valid: torch.Tensor, spacing: Spacing, prior: Priors, device: torch.device
+) -> Priors:
+    """The priors of a heart whose motion is ``gain`` times its own.
+
+    A few dozen patients have a few dozen EFs, and a motion LDM learns those by heart. The same heart beating more or less shows every
+    value between. EF changes in the proportion in which that of the decoded masks does.
+
+    Args:
+        vae: decodes.
+        ends: (2, C, x, y, Z), latents of ED and ES.
+        gain: on their difference.
+        valid: (X, Y, Z).
+        spacing: mm.
+        prior: of the heart as it is.
+        device: of the VAE.
+    """
+    ed, es = ends
+    logits = vae.decode(torch.stack([ed, es, ed + gain * (es - ed)]).to(device))[1]
+    masks = (logits.argmax(1).cpu() * (valid > 0)).to(torch.uint8).numpy()
+    before, after = (measure(masks[0], mask, spacing) for mask in masks[1:])
+
+    def moved(name: str) -> float | None:
+        own, old, new = (getattr(p, name) for p in (prior, before, after))
+        limits = VARIABLES[name]
+        # No decoded motion, or none to compare with: nothing is known.
+        return None if own is None or new is None or not old or old <= 0 else float(np.clip(own * new / old, limits.low, limits.high))
+
+    return replace(prior, lv_ef=moved("lv_ef"), rv_ef=moved("rv_ef"))
 
 
 def _chosen_frames(case: TrainingCase, limit: int) -> list[int]:
@@ -144,9 +184,15 @@ def encode_training_set(
                     gridded, prior = augmented(case.subject, sequence, data.grid, config, rng, frames)
                     image, ed_at = gridded.image, gridded.ed
                 latent = encode(vae, image, gridded.valid, device)
+                gain = 1.0
+                if variant and settings.gain:
+                    # From a stream of its own: with and without it, a copy shows the same heart in the same pose.
+                    gain = 1 + settings.gain * float(np.random.default_rng([config.seed, number, variant, 1]).uniform(-1, 1))
+                    ends = latent[[ed_at, gridded.es]]
+                    prior = regained(vae, ends, gain, gridded.valid, gridded.spacing, prior, device)
                 if case.cycle is not None:
                     phi = phases(case.subject.n_frames, case.cycle, case.subject.ed, case.subject.es)[frames].float()
-                    residuals = latent - latent[ed_at]
+                    residuals = gain * (latent - latent[ed_at])
                     if settings.motion == "framewise":
                         others = [i for i in range(len(frames)) if i != ed_at]
                         coefficients += list(residuals[others][:, None])

@@ -71,3 +71,14 @@ def test_errors_weigh_as_much_as_the_heart_moves():
     torch.testing.assert_close(weighted.sum((1, 2, 3, 4)), scale.restore_motion(error).square().sum((1, 2, 3, 4, 5)), rtol=1e-4, atol=1e-3)
     torch.testing.assert_close(scale.motion_weight(1.0).square(), scale.motion_weight(2.0))
     assert scale.motion_weight(0.0).unique().tolist() == [1.0]
+
+
+def test_anatomy_counts_where_the_heart_moves():
+    latents, motion, valid = world()
+    motion[:, :, :, :2] *= 0.2  # a still chest
+    scale = _scale(latents, valid, motion, valid, 4)
+    weight = scale.anatomy_weight(1.0)
+    assert weight.shape == (1, 5, 6, 1)
+    assert weight[0, :2].max() < 0.4 * weight[0, 2:].min()
+    torch.testing.assert_close(scale.anatomy_weight(2.0), weight.square())
+    assert scale.anatomy_weight(0.0).unique().tolist() == [1.0]

@@ -12,9 +12,9 @@ from nnunet_synth_aug.data.training_set import load_training_set
 from nnunet_synth_aug.fit import fit_generator
 from nnunet_synth_aug.generator import load_generator
 from nnunet_synth_aug.labels import LV, MYO, RV
-from nnunet_synth_aug.latents import encode
+from nnunet_synth_aug.latents import encode, regained
 from nnunet_synth_aug.pretrained import PHANTOM, shipped_for
-from nnunet_synth_aug.priors import Priors
+from nnunet_synth_aug.priors import VARIABLES, Priors
 from nnunet_synth_aug.synthesis.cascade import Request, sample_anatomies, sample_cycles
 from nnunet_synth_aug.synthesis.quality import frame_defects
 
@@ -65,6 +65,22 @@ def test_its_vae_gives_back_unseen_hearts(shipped, cohort):
         pairs = [((found == s) & inside, (truth == s) & inside) for s in (RV, MYO, LV)]
         dice.append([2 * (a & b).sum() / (a.sum() + b.sum()) for a, b in pairs])
     assert np.mean(dice, axis=0).min() > 0.75
+
+
+def test_a_heart_that_beats_less_has_a_smaller_ef(shipped, cohort):
+    """What augmentation of the motion tells the motion LDM about its copies."""
+    for case in load_training_set(cohort, tuple(s.patient for s in cohort.subjects), shipped.config, shipped.grid).cases:
+        gridded = case.gridded
+        ends = encode(shipped.vae, gridded.image[[gridded.ed, gridded.es]], gridded.valid, CPU)
+        found = [regained(shipped.vae, ends, gain, gridded.valid, gridded.spacing, case.priors, CPU) for gain in (0.0, 0.6, 1.0, 1.3)]
+        ef = [priors.lv_ef for priors in found]
+        assert ef == sorted(ef)
+        assert ef[2] == pytest.approx(case.priors.lv_ef)  # its own motion, its own EF
+        assert ef[0] == VARIABLES["lv_ef"].low  # a heart that does not move
+        assert 0.35 < ef[1] / ef[2] < 0.9
+        assert {name: getattr(found[1], name) for name in ("lv_edv", "lv_mass", "diagnosis")} == {
+            name: getattr(case.priors, name) for name in ("lv_edv", "lv_mass", "diagnosis")
+        }
 
 
 @pytest.mark.slow

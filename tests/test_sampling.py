@@ -148,7 +148,7 @@ def test_a_killed_run_resumes_with_the_same_results(calls, tmp_path, killed_at, 
             raise KeyboardInterrupt
         return {"LV": sequence.motion_seed % 5 / 4}  # rejects three in five
 
-    options: dict[str, Any] = {"batch": 4, "agreement": agreement, "skip_impossible": True}
+    options: dict[str, Any] = {"batch": 4, "judge": Judge(True, agreement), "skip_impossible": True}
     with pytest.raises(KeyboardInterrupt):
         sample_to_folder(GENERATOR, asked(), tmp_path / "killed", **options)
     log = tmp_path / "killed" / "rejections.json"

@@ -24,7 +24,7 @@ def train_motion(
 ) -> LatentFlow:
     """Train the motion LDM, from ``weights`` if there are any; returns its EMA."""
     torch.manual_seed(config.seed + 2)
-    settings, relative = config.motion, latents.scale.motion_weight(config.latents.emphasis).to(device)
+    settings, relative = config.motion, latents.scale.motion_weight(config.motion.emphasis).to(device)
 
     def loss(network: nn.Module, step: Step) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         rows = torch.from_numpy(mine(step.rng.integers(len(latents.motion), size=settings.train.batch_size)))

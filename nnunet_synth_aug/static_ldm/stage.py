@@ -23,13 +23,13 @@ def train_static(
 ) -> LatentFlow:
     """Train the static LDM, from ``weights`` if there are any; returns its EMA."""
     torch.manual_seed(config.seed + 1)
-    settings = config.static
+    settings, relative = config.static, latents.scale.anatomy_weight(config.static.emphasis).to(device)
 
     def loss(network: nn.Module, step: Step) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         rows = torch.from_numpy(mine(step.rng.integers(len(latents.ed), size=settings.train.batch_size)))
         x0, valid = latents.ed[rows].to(device), latents.valid[rows].to(device)
         conditions = latents.conditions[rows].to(device)
-        return latent_flow_loss(network, x0, valid, valid, conditions, settings, step), {}
+        return latent_flow_loss(network, x0, valid, valid, conditions, settings, step, relative), {}
 
     start = static_network(config)
     if weights is not None:

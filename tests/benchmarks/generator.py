@@ -41,7 +41,7 @@ DOCS = Path(__file__).resolve().parents[2] / "docs"
 ARMS: dict[str, list[str]] = {
     "default": [],
     "framewise": ["--set", "latents.motion=framewise"],
-    "equal weights": ["--set", "latents.emphasis=0.0"],
+    "equal weights": ["--set", "static.emphasis=0.0", "--set", "motion.emphasis=0.0"],
     "labelled only": ["--set", "vae.labelled_share=1.0"],
     "edm": [
         "--set",

@@ -76,8 +76,8 @@ def _vaes(name: str, study: dict[str, Any]) -> str:
         [
             f"## {name}\n",
             f"The VAE by itself (`tests/benchmarks/vae.py`): {study['steps']} steps from random weights on {study['training_patients']} "
-            f"training patients of {study['dataset']}, judged on reconstructed cines of {study['held_out']} held-out patients. {study['machine']}, "
-            f"{study['date']}, version {study['version']}.\n",
+            f"training patients of {study['dataset']}, judged on reconstructed cines of {study['held_out']} held-out patients. "
+            f"{study['machine']}, {study['date']}, version {study['version']}.\n",
             *(f"- **{variant}**: `{settings}`" for variant, settings in study["settings"].items()),
             "",
             _table(["VAE", "vendor", "patients", *(title for title, _ in figures.values())], rows),
