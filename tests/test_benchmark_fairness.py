@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ def train(at: Workspace, arm, fold: int) -> None:
     """What nnU-Net leaves behind, as far as it is read."""
     model = at.model(arm, 0)
     lengths = {"epochs": 2, "iterations_per_epoch": 10, "val_iterations_per_epoch": 1}
-    mixed = {"ratio": arm.percent / 100, "manifest_hash": arm.name, "generator_hash": None}
+    mixed = {"ratio": arm.percent / 100, "manifest_hash": arm.name, "generator_hash": None, "schedule": None}
     write_json(model / "plans.json", {"plans_name": PLANS, "configurations": {"2d": {"batch_size": 4}}, "synth_aug": lengths | mixed})
     write_json(model / "dataset.json", {"labels": {"background": 0, "LV": 3}})
     folder = model / f"fold_{fold}"
@@ -55,6 +56,24 @@ def test_equal_trainings_pass_and_are_listed(at):
         ("real", 1, 0),
         ("mix50", 1, 40),
     ]
+
+
+def test_a_share_that_changes_must_be_the_arms(tmp_path):
+    """Plans of a changing share have another name and a schedule; anything else in them counts as before."""
+    study = replace(STUDY, arms=("mix50to00",), folds=(0,))
+    at = Workspace(tmp_path, study)
+    write_json(at.splits, SPLITS)
+    for arm in study.all_arms:
+        train(at, arm, 0)
+    plans = at.model(study.all_arms[1], 0) / "plans.json"
+    with pytest.raises(UserError, match="share was to change in another way"):
+        check_fair(study, at)
+    change(plans, "synth_aug", "schedule", value={"to": 0.0, "shape": "linear"})
+    change(plans, "plans_name", value=at.plans(study.all_arms[1]))
+    assert [row["arm"] for row in check_fair(study, at)] == ["real", "mix50to00"]
+    change(plans, "synth_aug", "schedule", value={"to": 0.1, "shape": "linear"})
+    with pytest.raises(UserError, match="share was to change in another way"):
+        check_fair(study, at)
 
 
 def change(path: Path, *keys: str, value: Any) -> None:

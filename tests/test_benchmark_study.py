@@ -162,6 +162,25 @@ def test_arms_have_their_own_results_and_banks(tmp_path):
     assert parse_arm("synthetic").trainer == "nnUNetTrainerSynthAug_mix100"
 
 
+def test_a_share_that_changes_has_plans_of_its_own_and_the_bank_of_the_others(tmp_path):
+    study = read_study(written(tmp_path, GOOD | {"arms": ["mix50", "mix50to00"]}))
+    at = Workspace(tmp_path / "out", study)
+    fixed, falling = study.all_arms[1:]
+    assert (falling.source, falling.percent, falling.until) == ("generator", 50, 0)
+    assert at.bank(falling, 0) == at.bank(fixed, 0)
+    assert at.model(falling, 0) != at.model(fixed, 0)
+    steps = {step.id: step for step in build_steps(study, at)}
+    plans = steps["plans_to_00"].command(0)
+    assert plans[plans.index("--base") + 1] == at.plans(fixed)
+    assert plans[plans.index("--name") + 1] == at.plans(falling)
+    assert {"--ratio-to=0.0", "--epochs=5", "--iterations=7"} <= set(plans)
+    train = steps["train_mix50to00-generator_fold_1_seed_3"]
+    assert "plans_to_00" in train.needs
+    words = train.command(0)
+    assert words[words.index("-p") + 1] == at.plans(falling)
+    assert words[words.index("-tr") + 1] == fixed.trainer
+
+
 @pytest.mark.parametrize("name", ["smoke", "acdc_scarce", "acdc_to_other_vendor", "phantom_cross_vendor"])
 def test_ready_studies_are_complete(tmp_path, monkeypatch, name):
     for variable in ("ACDC", "MNMS", "SUNNYBROOK"):

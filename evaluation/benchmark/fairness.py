@@ -15,7 +15,9 @@ from nnunet_synth_aug.errors import UserError
 from nnunet_synth_aug.files import read_json
 
 #: Keys of the plans' ``synth_aug`` in which arms must differ.
-_MIXED = ("ratio", "manifest_hash", "generator_hash")
+_MIXED = ("ratio", "manifest_hash", "generator_hash", "schedule")
+#: Keys of the plans that tell a copy from its original.
+_NAMES = ("plans_name", "synth_aug_copy_of")
 _SPLIT = re.compile(r"This split has (\d+) training and (\d+) validation cases")
 
 
@@ -26,6 +28,7 @@ class Record:
     plans: dict[str, Any]  # without what arms must differ in
     labels: dict[str, Any]
     ratio: float
+    until: float | None  # that the share goes to
     iterations: int  # counted from the batches
     samples: int
     synthetic_samples: int
@@ -42,6 +45,8 @@ def read_record(model: Path, fold: int) -> Record:
     plans, dataset = read_object(model / "plans.json"), read_object(model / "dataset.json")
     folder = model / f"fold_{fold}"
     exposure = read_object(folder / "synth_aug.json")
+    schedule = plans.get("synth_aug", {}).get("schedule") or {}
+    plans = {k: v for k, v in plans.items() if k not in _NAMES}
     plans["synth_aug"] = {k: v for k, v in plans.get("synth_aug", {}).items() if k not in _MIXED}
     counts = [
         tuple(map(int, found))
@@ -56,6 +61,7 @@ def read_record(model: Path, fold: int) -> Record:
         plans,
         dataset.get("labels", {}),
         float(exposure["ratio"]),
+        schedule.get("to"),
         int(exposure["batches"]),
         int(exposure["samples"]),
         int(exposure["synthetic_samples"]),
@@ -105,6 +111,8 @@ def unfair(real: Record, other: Record, arm: Arm, split: dict[str, list[str]]) -
         return f"they saw {real.samples} and {other.samples} samples"
     if round(100 * other.ratio) != arm.percent:
         return f"{other.ratio:.0%} of the samples were to be synthetic instead of {arm.percent} %"
+    if (None if other.until is None else round(100 * other.until)) != arm.until:
+        return "the share was to change in another way than the arm says"
     sides = (len(split["train"]), len(split["val"]))
     if other.cases != sides or real.cases != sides:
         return f"nnU-Net counted {other.cases[0]} training cases and {real.cases[0]} in real, and the split has {sides[0]}"

@@ -19,7 +19,7 @@ TEST_SOURCES = (*SOURCES, "sunnybrook")
 EXECUTORS = ("local", "slurm", "submitit-local")
 #: The validation cases of each fold: a test set that every study has.
 VALIDATION = "validation"
-_ARM = re.compile(r"(?P<kind>mix|reconstructions|phantom)(?P<percent>\d\d|100)")
+_ARM = re.compile(r"(?P<kind>mix|reconstructions|phantom)(?P<percent>\d\d|100)(to(?P<until>\d\d|100))?")
 
 
 @dataclass(frozen=True)
@@ -101,11 +101,15 @@ class BankSettings:
 
 @dataclass(frozen=True)
 class Arm:
-    """What a training mixes in: ``real``, ``mixNN``, ``synthetic``, ``reconstructionsNN`` or ``phantomNN``."""
+    """What a training mixes in: ``real``, ``mixNN``, ``synthetic``, ``reconstructionsNN`` or ``phantomNN``.
+
+    ``mixNNtoMM`` begins with NN per cent and ends with MM, linearly over the epochs; likewise for the controls.
+    """
 
     name: str
     source: str  # "" for real only, else as 'synthaug bank --source'
     percent: int
+    until: int | None = None
 
     @property
     def trainer(self) -> str:
@@ -158,9 +162,11 @@ def parse_arm(name: str) -> Arm:
     match = _ARM.fullmatch(name)
     if match is None or int(match["percent"]) == 0:
         raise UserError(
-            f"there is no arm {name!r}; choose from real, mixNN, synthetic, reconstructionsNN and phantomNN with NN per cent from 01 to 100"
+            f"there is no arm {name!r}; choose from real, mixNN, synthetic, reconstructionsNN and phantomNN with NN per cent from 01 "
+            "to 100, or mixNNtoMM for a share that changes"
         )
-    return Arm(name, "generator" if match["kind"] == "mix" else match["kind"], int(match["percent"]))
+    until = None if match["until"] is None else int(match["until"])
+    return Arm(name, "generator" if match["kind"] == "mix" else match["kind"], int(match["percent"]), until)
 
 
 def ready_studies() -> dict[str, Path]:
@@ -195,7 +201,7 @@ def checked(study: Study, where: str) -> Study:
     arms = study.all_arms
     if len(arms) < 2:
         raise UserError(f"{where}, arms: only {REAL.name} is there; name at least one arm to compare with it, e.g. mix50")
-    if same := [a.name for a in arms if [(b.source, b.percent) for b in arms].count((a.source, a.percent)) > 1]:
+    if same := [a.name for a in arms if [(b.source, b.percent, b.until) for b in arms].count((a.source, a.percent, a.until)) > 1]:
         raise UserError(f"{where}, arms: {' and '.join(same)} are the same arm; name one of them")
     for key in ("folds", "seeds"):
         if not getattr(study, key):

@@ -22,7 +22,7 @@ from evaluation.benchmark.study import Arm, Study, TestSet
 from nnunet_synth_aug.files import hash_json
 from nnunet_synth_aug.paths import dataset_name
 
-#: Name of the plans copy that every run trains with.
+#: Name of the plans copy that every run trains with, or a copy of it.
 PLANS = "nnUNetPlansStudy"
 TRAIN_ID, TEST_ID = 901, 911
 #: What the importing commands call their datasets.
@@ -96,8 +96,12 @@ class Workspace:
         """nnUNet_results of one arm and seed."""
         return self.out / "runs" / self.run_name(arm) / f"seed_{seed}"
 
+    def plans(self, arm: Arm) -> str:
+        """Name of the plans that an arm trains with: those of a changing share are a copy that says so, and differ in nothing else."""
+        return PLANS if arm.until is None else f"{PLANS}To{arm.until:02d}"
+
     def _model(self, arm: Arm) -> Path:
-        return Path(self.dataset, f"{arm.trainer}__{PLANS}__{self.study.plans.configuration}")
+        return Path(self.dataset, f"{arm.trainer}__{self.plans(arm)}__{self.study.plans.configuration}")
 
     def model(self, arm: Arm, seed: int) -> Path:
         """nnU-Net's results folder of one arm and seed, with ``fold_K`` in it."""

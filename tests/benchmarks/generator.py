@@ -2,11 +2,13 @@
 
     python tests/benchmarks/generator.py --out RUN --hearts 64 --preset tiny --arms default,framewise --json docs/generator/NAME.json
     python tests/benchmarks/generator.py --out RUN --source /data/ACDC --preset small --json docs/generator/NAME.json
+    python tests/benchmarks/generator.py --out RUN --dataset 901 --judge RESULTS --label TEXT --json docs/generator/NAME.json
     python tests/benchmarks/generator.py --report FOLDER --generator FOLDER --label TEXT --json docs/generator/NAME.json
     python tests/benchmarks/generator.py --write            # docs/generator.md from docs/generator/*.json
 
 Every step is a command that a user could type (`synthaug fit`, `synthaug report`, ...) and is skipped when its product is there, so a
-killed run goes on when started again. --report keeps the figures of a `synthaug report` that was made by hand. The last line printed
+killed run goes on when started again. --dataset judges generators of a dataset that is there already, such as the utility probe's, with
+an nnU-Net results folder as segmenter. --report keeps the figures of a `synthaug report` that was made by hand. The last line printed
 is one JSON object.
 """
 
@@ -54,7 +56,14 @@ ARMS: dict[str, list[str]] = {
         "motion.sampler_steps=18",
     ],
     "v": ["--set", "static.objective=v", "--set", "motion.objective=v"],
+    "same motion": ["--set", "latents.gain=0.0"],
     "pretrained": ["--pretrain", "phantom"],
+    # The second round of the generator that ships: it continued the first one, of 160 phantoms, which is no longer in the package.
+    "shipped": [
+        *("--pretrain", "phantom"),
+        *("--set", "pretrain.finetune_steps=1.0", "--set", "pretrain.finetune_rate=0.75", "--set", "latents.copies=1280"),
+        *("--set", "vae.train.steps=2000", "--set", "static.train.steps=4000", "--set", "motion.train.steps=4000"),
+    ],
 }
 EF_SWEEP = (20, 30, 40, 50, 60, 70)
 
@@ -102,10 +111,12 @@ def independent_segmenter(iterations: int, device: str) -> Path:
     return trained
 
 
-def arm(folder: Path, options: list[str], preset: str, n: int, seed: int, device: str, segmenter: Path | None) -> dict[str, Any]:
+def arm(
+    folder: Path, dataset: str, options: list[str], preset: str, n: int, seed: int, device: str, segmenter: Path | None
+) -> dict[str, Any]:
     """Fit, judge, time and sample one generator; returns its figures."""
     generator = folder / "generator"
-    place = ["-d", D, "-f", F, "--generator", str(generator), "-device", device]
+    place = ["-d", dataset, "-f", F, "--generator", str(generator), "-device", device]
     reuse = ["--reuse", str(folder.parent / f"{preset}_default" / "generator")]  # what an arm does not change is trained once
     fit = call(["synthaug", "fit", *place, "--preset", preset, "--seed", str(seed), "--no-report", *reuse, *options])
     report = folder / "report"
@@ -197,6 +208,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, help="work folder")
     parser.add_argument("--source", default="phantom", help="phantom, or a folder of ACDC patients")
+    parser.add_argument("--dataset", help="judge generators of this dataset of nnU-Net's folders, fold 0, instead of making one")
+    parser.add_argument("--judge", type=Path, help="with --dataset: nnU-Net results folder of a real-only training of the fold")
     parser.add_argument("--hearts", type=int, default=64, help="size of a phantom cohort")
     parser.add_argument("--folds", type=int, default=4)
     parser.add_argument("--preset", default="tiny")
@@ -209,7 +222,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="where the figures go")
     parser.add_argument("--report", type=Path, help="keep the figures of this finished report, and stop")
     parser.add_argument("--generator", type=Path, help="of --report")
-    parser.add_argument("--label", default="", help="a sentence on --report: cohort, fold, patients, segmenter")
+    parser.add_argument("--label", default="", help="a sentence on --report or --dataset: cohort, fold, patients, segmenter")
     parser.add_argument("--write", action="store_true", help="write docs/generator.md and stop")
     options = parser.parse_args()
     if options.write:
@@ -229,9 +242,13 @@ def main() -> None:
     names = options.arms.split(",")
     if unknown := [name for name in names if name not in ARMS]:
         raise UserError(f"--arms {unknown[0]} is unknown; choose from {', '.join(ARMS)}")
-    cohort(options.out, options.source, options.hearts, options.folds, options.seed)
-    segmenter = independent_segmenter(options.segmenter, options.device) if options.segmenter else None
+    if options.dataset is None:
+        cohort(options.out, options.source, options.hearts, options.folds, options.seed)
+        segmenter = independent_segmenter(options.segmenter, options.device) if options.segmenter else None
+    else:
+        segmenter = options.judge
     study = {
+        **({"about": options.label} if options.label else {}),
         "source": "phantom" if options.source == "phantom" else "ACDC",
         "hearts": options.hearts if options.source == "phantom" else None,
         "folds": options.folds,
@@ -245,7 +262,8 @@ def main() -> None:
     }
     for name in names:
         folder = options.out / "arms" / f"{options.preset}_{name.replace(' ', '_')}"
-        study["arms"][name] = arm(folder, ARMS[name], options.preset, options.n, options.seed, options.device, segmenter)
+        same = (options.preset, options.n, options.seed, options.device, segmenter)
+        study["arms"][name] = arm(folder, options.dataset or D, ARMS[name], *same)
         if options.json is not None:
             write_json(options.json, study)
     print(json.dumps(study))
