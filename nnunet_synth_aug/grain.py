@@ -2,6 +2,9 @@
 
 The decoder returns about the middle of all images that a latent may stand for, and that has no noise. What a sample lacks besides, fine
 structure, must not be made up from a noise field: the whole difference of image and reconstruction is ten times as large as the noise.
+
+Noise is what changes from frame to frame and back: the second difference in time, of which steady motion has none and edges have none
+either. Real noise is not white in the plane, because scanners and the way to the grid interpolate, so neighbours share some of it.
 """
 
 from __future__ import annotations
@@ -16,33 +19,41 @@ from nnunet_synth_aug.data.training_set import TrainingSet
 
 #: Bins of the grey values (-1 to 1).
 GREYS = 12
-PATIENTS, FRAMES = 64, 4  # looked at, at most
+PATIENTS, TRIPLES = 64, 4  # looked at, at most; three consecutive frames each
 #: Pixels of a grey value below which the noise of all of them is believed more than its own.
 FEW = 1000
-
-#: Answers to noise, not to planes and ramps; the standard deviation of its answer to white noise of unit variance is 6 (Immerkaer 1996,
-#: "Fast noise variance estimation", doi 10.1006/cviu.1996.0060).
-_MASK = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32)[None, :, :, None]
-_TO_SD = 1 / (6 * 0.6745)  # from the median of its absolute values, which edges hardly move
+#: From the median of absolute values to a standard deviation, which pixels that move hardly change; a second difference of white
+#: noise has six times its variance.
+_TO_SD = 1 / 0.6745
+_OF_SECOND_DIFFERENCE = 1 / np.sqrt(6)
+#: A kernel (b, 1, b) gives neighbours a correlation of at most sqrt(1/2).
+_MOST = 0.7
 
 
 @dataclass(frozen=True)
 class Grain:
-    """Standard deviation of the noise by grey value, in units of the image in [-1, 1]."""
+    """Standard deviation of the noise by grey value, in units of the image in [-1, 1], and how much of it neighbours share."""
 
     spread: tuple[float, ...]  # (GREYS,)
+    correlation: float = 0.0  # of neighbours in plane
 
     def draw(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Noise float32 for decoded frames ``image`` (T, X, Y, Z) in [-1, 1]; pixels, slices and frames are independent."""
+        """Noise float32 for decoded frames ``image`` (T, X, Y, Z) in [-1, 1]; slices and frames are independent."""
         spread = np.interp(image, grey_centres(), self.spread).astype(np.float32)
-        return rng.standard_normal(image.shape, dtype=np.float32) * spread
+        noise = rng.standard_normal(image.shape, dtype=np.float32)
+        if self.correlation:
+            side = (1 - np.sqrt(1 - 2 * self.correlation**2)) / (2 * self.correlation)  # 2b / (1 + 2b^2) = correlation
+            kernel = np.array([side, 1, side]) / np.sqrt(1 + 2 * side**2)
+            for axis in (1, 2):
+                noise = ndimage.convolve1d(noise, kernel, axis, mode="wrap")
+        return noise * spread
 
     def to_json(self) -> dict[str, Any]:
-        return {"spread": list(self.spread)}
+        return {"spread": list(self.spread), "correlation": self.correlation}
 
     @staticmethod
     def from_json(values: dict[str, Any]) -> Grain:
-        return Grain(tuple(values["spread"]))
+        return Grain(tuple(values["spread"]), values.get("correlation", 0.0))
 
 
 def grey_centres() -> np.ndarray:
@@ -50,34 +61,53 @@ def grey_centres() -> np.ndarray:
 
 
 def measure_grain(data: TrainingSet) -> Grain:
-    """Noise of the training patients, from a few frames of each."""
-    chosen = np.linspace(0, len(data.cases) - 1, min(PATIENTS, len(data.cases))).round().astype(int)
-    images, insides = [], []
-    for case in (data.cases[i].gridded for i in chosen):
-        frames = sorted({*np.linspace(0, len(case.image) - 1, min(FRAMES, len(case.image))).round().astype(int).tolist()})
+    """Noise of the training patients that have a cine, from a few frames of each."""
+    moving = [case for case in data.cases if case.cycle is not None and len(case.gridded.image) > 2]
+    chosen = np.linspace(0, len(moving) - 1, min(PATIENTS, len(moving))).round().astype(int)
+    pieces, insides = [], []
+    for case in (moving[i].gridded for i in chosen):
         slices = case.valid.any(0).any(0)
-        images.append(case.image[frames][..., slices].float().numpy())
-        insides.append(case.valid[..., slices].numpy() > 0)
-    return grain_of(images, insides)
+        last = len(case.image) - 3
+        for first in sorted({*np.linspace(0, last, min(TRIPLES, last + 1)).round().astype(int).tolist()}):
+            pieces.append(case.image[first : first + 3][..., slices].float().numpy())
+            insides.append(case.valid[..., slices].numpy() > 0)
+    return grain_of(pieces, insides)
 
 
-def grain_of(images: list[np.ndarray], insides: list[np.ndarray]) -> Grain:
-    """Noise of images (T, X, Y, Z) in [-1, 1] where they are inside (X, Y, Z), one entry per patient."""
+def grain_of(pieces: list[np.ndarray], insides: list[np.ndarray]) -> Grain:
+    """Noise of pieces of cines, each at least three consecutive frames (T, X, Y, Z) in [-1, 1], where they are inside (X, Y, Z)."""
     found: list[list[np.ndarray]] = [[] for _ in range(GREYS)]
+    shared: list[float] = []
     square = np.ones((3, 3, 1), bool)
-    for image, inside in zip(images, insides, strict=True):
-        inside = ndimage.binary_erosion(inside, square)  # the mask sees neighbours
+    for image, inside in zip(pieces, insides, strict=True):
+        inside = ndimage.binary_erosion(inside, square)  # neighbours count, too
         # Clipped pixels have no noise: what is at the ends of the window says nothing.
         inside = inside & ~ndimage.binary_dilation((np.abs(image) > 0.999).any(axis=0), square)
-        answer = np.abs(ndimage.convolve(image, _MASK))[:, inside]
-        grey = ndimage.uniform_filter(image, (1, 3, 3, 1))[:, inside]
+        change = np.diff(image, 2, axis=0)
+        size = np.abs(change[:, inside])
+        grey = ndimage.uniform_filter(image[1:-1], (1, 3, 3, 1))[:, inside]
         bins = np.clip(((grey + 1) / 2 * GREYS).astype(int), 0, GREYS - 1)
         for b in range(GREYS):
-            found[b].append(answer[bins == b])
-    pooled = [np.concatenate(values) for values in found]
+            found[b].append(size[bins == b])
+        shared += _shared(change, inside)
+    pooled = [np.concatenate(values) if values else np.zeros(0, np.float32) for values in found]
     everything = np.concatenate(pooled)
     overall = float(np.median(everything)) if everything.size else 0.0  # of images that are clipped everywhere nothing is known
     own = np.array([float(np.median(values)) if values.size else overall for values in pooled])
     count = np.array([values.size for values in pooled])
-    spread = (count * own + FEW * overall) / (count + FEW) * _TO_SD
-    return Grain(tuple(spread.round(6).tolist()))
+    spread = (count * own + FEW * overall) / (count + FEW) * _TO_SD * _OF_SECOND_DIFFERENCE
+    correlation = float(np.clip(np.median(shared), 0, _MOST)) if shared else 0.0
+    return Grain(tuple(spread.round(6).tolist()), round(correlation, 3))
+
+
+def _shared(change: np.ndarray, inside: np.ndarray) -> list[float]:
+    """Correlation of neighbours along X and along Y, robustly: 1 - var(difference) / (2 var)."""
+    found = []
+    for axis in (0, 1):
+        both = inside & np.roll(inside, -1, axis)
+        both[(slice(None),) * axis + (-1,)] = False  # the last has no neighbour
+        size = np.median(np.abs(change[:, both])) if both.any() else 0.0
+        if size > 0:
+            difference = np.median(np.abs(np.roll(change, -1, axis + 1) - change)[:, both])
+            found.append(1 - float(difference / size) ** 2 / 2)
+    return found

@@ -1,11 +1,14 @@
 """Grain that is drawn has the size of the noise that was measured, and structure is not taken for noise."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from nnunet_synth_aug.grain import GREYS, Grain, grain_of, grey_centres
 
 KNOWN = Grain(tuple(0.01 + 0.02 * (grey_centres() + 1)))  # brighter is noisier
+SHARED = replace(KNOWN, correlation=0.5)
 
 
 def ramp(t=6, x=96, y=60, z=5):
@@ -17,25 +20,35 @@ def everywhere(image):
     return np.ones(image.shape[1:], bool)
 
 
-def test_what_is_drawn_measures_as_what_was_given():
+@pytest.mark.parametrize("known", [KNOWN, SHARED])
+def test_what_is_drawn_measures_as_what_was_given(known):
     rng = np.random.default_rng(0)
-    images = [ramp() + KNOWN.draw(ramp(), rng) for _ in range(6)]
+    images = [ramp() + known.draw(ramp(), rng) for _ in range(6)]
     back = grain_of(images, [everywhere(i) for i in images])
-    np.testing.assert_allclose(back.spread[1:-1], KNOWN.spread[1:-1], rtol=0.1)
+    np.testing.assert_allclose(back.spread[1:-1], known.spread[1:-1], rtol=0.1)
+    assert back.correlation == pytest.approx(known.correlation, abs=0.03)
 
 
-def test_structure_is_not_noise():
-    blocks = np.kron(np.random.default_rng(1).uniform(-0.8, 0.8, (12, 12)), np.ones((8, 8)))[None, :, :, None].astype(np.float32)
-    assert max(grain_of([blocks], [everywhere(blocks)]).spread) < 1e-6
-    noisy = blocks + 0.02 * np.random.default_rng(2).standard_normal(blocks.shape).astype(np.float32)
-    assert np.mean(grain_of([noisy], [everywhere(noisy)]).spread) == pytest.approx(0.02, rel=0.5)
+def test_structure_and_steady_motion_are_not_noise():
+    """Edges, however sharp, and what passes at constant speed: an image that slides, one that brightens."""
+    blocks = np.kron(np.random.default_rng(1).uniform(-0.8, 0.8, (6, 6)), np.ones((16, 16)))[None, :, :, None].astype(np.float32)
+    still = np.repeat(blocks, 5, axis=0)
+    brightening = still * np.linspace(0.5, 1, 5, dtype=np.float32)[:, None, None, None]
+    sliding = np.concatenate([np.roll(blocks, t, axis=1) for t in range(5)])  # an edge changes one pixel in sixteen per frame
+    for cine in (still, brightening, sliding):
+        assert max(grain_of([cine], [everywhere(cine)]).spread) < 1e-6
+        noisy = cine + 0.02 * np.random.default_rng(2).standard_normal(cine.shape).astype(np.float32)
+        assert np.mean(grain_of([noisy], [everywhere(noisy)]).spread) == pytest.approx(0.02, rel=0.35)
 
 
-def test_pixels_slices_and_frames_are_independent():
-    noise = KNOWN.draw(np.zeros((20, 40, 40, 6), np.float32), np.random.default_rng(3))
+@pytest.mark.parametrize("known", [KNOWN, SHARED])
+def test_only_neighbours_in_plane_share_noise(known):
+    noise = known.draw(np.zeros((20, 40, 40, 6), np.float32), np.random.default_rng(3))
+    assert noise.std() == pytest.approx(np.interp(0, grey_centres(), known.spread), rel=0.02)
     for axis in range(4):
         ahead, behind = noise.take(range(1, noise.shape[axis]), axis), noise.take(range(noise.shape[axis] - 1), axis)
-        assert abs(np.corrcoef(ahead.ravel(), behind.ravel())[0, 1]) < 0.01
+        expected = known.correlation if axis in (1, 2) else 0.0
+        assert np.corrcoef(ahead.ravel(), behind.ravel())[0, 1] == pytest.approx(expected, abs=0.02)
 
 
 def test_it_depends_on_the_seed_alone_and_not_on_anything_outside():
@@ -57,7 +70,9 @@ def test_clipped_pixels_do_not_count():
 
 
 def test_json_and_images_without_noise():
-    assert Grain.from_json(KNOWN.to_json()) == KNOWN
+    assert Grain.from_json(SHARED.to_json()) == SHARED
+    assert Grain.from_json({"spread": list(KNOWN.spread)}) == KNOWN  # of generators from before neighbours shared noise
+    assert grain_of([], []) == Grain((0.0,) * GREYS)
     nothing = grain_of([ramp()], [everywhere(ramp())])
     assert max(nothing.spread) < 1e-5
     assert len(nothing.spread) == GREYS
