@@ -20,6 +20,7 @@ from nnunet_synth_aug.motion_ldm.sampling import motion_channels, sample_motion
 from nnunet_synth_aug.periodic import phases
 from nnunet_synth_aug.priors import Priors, measure
 from nnunet_synth_aug.synthesis.calibration import motion_gains, pixel_scale
+from nnunet_synth_aug.synthesis.specks import without_specks
 
 #: Frames where neither the request nor the training cines say.
 DEFAULT_FRAMES = 20
@@ -247,7 +248,7 @@ def decode(generator: Generator, hearts: list[torch.Tensor]) -> Iterator[tuple[n
         hearts: latents (T, C, x, y, Z), T may differ.
 
     Yields:
-        image float32 (T, X, Y, Z) in [-1, 1] and mask uint8 (T, X, Y, Z) of every heart.
+        image float32 (T, X, Y, Z) in [-1, 1] and mask uint8 (T, X, Y, Z) without specks of every heart.
     """
     if not hearts:
         return
@@ -258,7 +259,8 @@ def decode(generator: Generator, hearts: list[torch.Tensor]) -> Iterator[tuple[n
     for part in torch.cat(hearts).split(DECODED_AT_ONCE):
         image, logits = generator.vae.decode(part)
         images += list(image[:, 0].clamp(-1, 1).float().cpu().numpy())
-        masks += list(logits.argmax(1).to(torch.uint8).cpu().numpy())
+        likely = logits.topk(2, dim=1).indices.to(torch.uint8).cpu().numpy()
+        masks += [without_specks(best, second) for best, second in likely]
         while wanted is not None and len(images) >= wanted:
             yield np.stack(images[:wanted]), np.stack(masks[:wanted])
             del images[:wanted], masks[:wanted]

@@ -32,7 +32,8 @@ MAX_ABOVE_ED = 0.1
 #: Mean Dice of an independent segmenter's masks below which image and mask are said to disagree.
 MIN_AGREEMENT = 0.6
 
-_TOUCHING = np.ones((3, 3, 3), bool)  # corners touch too: breath-holds shift slices against each other
+#: Corners touch, too: breath-holds shift slices against each other.
+TOUCHING = np.ones((3, 3, 3), bool)
 _PLANE = np.zeros((3, 3, 3), bool)
 _PLANE[:, :, 1] = ndimage.generate_binary_structure(2, 1)
 
@@ -55,7 +56,7 @@ def frame_defects(mask: np.ndarray, enclosed: float = MIN_ENCLOSED) -> list[str]
             continue
         # Rings of neighbouring slices need not touch, but the ventricles that they surround do.
         whole = structure | (mask == LV) if label == MYO else structure
-        if np.bincount(ndimage.label(whole, _TOUCHING)[0][structure]).max() < MIN_CONNECTED * total:
+        if np.bincount(ndimage.label(whole, TOUCHING)[0][structure]).max() < MIN_CONNECTED * total:
             found.append(f"fragmented_{name}")
     if any(d.startswith("missing") for d in found):
         return found
