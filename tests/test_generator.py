@@ -216,7 +216,7 @@ def test_sampling_resumes_and_equals_an_undisturbed_run(world, tmp_path):
             assert read_json(path) == read_json(other)
     for sequence_id in ("synth_00002", "synth_00003"):
         assert np.array_equal(read_sequence(tmp_path / "a", sequence_id).image, read_sequence(tmp_path / "b", sequence_id).image)
-    with pytest.raises(UserError, match="another request"):
+    with pytest.raises(UserError, match="another generator, request or quality control"):
         sample_to_folder(generator, requests(generator, 4, 1, Priors(), 4, False), tmp_path / "b", check=False)
 
 
