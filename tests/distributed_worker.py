@@ -21,7 +21,7 @@ from nnunet_synth_aug.latents import LatentScale
 from nnunet_synth_aug.motion_ldm.stage import train_motion
 from nnunet_synth_aug.priors import Priors
 from nnunet_synth_aug.static_ldm.stage import static_network, train_static
-from nnunet_synth_aug.training import train
+from nnunet_synth_aug.training import Step, train
 
 CPU = torch.device("cpu")
 #: Steps of the resumed training, and the one at which it is killed. Checkpoints are due at every tenth.
@@ -110,7 +110,7 @@ def resumable(folder: Path, killed: int | None) -> torch.nn.Module:
     original = stage.latent_flow_loss
 
     def loss(network, *rest):
-        if rest[-1].index == killed:
+        if next(r for r in rest if isinstance(r, Step)).index == killed:
             raise KilledError
         return original(network, *rest)
 
