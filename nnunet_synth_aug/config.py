@@ -44,6 +44,7 @@ class VAEConfig:
     kl_weight: float = 1e-3  # per latent dimension
     mask_weight: float = 1.0  # of DiceCE on labelled frames
     edge_weight: float = 1.0  # of the gradient L1 over two scales
+    texture_weight: float = 2.0  # of the L1 between local amounts of gradient, which keeps images from being blurred
     consistency_weight: float = 0.1  # of the EMA teacher's mask on unlabelled frames
     consistency_start: float = 0.4  # share of the steps before the teacher is trusted
     latent_noise: float = 0.15  # relative noise on the latent while training: the LDM's samples are not exact either

@@ -5,10 +5,15 @@ Each row is normalised by its own valid voxels, so that a row's loss does not de
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 import torch.nn.functional as F
 
 from nnunet_synth_aug.labels import N_CLASSES
+
+#: Side of the windows of texture_l1: about a wall's thickness.
+TEXTURE = 8
 
 
 def row_mean(value: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
@@ -26,6 +31,31 @@ def edge_l1(image: torch.Tensor, target: torch.Tensor, valid: torch.Tensor) -> t
     """L1 of in-plane finite differences at two scales: what keeps the endocardial border sharp offline, without a
     pretrained perceptual network. All (B, 1, X, Y, Z)."""
     total = image.new_zeros(len(image))
+    for _, step, wanted, both in _differences(image, target, valid):
+        total = total + row_mean((step - wanted).abs(), both)
+    return total / 2
+
+
+def texture_l1(image: torch.Tensor, target: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
+    """L1 between the amounts of fine structure, wherever it lies: means of absolute in-plane differences over windows of
+    TEXTURE pixels, at two scales. All (B, 1, X, Y, Z).
+
+    What a latent does not tell, such as the place of every trabecula, is punished least when it is left out, so that losses per
+    pixel blur. This one asks for as much of it as there was.
+    """
+    total = image.new_zeros(len(image))
+    for scale, step, wanted, both in _differences(image, target, valid):
+        side = min(TEXTURE >> scale, *step.shape[2:4])
+        window, half = (side, side, 1), (max(side // 2, 1), max(side // 2, 1), 1)
+        found, asked, inside = (F.avg_pool3d(v, window, half) for v in (step.abs() * both, wanted.abs() * both, both))
+        total = total + row_mean((found - asked).abs(), (inside > 0.5).to(inside))
+    return total / 2
+
+
+def _differences(
+    image: torch.Tensor, target: torch.Tensor, valid: torch.Tensor
+) -> Iterator[tuple[int, torch.Tensor, torch.Tensor, torch.Tensor]]:
+    """Scale, in-plane differences of image and target, and where both of their pixels are valid: two scales, two axes."""
     for scale in range(2):
         if scale:
             # A coarse pixel counts where all of its four are valid; the others would mix in what is not.
@@ -33,8 +63,7 @@ def edge_l1(image: torch.Tensor, target: torch.Tensor, valid: torch.Tensor) -> t
             valid = (valid == 1).to(valid)
         for axis in (2, 3):
             both = valid.narrow(axis, 1, valid.shape[axis] - 1) * valid.narrow(axis, 0, valid.shape[axis] - 1)
-            total = total + row_mean((image.diff(dim=axis) - target.diff(dim=axis)).abs(), both)
-    return total / 2
+            yield scale, image.diff(dim=axis), target.diff(dim=axis), both
 
 
 def dice_ce(logits: torch.Tensor, mask: torch.Tensor, valid: torch.Tensor, annotated: torch.Tensor) -> torch.Tensor:

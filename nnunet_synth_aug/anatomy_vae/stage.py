@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from nnunet_synth_aug.anatomy_vae.losses import consistency, dice_ce, edge_l1, kl_divergence, row_mean
+from nnunet_synth_aug.anatomy_vae.losses import consistency, dice_ce, edge_l1, kl_divergence, row_mean, texture_l1
 from nnunet_synth_aug.anatomy_vae.network import AnatomyVAE, latent_validity
 from nnunet_synth_aug.config import VAEConfig
 from nnunet_synth_aug.data.training_set import TrainingCase, TrainingSet
@@ -118,7 +118,8 @@ def vae_loss(network: nn.Module, batch: FrameBatch, config: VAEConfig, step: Ste
     edge = joint_mean(edge_l1(image, batch.image, valid), joint)
     mask = joint_mean(dice_ce(logits[:n], batch.mask[:n], valid[:n], batch.annotated[:n]), batch.joint_labelled)
     kl = joint_mean(row_mean(kl_divergence(mean, log_variance), (latent_validity(valid, network.factor) > 0).float()), joint)
-    loss = pixel + config.edge_weight * edge + config.mask_weight * mask + config.kl_weight * kl
+    texture = joint_mean(texture_l1(image, batch.image, valid), joint)
+    loss = pixel + config.edge_weight * edge + config.texture_weight * texture + config.mask_weight * mask + config.kl_weight * kl
     if config.consistency_weight > 0 and step.share >= config.consistency_start and n < len(image):
         teacher = step.teacher
         assert isinstance(teacher, AnatomyVAE)
