@@ -26,8 +26,8 @@ reports Pearson r of 0.66 to 0.94 over variables and data sets; measured, as in 
 - **by construction**: the residual of ED is zero and the motion is periodic whatever the weights (`tests/test_motion_basis.py`).
 - **acceptance**: share of samples that pass the quality control in the closed loop, as for a bank.
 
-The motion LDM's loss weights, learning rate and the guidance were chosen on the same 32 held-out phantoms that `motion_weights` and
-`phantoms` report ([decisions.md](decisions.md)): read those figures as tuned, not as confirmed.
+The motion LDM's loss weights, learning rate and the guidance were chosen on the 32 held-out phantoms of `motion_weights`: read its figures
+as tuned. Those of `phantoms` are of another cohort, which chose nothing ([decisions.md](decisions.md)).
 """
 
 
@@ -50,7 +50,7 @@ def _pictures(images: Path) -> list[str]:
         return []
     return [
         "## Pictures\n",
-        "Made by `tests/benchmarks/generator_pictures.py` from the `default` arm of the phantom study: eight hearts of its "
+        "Made by `tests/benchmarks/generator_pictures.py` from the generator of the phantom study: eight hearts of its "
         "quality-controlled bank beside the first eight held-out phantoms, ED above ES, five slices each.\n",
         "![Generated hearts beside held-out phantoms](images/montage.png)\n",
         "Five hearts (one below the other) in the open loop and without quality control. In each row nothing but the requested EF differs: "
