@@ -124,7 +124,8 @@ def _section(name: str, study: dict[str, Any]) -> str:
         )
     if dice := study.get("segmenter_dice"):
         told = ", ".join(f"{structure} {value:.2f}" for structure, value in dice.items())
-        about += f"\nSegmenter: nnU-Net 2d of CPU size, {study['segmenter_iterations']} iterations; Dice on held-out patients {told}.\n"
+        length = f", {study['segmenter_iterations']} iterations" if study["segmenter_iterations"] else ""
+        about += f"\nSegmenter: nnU-Net 2d of CPU size{length}; Dice on its held-out patients {told}.\n"
     changed = [f"- **{arm}**: `{' '.join(figures['options'])}`" for arm, figures in arms.items() if figures["options"]]
     rows = [[title, *(_shown(read, figures) for figures in arms.values())] for title, read in ROWS]
     rows += _diagnoses(arms)
