@@ -106,6 +106,8 @@ def main() -> None:
     figures = read_json(source)
     iterations = figures["demo_phantom"]["figures"]["share"]["samples"] // 8
     parts = [INTRO.format(**figures["machine"], iterations=iterations), demo("The phantom demo", figures["demo_phantom"]), HEARTS]
+    if "note" in figures:
+        parts.insert(1, f"**{figures['note']}**\n")
     if "repeats" in figures:
         structures = list(figures["repeats"][0]["dice"])
         rows = [[r["run"], r["trainer"], *(number(r["dice"][s]) for s in structures)] for r in figures["repeats"]]
