@@ -113,7 +113,7 @@ def _stage_identity(
         settings |= {"latents": config.latents, stage: getattr(config, stage)}
     plain = {name: asdict(part) for name, part in settings.items()}
     if stage == "static":  # its latents are those of ED, however the motion is described
-        for name in ("motion", "harmonics", "components", "gain"):
+        for name in ("motion", "harmonics", "components"):
             del plain["latents"][name]
     return plain | {
         "seed": config.seed,

@@ -23,6 +23,7 @@ from nnunet_synth_aug.priors import Priors
 from nnunet_synth_aug.synthesis import cascade
 from nnunet_synth_aug.synthesis.cascade import Request, sample_anatomies, sample_cycles, sample_sequence
 from nnunet_synth_aug.synthesis.requests import draw_priors, requests
+from nnunet_synth_aug.synthesis.rounds import UNCHECKED
 from nnunet_synth_aug.synthesis.sampling import describe, sample_to_folder, write_gifs
 from nnunet_synth_aug.synthesis.sequences import read_index, read_sequence
 
@@ -114,7 +115,7 @@ def test_request_i_does_not_depend_on_how_many_are_asked_for(world):
 def test_a_folder_of_sequences_is_readable_by_anyone(world, tmp_path):
     generator = world[2]
     asked = requests(generator, 2, 0, Priors(lv_ef=40.0), 6, True)
-    ids = sample_to_folder(generator, asked, tmp_path, check=False)
+    ids = sample_to_folder(generator, asked, tmp_path, UNCHECKED)
     write_gifs(tmp_path, ids)
     image, mask = (nib.load(tmp_path / f"synth_00000_{kind}.nii.gz") for kind in ("image", "mask"))
     assert image.shape == mask.shape
@@ -204,12 +205,12 @@ def test_es_is_expected_where_the_template_has_it(world):
 def test_sampling_resumes_and_equals_an_undisturbed_run(world, tmp_path):
     generator = world[2]
     asked = requests(generator, 4, 0, Priors(), 4, False)
-    sample_to_folder(generator, asked, tmp_path / "a", check=False, batch=2)
+    sample_to_folder(generator, asked, tmp_path / "a", UNCHECKED, batch=2)
     shutil.copytree(tmp_path / "a", tmp_path / "b")
     for name in ("synth_00002.json", "synth_00003_image.nii.gz", "synth_00003.json", "index.json", "priors.csv"):
         (tmp_path / "b" / name).unlink()
     write_json(tmp_path / "b" / "rejections.json", {"synth_00000": [], "synth_00001": []})
-    sample_to_folder(generator, asked, tmp_path / "b", check=False, batch=2)
+    sample_to_folder(generator, asked, tmp_path / "b", UNCHECKED, batch=2)
     for path in (tmp_path / "a").iterdir():
         other = tmp_path / "b" / path.name
         if path.suffix == ".json":
@@ -217,13 +218,13 @@ def test_sampling_resumes_and_equals_an_undisturbed_run(world, tmp_path):
     for sequence_id in ("synth_00002", "synth_00003"):
         assert np.array_equal(read_sequence(tmp_path / "a", sequence_id).image, read_sequence(tmp_path / "b", sequence_id).image)
     with pytest.raises(UserError, match="another generator, request or quality control"):
-        sample_to_folder(generator, requests(generator, 4, 1, Priors(), 4, False), tmp_path / "b", check=False)
+        sample_to_folder(generator, requests(generator, 4, 1, Priors(), 4, False), tmp_path / "b", UNCHECKED)
 
 
 def test_what_cannot_be_met_is_said_with_its_reasons(world, tmp_path):
     """An untrained generator makes no hearts."""
     with pytest.raises(UserError, match=r"none of \d+ samples .* passed the quality control"):
-        sample_to_folder(world[2], [Request("synth_00000", 0, Priors(lv_ef=60.0), 4)], tmp_path, check=True)
+        sample_to_folder(world[2], [Request("synth_00000", 0, Priors(lv_ef=60.0), 4)], tmp_path)
     assert not list(tmp_path.glob("*.nii.gz"))
 
 

@@ -90,8 +90,7 @@ def planning_steps(study: Study, at: Workspace) -> list[Step]:
     needs = (steps[-1].id if steps else "dataset",)
     with_lengths = settings | {"training": plain(study.training)}
     steps.append(Step("plans", "plans of the study", with_lengths, written, needs, command=command, environment=environment))
-    for until in sorted({arm.until for arm in study.all_arms if arm.until is not None}):
-        own = f"{PLANS}To{until:02d}"
+    for until, own in sorted({(arm.until, at.plans(arm)) for arm in study.all_arms if arm.until is not None}):
         words = [f"--{k}={v}" for k, v in _lengths(study).items()]
         command = fixed("synthaug", "plans", "-d", d, "--name", own, "--base", PLANS, *words, f"--ratio-to={until / 100}")
         with_share = with_lengths | {"until": until}

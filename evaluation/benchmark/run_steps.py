@@ -46,9 +46,9 @@ class RunSteps:
         self._data = {"data": plain(study.data)}
 
     def _bank_settings(self, arm: Arm, fold: int) -> dict[str, Any]:
-        bank = plain(self.study.bank) | {"source": arm.source, "segmenter": arm.checked_by_segmenter(self.study.bank)}
-        if not bank["segmenter"]:
-            del bank["segmenter"]  # as in studies from before there was one
+        # Named only where there is one: other banks are those of a study without it.
+        named = {"segmenter"} if not arm.checked_by_segmenter(self.study.bank) else set()
+        bank = {k: v for k, v in plain(self.study.bank).items() if k not in named} | {"source": arm.source}
         generator = {"generator": plain(self.study.generator)} if arm.needs_generator else {}
         return self._data | {"plans": plain(self.study.plans), "bank": bank, "fold": fold} | generator
 

@@ -43,7 +43,7 @@ def controllability_report(
     """Judge a folder of open-loop sequences; writes ``controllability.json``, ``.csv`` and ``.png`` into ``out``.
 
     Args:
-        sequences: written by ``sample_to_folder(..., check=False)`` with ``calibrate=False``.
+        sequences: written by ``sample_to_folder(..., UNCHECKED)`` with ``calibrate=False``.
         out: folder.
         segmenter: an independent nnU-Net, if there is one.
         closed_loop: the same requests sampled with calibration; reported apart.

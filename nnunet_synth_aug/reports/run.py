@@ -15,6 +15,7 @@ from nnunet_synth_aug.generator import Generator
 from nnunet_synth_aug.nnunet.segmenter import Segmenter
 from nnunet_synth_aug.reports.markdown import render
 from nnunet_synth_aug.reports.requests import judges, judging_requests
+from nnunet_synth_aug.synthesis.rounds import UNCHECKED
 from nnunet_synth_aug.synthesis.sampling import sample_to_folder
 
 REPORTS = ("controllability", "reconstruction", "realism", "memorisation")
@@ -60,9 +61,9 @@ def run_reports(
         raise UserError(f"{fvd_weights} does not exist; give the TorchScript file of I3D, or leave out --fvd-weights")
     sequences, calibrated = out / "sequences", out / "sequences_closed_loop"
     if any(name in SAMPLED for name in chosen):
-        sample_to_folder(generator, judging_requests(generator, cohort, n, seed), sequences, check=False)
+        sample_to_folder(generator, judging_requests(generator, cohort, n, seed), sequences, UNCHECKED)
     if closed_loop and "controllability" in chosen:
-        sample_to_folder(generator, judging_requests(generator, cohort, n, seed, calibrate=True), calibrated, check=False)
+        sample_to_folder(generator, judging_requests(generator, cohort, n, seed, calibrate=True), calibrated, UNCHECKED)
 
     def controllability() -> dict[str, Any]:
         from nnunet_synth_aug.reports.controllability import controllability_report

@@ -48,6 +48,9 @@ class Judge:
         return reasons
 
 
+ALL_CHECKS, UNCHECKED = Judge(), Judge(check=False)
+
+
 @dataclass(frozen=True)
 class Outcome:
     """How a request ended."""

@@ -17,7 +17,7 @@ from nnunet_synth_aug.generator import Generator
 from nnunet_synth_aug.priors import VARIABLES
 from nnunet_synth_aug.synthesis.cascade import Request
 from nnunet_synth_aug.synthesis.quality import defective_frames
-from nnunet_synth_aug.synthesis.rounds import Judge, sample_accepted
+from nnunet_synth_aug.synthesis.rounds import ALL_CHECKS, Judge, sample_accepted
 from nnunet_synth_aug.synthesis.sequences import read_index, read_sequence, sequence_exists, write_index, write_sequence
 
 
@@ -25,10 +25,9 @@ def sample_to_folder(
     generator: Generator,
     requests: list[Request],
     folder: Path,
-    check: bool = True,
+    judge: Judge = ALL_CHECKS,
     skip_impossible: bool = False,
     batch: int = 8,
-    judge: Judge | None = None,
 ) -> list[str]:
     """Write every requested sequence that is not there yet, then the index and ``priors.csv``.
 
@@ -39,16 +38,14 @@ def sample_to_folder(
         generator: a trained one.
         requests: ids must be unique.
         folder: made if missing; must not hold sequences of another generator or other requests.
-        check: apply the quality control; of no meaning with ``judge``.
+        judge: the quality control; ``UNCHECKED`` accepts everything.
         skip_impossible: leave out a request that the generator cannot meet (counted) instead of stopping.
         batch: hearts per call of the networks; results depend on it in the last bits of floating point only.
-        judge: a quality control of one's own, e.g. with a segmenter.
 
     Returns:
         ids of the sequences in the folder.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    judge = judge or Judge(check)
     _agree(folder / "plan.json", generator, requests, judge)
     log = folder / "rejections.json"
     rejections: dict[str, list[list[str]]] = read_json(log) if log.is_file() else {}

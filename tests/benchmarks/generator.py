@@ -33,6 +33,7 @@ from nnunet_synth_aug.generator import load_generator
 from nnunet_synth_aug.paths import dataset_name, nnunet_folder, preprocessed_folder
 from nnunet_synth_aug.priors import Priors
 from nnunet_synth_aug.synthesis.requests import requests
+from nnunet_synth_aug.synthesis.rounds import UNCHECKED
 from nnunet_synth_aug.synthesis.sampling import sample_to_folder
 from nnunet_synth_aug.synthesis.sequences import read_index
 
@@ -58,11 +59,25 @@ ARMS: dict[str, list[str]] = {
     "v": ["--set", "static.objective=v", "--set", "motion.objective=v"],
     "same motion": ["--set", "latents.gain=0.0"],
     "pretrained": ["--pretrain", "phantom"],
-    # The second round of the generator that ships: it continued the first one, of 160 phantoms, which is no longer in the package.
+    # The second round of the generator that ships. It continued the first one, of 160 phantoms, which is no longer in the package, and
+    # was trained before there was a texture_weight.
     "shipped": [
-        *("--pretrain", "phantom"),
-        *("--set", "pretrain.finetune_steps=1.0", "--set", "pretrain.finetune_rate=0.75", "--set", "latents.copies=1280"),
-        *("--set", "vae.train.steps=2000", "--set", "static.train.steps=4000", "--set", "motion.train.steps=4000"),
+        "--pretrain",
+        "phantom",
+        "--set",
+        "pretrain.finetune_steps=1.0",
+        "--set",
+        "pretrain.finetune_rate=0.75",
+        "--set",
+        "latents.copies=1280",
+        "--set",
+        "vae.texture_weight=0.0",
+        "--set",
+        "vae.train.steps=2000",
+        "--set",
+        "static.train.steps=4000",
+        "--set",
+        "motion.train.steps=4000",
     ],
 }
 EF_SWEEP = (20, 30, 40, 50, 60, 70)
@@ -161,7 +176,7 @@ def acceptance(generator: Path, folder: Path, device: str, n: int = 40) -> dict[
     """Quality control as in a bank: closed loop, priors near the training patients'."""
     if not (folder / "index.json").is_file():
         cascade = load_generator(generator, torch.device(device))
-        sample_to_folder(cascade, requests(cascade, n, 0, Priors(), None, False), folder, check=True, skip_impossible=True)
+        sample_to_folder(cascade, requests(cascade, n, 0, Priors(), None, False), folder, skip_impossible=True)
     quality = read_index(folder)[1]["quality"]
     return {k: quality[k] for k in ("tries", "accepted", "acceptance_rate", "reasons", "by_diagnosis")} | {
         "given_up": len(quality["given_up"])
@@ -176,7 +191,7 @@ def ef_sweep(generator: Path, folder: Path, device: str, n: int = 5) -> dict[str
         if not (target / "index.json").is_file():
             cascade = load_generator(generator, torch.device(device))
             asked = requests(cascade, n, 0, Priors(lv_ef=float(ef), lv_edv=150.0), 20, free=True, calibrate=False)
-            sample_to_folder(cascade, asked, target, check=False)
+            sample_to_folder(cascade, asked, target, UNCHECKED)
         measured = [read_json(path)["measured"].get("lv_ef") for path in sorted(target.glob("synth_?????.json"))]
         known = [value for value in measured if value is not None]
         out[str(ef)] = round(sum(known) / max(len(known), 1), 1)
@@ -242,16 +257,20 @@ def main() -> None:
     names = options.arms.split(",")
     if unknown := [name for name in names if name not in ARMS]:
         raise UserError(f"--arms {unknown[0]} is unknown; choose from {', '.join(ARMS)}")
+    if options.dataset is not None and not (options.label and options.judge):
+        parser.error("--dataset needs --label, because nothing else tells what it is, and --judge")
     if options.dataset is None:
         cohort(options.out, options.source, options.hearts, options.folds, options.seed)
         segmenter = independent_segmenter(options.segmenter, options.device) if options.segmenter else None
     else:
         segmenter = options.judge
-    study = {
-        **({"about": options.label} if options.label else {}),
+    made = {
         "source": "phantom" if options.source == "phantom" else "ACDC",
         "hearts": options.hearts if options.source == "phantom" else None,
         "folds": options.folds,
+    }
+    study = {
+        **(made if options.dataset is None else {"about": options.label}),
         "preset": options.preset,
         "n": options.n,
         "seed": options.seed,

@@ -66,7 +66,7 @@ def sweep(arm: Path, number: int, path: Path) -> None:
         made = read_sequence(folder, read_index(folder)[0][number])
         measured = "-" if made.measured.lv_ef is None else f"{made.measured.lv_ef:.0f} %"
         cycles.append(titled(cycle_pictures(made.image, made.mask, 1, 120), f"asked {ef} %, got {measured}"))
-    write_gif(path, side_by_side(*cycles), colours=64)
+    write_gif(path, side_by_side(*cycles), colours=48)
 
 
 def main() -> None:

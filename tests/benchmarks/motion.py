@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 from generator import machine
+from variants import settings_of
 
 from nnunet_synth_aug.anatomy_vae.network import latent_validity
 from nnunet_synth_aug.config import GeneratorConfig, overridden
@@ -109,15 +110,6 @@ def judge(generator: Generator, latents: LatentSet, config: GeneratorConfig, net
     }
 
 
-def settings_of(text: str) -> dict[str, str]:
-    """``NAME:SETTING SETTING;NAME:SETTING`` as settings by name; all variants learn from the same latents."""
-    variants = {name.strip(): settings for name, _, settings in (one.partition(":") for one in text.split(";"))}
-    for setting in " ".join(variants.values()).split():
-        if not setting.startswith("motion."):
-            raise UserError(f"--variants {setting}: only motion.* leaves the latents as they are")
-    return variants
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("-d", required=True, help="dataset of the generator")
@@ -132,7 +124,7 @@ def main() -> None:
     parser.add_argument("--machine", default=f"{os.cpu_count()} CPU cores")
     options = parser.parse_args()
     try:
-        variants = settings_of(options.variants)
+        variants = settings_of(options.variants, "motion")
     except UserError as error:
         parser.error(str(error))
     generator = load_generator(options.generator, CPU)

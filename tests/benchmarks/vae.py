@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 from generator import machine, public
+from variants import settings_of
 
 from nnunet_synth_aug.anatomy_vae.stage import train_vae
 from nnunet_synth_aug.config import overridden
@@ -41,15 +42,6 @@ def judge(generator: Any, cohort: Cohort, out: Path) -> dict[str, Any]:
     return {group: {"n": found["n"], **{name: found[name] for name in FIGURES}} for group, found in groups.items()}
 
 
-def settings_of(text: str) -> dict[str, list[str]]:
-    """``NAME:SETTING SETTING;NAME:SETTING`` as settings by name."""
-    variants = {name.strip(): settings.split() for name, _, settings in (one.partition(":") for one in text.split(";"))}
-    for setting in (s for settings in variants.values() for s in settings):
-        if not setting.startswith("vae."):
-            raise UserError(f"--variants {setting}: only vae.* belongs to the VAE")
-    return variants
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("-d", required=True, help="dataset of the generator")
@@ -61,7 +53,7 @@ def main() -> None:
     parser.add_argument("--machine", default=f"{os.cpu_count()} CPU cores")
     options = parser.parse_args()
     try:
-        variants = settings_of(options.variants)
+        variants = settings_of(options.variants, "vae")
     except UserError as error:
         parser.error(str(error))
     generator = load_generator(options.generator, CPU)
@@ -78,20 +70,13 @@ def main() -> None:
         "held_out": len(split.val),
         "steps": generator.config.vae.train.steps,
         **machine(options.machine),
-        "settings": {name: " ".join(settings) for name, settings in variants.items()},
+        "settings": variants,
         "vaes": {"default": judge(generator, cohort, options.out / "default")},
     }
     for name, settings in variants.items():
-        config, folder = overridden(generator.config, settings), options.out / name.replace(" ", "_")
+        config, folder = overridden(generator.config, settings.split()), options.out / name.replace(" ", "_")
         identity = {"generator": generator.provenance["generator_hash"], "cohort": cohort.hash(), "settings": hash_json(settings)}
-        weights = folder / "vae.pt"
-        if weights.is_file():
-            network = generator.vae.__class__(config.vae)
-            network.load_state_dict(torch.load(weights, weights_only=True))
-            network.eval()
-        else:
-            network = train_vae(data, config.vae, folder, config.seed, identity, CPU)
-            torch.save(network.state_dict(), weights)
+        network = train_vae(data, config.vae, folder, config.seed, identity, CPU)
         figures["vaes"][name] = judge(replace(generator, vae=network, config=config), cohort, folder)
         if options.json is not None:
             write_json(options.json, figures)

@@ -162,7 +162,7 @@ def accept(options: Options) -> dict[str, Any]:
         return {"asked": 0}
     generator = load_generator(options.generator, _device(options))
     asked = requests(generator, options.checked, options.seed, Priors(), None, False)
-    sample_to_folder(generator, asked, options.sequences, True, skip_impossible=True)
+    sample_to_folder(generator, asked, options.sequences, skip_impossible=True)
     ids, provenance = read_index(options.sequences)
     return {"asked": options.checked, "made": len(ids), "quality": provenance["quality"]}
 

@@ -212,6 +212,7 @@ def prepare_bank(workspace: Workspace) -> Callable[[], None]:
     from nnunet_synth_aug.paths import bank_folder
     from nnunet_synth_aug.priors import Priors
     from nnunet_synth_aug.synthesis.requests import requests
+    from nnunet_synth_aug.synthesis.rounds import UNCHECKED
     from nnunet_synth_aug.synthesis.sampling import sample_to_folder
 
     torch.manual_seed(1)
@@ -228,7 +229,7 @@ def prepare_bank(workspace: Workspace) -> Callable[[], None]:
 
     def work() -> None:
         folder = bank_folder(HEARTS.folder, 0)
-        sample_to_folder(generator, requests(generator, SEQUENCES, 0, Priors(), None, False), folder / "sequences", check=False)
+        sample_to_folder(generator, requests(generator, SEQUENCES, 0, Priors(), None, False), folder / "sequences", UNCHECKED)
         print("sampled", flush=True)
         build_bank_cases(folder / "sequences", HEARTS.folder, 0, "2d", PLANS, frames=3)
 

@@ -1,0 +1,18 @@
+"""``--variants`` of the benchmarks that train one stage by itself."""
+
+from __future__ import annotations
+
+from nnunet_synth_aug.errors import UserError
+
+
+def settings_of(text: str, stage: str) -> dict[str, str]:
+    """``NAME:SETTING SETTING;NAME:SETTING`` as settings by name, all of them of one stage.
+
+    Raises:
+        UserError: another stage's, which the variants share.
+    """
+    variants = {name.strip(): settings for name, _, settings in (one.partition(":") for one in text.split(";"))}
+    for setting in " ".join(variants.values()).split():
+        if not setting.startswith(f"{stage}."):
+            raise UserError(f"--variants {setting}: everything but {stage}.* is shared by the variants")
+    return variants
