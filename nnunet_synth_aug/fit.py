@@ -194,7 +194,7 @@ def _fit(
         "grid": asdict(data.grid),
         "templates": [_template(data, i) for i in range(len(data.cases))],
     }
-    running = config if start is None else _continued(config)
+    running = config if start is None else continued(config)
     origin = "" if start is None else start.provenance["generator_hash"]
 
     def make(stage: str, run: Callable[[dict[str, Any], Weights | None], tuple[torch.nn.Module, dict[str, torch.Tensor], dict]]) -> None:
@@ -261,7 +261,7 @@ def _fit(
     return folder
 
 
-def _continued(config: GeneratorConfig) -> GeneratorConfig:
+def continued(config: GeneratorConfig) -> GeneratorConfig:
     """With fewer and smaller steps, for stages that continue pretrained ones."""
 
     def fewer(train: TrainConfig) -> TrainConfig:

@@ -72,17 +72,8 @@ def memorisation_report(generator: Generator, cohort: Cohort, sequences: Path, o
             f"only {', '.join(f'{len(v)} {k}' for k, v in sides.items())} hearts have masks of all structures at ED, and an audit needs "
             "two of each; use a cohort with masks, or sample more hearts"
         )
-    neighbours = {space: _neighbours(sides, space) for space in SPACES}
-    members, others = (np.array(losses[side]) for side in ("training", "held_out"))
-    low, high = auc_interval(members, others)
-    membership = {
-        "auc": auc(members, others),
-        "low": low,
-        "high": high,
-        "draws": DRAWS,
-        "mean_loss_training": float(members.mean()),
-        "mean_loss_held_out": float(others.mean()),
-    }
+    neighbours = {space: neighbours_in(sides, space) for space in SPACES}
+    membership = membership_of(losses)
     flags = _flags(neighbours, membership)
     report = {
         "n": {side: len(found) for side, found in sides.items()},
@@ -105,8 +96,27 @@ def _keep(found: Portrait | None, name: str, kept: list[Portrait], left_out: lis
         kept.append(found)
 
 
-def _neighbours(sides: dict[str, list[Portrait]], space: str) -> dict[str, Any]:
-    """Nearest-neighbour figures of one space, and the pairs of every generated anatomy, nearest to training first."""
+def membership_of(losses: dict[str, list[float]]) -> dict[str, Any]:
+    """How well the static LDM's loss tells training from held-out patients; ``losses`` has one per patient of either side."""
+    members, others = (np.array(losses[side]) for side in ("training", "held_out"))
+    low, high = auc_interval(members, others)
+    return {
+        "auc": auc(members, others),
+        "low": low,
+        "high": high,
+        "draws": DRAWS,
+        "mean_loss_training": float(members.mean()),
+        "mean_loss_held_out": float(others.mean()),
+    }
+
+
+def neighbours_in(sides: dict[str, list[Portrait]], space: str) -> dict[str, Any]:
+    """Nearest-neighbour figures of one space, and the pairs of every generated anatomy, nearest to training first.
+
+    Args:
+        sides: portraits by "synthetic", "training" and "held_out".
+        space: one of ``neighbours.SPACES``.
+    """
     synthetic, training, held_out = (sides[s] for s in ("synthetic", "training", "held_out"))
     (to_training, flipped_training), (to_held_out, flipped_held_out) = (distances(synthetic, s, space) for s in (training, held_out))
     m = min(len(training), len(held_out))

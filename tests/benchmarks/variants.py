@@ -5,14 +5,14 @@ from __future__ import annotations
 from nnunet_synth_aug.errors import UserError
 
 
-def settings_of(text: str, stage: str) -> dict[str, str]:
-    """``NAME:SETTING SETTING;NAME:SETTING`` as settings by name, all of them of one stage.
+def settings_of(text: str, *parts: str) -> dict[str, str]:
+    """``NAME:SETTING SETTING;NAME:SETTING`` as settings by name, all of them of these parts of the configuration.
 
     Raises:
-        UserError: another stage's, which the variants share.
+        UserError: another part's, which the variants share.
     """
     variants = {name.strip(): settings for name, _, settings in (one.partition(":") for one in text.split(";"))}
     for setting in " ".join(variants.values()).split():
-        if not setting.startswith(f"{stage}."):
-            raise UserError(f"--variants {setting}: everything but {stage}.* is shared by the variants")
+        if not setting.startswith(tuple(f"{part}." for part in parts)):
+            raise UserError(f"--variants {setting}: everything but {' and '.join(f'{part}.*' for part in parts)} is shared by the variants")
     return variants
