@@ -78,6 +78,7 @@ class LatentConfig:
     rotation: float = 20.0  # degrees, uniform +-
     scale: float = 0.12  # relative, uniform +-; EDV and mass follow by measurement, not by formula
     shift: float = 6.0  # mm, uniform +-
+    warp: float = 3.5  # mm, SD of the smooth deformation of augmented copies, see grid.smooth_warp; volumes follow by measurement
     gain: float = 0.35  # relative, uniform +-, on the motion of augmented copies; EF follows by decoding, see latents.regained
     max_frames: int = 16  # frames encoded per cine; the periodic fit needs no more
     harmonics: int = 4  # K of the periodic residual basis

@@ -25,12 +25,12 @@ from nnunet_synth_aug.data.gating import closure_ratio
 from nnunet_synth_aug.data.grid import Grid
 from nnunet_synth_aug.data.pretraining import write_phantoms
 from nnunet_synth_aug.data.splits import fold_patients
-from nnunet_synth_aug.data.training_set import TrainingSet, cohort_grid, load_training_set
+from nnunet_synth_aug.data.training_set import TrainingCase, cohort_grid, load_training_set
 from nnunet_synth_aug.distributed import barrier, broadcast, is_first, processes
 from nnunet_synth_aug.errors import UserError
 from nnunet_synth_aug.files import atomic_path, hash_json, read_json, sha256, write_json
 from nnunet_synth_aug.generator import META, STAGES, Generator, load_generator, load_vae
-from nnunet_synth_aug.grain import measure_grain
+from nnunet_synth_aug.grain import Grain, measure_grain, noise_level
 from nnunet_synth_aug.latent_cache import load_latents, save_latents
 from nnunet_synth_aug.latents import LatentSet, encode_training_set
 from nnunet_synth_aug.motion_ldm.stage import train_motion
@@ -183,6 +183,7 @@ def _fit(
     """
     me = _identity(config, cohort, patients)
     data = load_training_set(cohort, patients, config, grid)
+    grain = measure_grain(data)
     meta: dict[str, Any] = read_json(folder / META) if (folder / META).is_file() else {"finished": {}}
     meta |= about | {
         "identity": me,
@@ -192,7 +193,8 @@ def _fit(
         "patients": list(data.patients),
         "pretraining": None if start is None else {k: start.provenance[k] for k in ("dataset", "generator_hash", "patients")},
         "grid": asdict(data.grid),
-        "templates": [_template(data, i) for i in range(len(data.cases))],
+        "grain": grain.to_json(),
+        "templates": [_template(case, grain) for case in data.cases],
     }
     running = config if start is None else continued(config)
     origin = "" if start is None else start.provenance["generator_hash"]
@@ -235,10 +237,6 @@ def _fit(
         "vae",
         lambda me, weights: (train_vae(data, running.vae, folder, config.seed, me, device, weights), {}, {"patients": list(data.patients)}),
     )
-    if "grain" not in meta:
-        meta["grain"] = measure_grain(data).to_json()
-        if is_first():
-            write_json(folder / META, meta)
     if set(meta["finished"]) != set(STAGES):
         depends = [_stage_identity("motion", config, data.grid, cohort, data.patients, origin), meta["finished"]["vae"]["sha256"]]
         known = load_latents(folder, hash_json(depends))
@@ -280,8 +278,7 @@ def _scaler_header(latents: LatentSet) -> dict[str, Any]:
     return {"prior_mean": list(latents.scaler.mean), "prior_std": list(latents.scaler.std)}
 
 
-def _template(data: TrainingSet, index: int) -> dict[str, Any]:
-    case = data.cases[index]
+def _template(case: TrainingCase, grain: Grain) -> dict[str, Any]:
     return {
         "priors": case.priors.specified(),
         "grey": case.gridded.grey,
@@ -290,4 +287,5 @@ def _template(data: TrainingSet, index: int) -> dict[str, Any]:
         "frame_seconds": case.subject.frame_seconds,
         "closure": closure_ratio(case.gridded.image.float().numpy()) if case.cycle is not None else None,
         "es_fraction": ES_SHARE if case.cycle is None else ((case.subject.es - case.subject.ed) / case.cycle) % 1.0,
+        "noise": 1.0 if case.cycle is None else round(noise_level(case.gridded, grain), 3),
     }

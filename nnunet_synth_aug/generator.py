@@ -42,6 +42,7 @@ class Template:
     frame_seconds: float
     closure: float | None  # last-to-first step over mean step of the real cine; None without one
     es_fraction: float  # share of the cycle at which ES happens
+    noise: float = 1.0  # of the images, as a multiple of the generator's grain
 
 
 @dataclass(frozen=True)
@@ -106,6 +107,7 @@ def load_generator(folder: Path, device: torch.device) -> Generator:
                 t["frame_seconds"],
                 t["closure"],
                 t["es_fraction"],
+                t.get("noise", 1.0),
             )
             for t in meta["templates"]
         ),

@@ -4,8 +4,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
-from nnunet_synth_aug.grain import GREYS, Grain, grain_of, grey_centres
+from nnunet_synth_aug.data.grid import Gridded
+from nnunet_synth_aug.grain import GREYS, Grain, grain_of, grey_centres, noise_level
 
 KNOWN = Grain(tuple(0.01 + 0.02 * (grey_centres() + 1)))  # brighter is noisier
 SHARED = replace(KNOWN, correlation=0.5)
@@ -76,3 +78,13 @@ def test_json_and_images_without_noise():
     nothing = grain_of([ramp()], [everywhere(ramp())])
     assert max(nothing.spread) < 1e-5
     assert len(nothing.spread) == GREYS
+
+
+@pytest.mark.parametrize("level", [0.4, 1.0, 2.5])
+def test_one_heart_may_be_noisier_than_its_cohort(level):
+    image = ramp() + SHARED.draw(ramp(), np.random.default_rng(6), level)
+    valid, mask = torch.ones(image.shape[1:], dtype=torch.bool), torch.zeros(image.shape, dtype=torch.uint8)
+    heart = Gridded(torch.from_numpy(image).half(), mask, valid, (1, 1, 9), 0, 1, (), False, (0, 1), None)
+    assert noise_level(heart, SHARED) == pytest.approx(level, rel=0.05)
+    assert noise_level(replace(heart, image=heart.image[:2]), SHARED) == 1.0  # ED and ES alone tell nothing
+    assert noise_level(heart, Grain((0.0,) * GREYS)) == 1.0

@@ -2,10 +2,12 @@
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from nnunet_synth_aug.cases import Sequence
 from nnunet_synth_aug.config import GridConfig
-from nnunet_synth_aug.data.grid import Grid, Placement, choose_grid, place, to_grid
+from nnunet_synth_aug.data.grid import Grid, Placement, choose_grid, place, smooth_warp, to_grid
 from nnunet_synth_aug.labels import LV, MYO
 from nnunet_synth_aug.priors import volume_ml
 
@@ -89,3 +91,35 @@ def test_chosen_frames_keep_their_meaning():
     assert (got.ed, got.es, got.labelled) == (0, 1, (0, 1))
     whole = to_grid(source, Grid(CONFIG.size, 1.5), CONFIG)
     assert (got.image[2] == whole.image[4]).all()
+
+
+def test_a_deformed_heart_keeps_its_structures_and_its_volumes_follow_from_its_mask():
+    source, grid = sequence(), Grid(CONFIG.size, 2.0)
+    base, plain = place(source, grid), to_grid(source, grid, CONFIG)
+    volumes = []
+    for seed in range(12):
+        warp = smooth_warp(grid, 3.5, np.random.default_rng(seed))
+        got = to_grid(source, grid, CONFIG, Placement(base.centre, warp=warp))
+        # Image and mask are deformed alike: the grey values under each label stay those of the structure.
+        image = got.image.float().numpy()
+        for label in (LV, MYO):
+            inside, was = (g.mask[0].numpy() == label for g in (got, plain))
+            assert np.median(image[0][inside]) == pytest.approx(float(np.median(plain.image[0].numpy()[was])), abs=0.02)
+        volumes.append(volume_ml(got.mask[0].numpy(), LV, got.spacing))
+    before = volume_ml(plain.mask[0].numpy(), LV, plain.spacing)
+    assert np.mean(volumes) == pytest.approx(before, rel=0.15)
+    assert np.std(volumes) > 0.04 * before
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 2**31), pixel=st.floats(1.2, 2.5))
+def test_deformations_are_as_large_as_asked_and_never_fold(seed, pixel):
+    grid = Grid((96, 96, 8), pixel)
+    warp = smooth_warp(grid, 3.5, np.random.default_rng(seed)).double().numpy()
+    along = np.gradient(warp, pixel, axis=(1, 2))
+    determinant = (1 + along[0][0]) * (1 + along[1][1]) - along[1][0] * along[0][1]
+    assert determinant.min() > 0.2
+    assert np.abs(warp).max() < 7 * 3.5
+    # One field of a few correlation lengths says little about its SD; nine tell it.
+    many = [smooth_warp(grid, 3.5, np.random.default_rng([seed, k])).numpy() for k in range(9)]
+    assert np.std(many) == pytest.approx(3.5, rel=0.3)

@@ -14,6 +14,9 @@ from nnunet_synth_aug.cases import Sequence, Spacing
 from nnunet_synth_aug.config import GridConfig
 from nnunet_synth_aug.labels import N_CLASSES
 
+#: Over what distance [mm] a deformed heart is deformed alike: about the radius of a left ventricle. Much shorter ones would bend walls.
+WARP_LENGTH = 25.0
+
 
 @dataclass(frozen=True)
 class Grid:
@@ -29,11 +32,12 @@ class Grid:
 
 @dataclass(frozen=True)
 class Placement:
-    """An in-plane similarity transform: where the grid lies on the image."""
+    """Where the grid lies on the image: an in-plane similarity transform, and a smooth deformation on top of it."""
 
     centre: tuple[float, float]  # mm from the image's corner
     angle: float = 0.0  # degrees
     scale: float = 1.0  # > 1 enlarges the heart
+    warp: torch.Tensor | None = None  # (2, X, Y): mm along the grid's axes by which its points are moved; the same in all slices and frames
 
 
 @dataclass(frozen=True)
@@ -78,12 +82,27 @@ def place(sequence: Sequence, grid: Grid) -> Placement:
     return Placement((centre[0], centre[1]))
 
 
+def smooth_warp(grid: Grid, spread: float, rng: np.random.Generator) -> torch.Tensor:
+    """A random displacement (2, X, Y) in mm with this standard deviation, smooth over :data:`WARP_LENGTH`.
+
+    White noise under a Gaussian of that length, so that its gradient has a standard deviation of spread / (sqrt(2) WARP_LENGTH): at 0.15
+    or less the map practically never folds.
+    """
+    length = WARP_LENGTH / grid.pixel
+    around = round(3 * length)  # filtered with a margin, so that the edge moves as much as the middle
+    white = rng.standard_normal((2, *(n + 2 * around for n in grid.size[:2])))
+    smooth = gaussian_filter(white, (0, length, length), truncate=3)[:, around : around + grid.size[0], around : around + grid.size[1]]
+    return torch.from_numpy(spread * 2 * math.sqrt(math.pi) * length * smooth).float()
+
+
 def _sampling_points(placement: Placement, grid: Grid, shape: tuple[int, int], spacing: Spacing) -> torch.Tensor:
     """Normalised sampling points (1, X, Y, 2) for grid_sample; its last axis is (Y, X)."""
     angle = math.radians(placement.angle)
     x = (torch.arange(grid.size[0]) + 0.5 - grid.size[0] / 2) * grid.pixel / placement.scale
     y = (torch.arange(grid.size[1]) + 0.5 - grid.size[1] / 2) * grid.pixel / placement.scale
     gx, gy = torch.meshgrid(x, y, indexing="ij")
+    if placement.warp is not None:
+        gx, gy = gx + placement.warp[0], gy + placement.warp[1]
     px = math.cos(angle) * gx - math.sin(angle) * gy + placement.centre[0]
     py = math.sin(angle) * gx + math.cos(angle) * gy + placement.centre[1]
     # align_corners=False: -1 and 1 are the outer edges of the first and last pixel.

@@ -11,7 +11,7 @@ from nnunet_synth_aug.config import GeneratorConfig
 from nnunet_synth_aug.console import progress
 from nnunet_synth_aug.data.cohort import Cohort, extent, load_sequence
 from nnunet_synth_aug.data.gating import cycle_frames
-from nnunet_synth_aug.data.grid import Grid, Gridded, Placement, choose_grid, place, to_grid
+from nnunet_synth_aug.data.grid import Grid, Gridded, Placement, choose_grid, place, smooth_warp, to_grid
 from nnunet_synth_aug.errors import UserError
 from nnunet_synth_aug.priors import Priors, measure
 
@@ -87,7 +87,11 @@ def load_training_set(cohort: Cohort, patients: tuple[str, ...], config: Generat
 def augmented(
     subject: Subject, sequence: Sequence, grid: Grid, config: GeneratorConfig, rng: np.random.Generator, frames: list[int]
 ) -> tuple[Gridded, Priors]:
-    """One augmented copy of a patient: rotated, scaled and shifted in one resampling, with the priors of the result."""
+    """A copy of a patient: rotated, scaled, shifted and deformed in one resampling, with the priors of the result.
+
+    A copy is nobody: age, sex, height and weight would tell whose it is, and an LDM of few patients would go by them instead of by the
+    volumes.
+    """
     settings = config.latents
     base = place(sequence, grid)
     shift = rng.uniform(-settings.shift, settings.shift, 2)
@@ -95,7 +99,7 @@ def augmented(
         centre=(base.centre[0] + float(shift[0]), base.centre[1] + float(shift[1])),
         angle=float(rng.uniform(-settings.rotation, settings.rotation)),
         scale=float(np.exp(rng.uniform(np.log(1 - settings.scale), np.log(1 + settings.scale)))),
+        warp=smooth_warp(grid, settings.warp, rng) if settings.warp else None,
     )
     gridded = to_grid(sequence, grid, config.grid, placement, frames)
-    body = {"height": None, "weight": None}  # a scaled heart says nothing certain about the body
-    return gridded, replace(grid_priors(subject, gridded, moved=True), **body)
+    return gridded, replace(grid_priors(subject, gridded, moved=True), age=None, sex=None, height=None, weight=None)

@@ -137,7 +137,7 @@ def stream_cycles(generator: Generator, anatomies: list[Anatomy], seeds: list[in
     for anatomy, seed, gain, open_loop in zip(anatomies, seeds, gains, open_loops, strict=True):
         image, mask = next(decoded)
         if anatomy.request.grain:
-            image = np.clip(image + generator.grain.draw(image, np.random.default_rng([seed, 1])), -1, 1)
+            image = np.clip(image + generator.grain.draw(image, np.random.default_rng([seed, 1]), anatomy.template.noise), -1, 1)
         yield _sequence(anatomy, seed, gain, open_loop, image, mask)
 
 

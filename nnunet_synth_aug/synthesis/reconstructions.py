@@ -18,6 +18,7 @@ from nnunet_synth_aug.data.cohort import Cohort, load_sequence
 from nnunet_synth_aug.data.grid import to_grid
 from nnunet_synth_aug.errors import UserError
 from nnunet_synth_aug.generator import Generator
+from nnunet_synth_aug.grain import noise_level
 from nnunet_synth_aug.latents import encode
 from nnunet_synth_aug.priors import Priors, measure
 from nnunet_synth_aug.synthesis.cascade import DEFAULT_CYCLE_SECONDS, decode, to_grey
@@ -67,7 +68,8 @@ def reconstructed(generator: Generator, subject: Subject, number: int) -> Synthe
     latent = encode(generator.vae, gridded.image, gridded.valid, generator.device)
     image, mask = next(decode(generator, [latent.to(generator.device)]))
     # Rough like a generated heart: the two differ in whose anatomy and motion they show, and in nothing else.
-    image = np.clip(image + generator.grain.draw(image, np.random.default_rng([number, 1])), -1, 1)
+    level = noise_level(gridded, generator.grain)
+    image = np.clip(image + generator.grain.draw(image, np.random.default_rng([number, 1]), level), -1, 1)
     filled = np.argwhere(gridded.valid.numpy())
     box = (slice(None), *(slice(low, high + 1) for low, high in zip(filled.min(0), filled.max(0), strict=True)))
     low, high = gridded.grey

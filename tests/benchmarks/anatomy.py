@@ -1,7 +1,7 @@
 """The static LDM by itself: trained in variants on one generator's VAE, judged on control of the ED anatomy and on memorisation.
 
     python tests/benchmarks/anatomy.py -d 901 -f 0 --generator FOLDER --out RUN \\
-        --variants "default:;a third of the steps:static.train.steps=900;stronger copies:latents.scale=0.25 latents.rotation=40" \\
+        --variants "deformed:;not deformed:latents.warp=0.0;deformed, a third of the steps:static.train.steps=900" \\
         --json docs/generator/anatomy_ten_patients.json
 
 The VAE stays the generator's. A generator that continues the shipped one has its variants continue that, too. Variants may change

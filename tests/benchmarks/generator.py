@@ -58,9 +58,10 @@ ARMS: dict[str, list[str]] = {
     ],
     "v": ["--set", "static.objective=v", "--set", "motion.objective=v"],
     "same motion": ["--set", "latents.gain=0.0"],
+    "not deformed": ["--set", "latents.warp=0.0"],
     "pretrained": ["--pretrain", "phantom"],
     # The second round of the generator that ships. It continued the first one, of 160 phantoms, which is no longer in the package, and
-    # was trained before there was a texture_weight.
+    # was trained before there were texture_weight and warp.
     "shipped": [
         "--pretrain",
         "phantom",
@@ -70,6 +71,8 @@ ARMS: dict[str, list[str]] = {
         "pretrain.finetune_rate=0.75",
         "--set",
         "latents.copies=1280",
+        "--set",
+        "latents.warp=0.0",
         "--set",
         "vae.texture_weight=0.0",
         "--set",
