@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from nnunet_synth_aug.anatomy_vae.network import latent_validity
+from nnunet_synth_aug.anatomy_vae.network import AnatomyVAE, latent_validity
 from nnunet_synth_aug.cases import Subject
 from nnunet_synth_aug.console import progress
 from nnunet_synth_aug.data.cohort import Cohort, load_sequence
 from nnunet_synth_aug.data.gating import cycle_frames
-from nnunet_synth_aug.data.grid import to_grid
+from nnunet_synth_aug.data.grid import Gridded, to_grid
 from nnunet_synth_aug.files import atomic_path, write_json
 from nnunet_synth_aug.generator import Generator
 from nnunet_synth_aug.labels import STRUCTURES
@@ -33,15 +33,20 @@ from nnunet_synth_aug.reports.statistics import average
 RANGE = 2.0
 #: Standard deviation in pixels of the SSIM's window.
 SSIM_SIGMA = 1.5
-FIGURES: dict[str, str] = {
+#: What the VAE alone decides.
+VAE_FIGURES: dict[str, str] = {
     "psnr": "PSNR of the VAE [dB]",
     "ssim": "SSIM of the VAE",
     **{f"dice_{name}": f"Dice of {name}, ED and ES" for name in STRUCTURES},
+}
+#: What the motion model adds.
+MOTION_FIGURES: dict[str, str] = {
     "psnr_basis": "PSNR with periodic motion [dB]",
     "psnr_components": "PSNR with the motion LDM's components [dB]",
     "motion_basis": "share of the latent motion in the basis",
     "motion_components": "share of it in the components",
 }
+FIGURES = VAE_FIGURES | MOTION_FIGURES
 
 
 def reconstruction_report(generator: Generator, cohort: Cohort, out: Path) -> dict[str, Any]:
@@ -59,16 +64,11 @@ def reconstruction_report(generator: Generator, cohort: Cohort, out: Path) -> di
             subject = cohort.subject(patient)
             rows.append({"patient": patient, "vendor": subject.priors.vendor or "unknown", **_reconstructed(generator, subject)})
             bar.advance(done, patient)
-    rng = np.random.default_rng(0)
-    groups = {"all": rows} | {vendor: [r for r in rows if r["vendor"] == vendor] for vendor in sorted({r["vendor"] for r in rows})}
     report = {
         "patients": judging.words,
         "grid": asdict(generator.grid),
         "figures": FIGURES,
-        "groups": {
-            group: {"n": len(members), **{name: asdict(average(np.array([r[name] for r in members]), rng)) for name in FIGURES}}
-            for group, members in groups.items()
-        },
+        "groups": by_vendor(rows, list(FIGURES)),
     }
     with atomic_path(out / "reconstruction.csv") as temporary, temporary.open("w", newline="") as stream:
         writer = csv.DictWriter(stream, ["patient", "vendor", *FIGURES])
@@ -78,20 +78,38 @@ def reconstruction_report(generator: Generator, cohort: Cohort, out: Path) -> di
     return report
 
 
+def by_vendor(rows: list[dict[str, Any]], names: list[str]) -> dict[str, Any]:
+    """Means of these figures over all patients and over those of each vendor, with bootstrap intervals and the number of patients."""
+    rng = np.random.default_rng(0)
+    groups = {"all": rows} | {vendor: [r for r in rows if r["vendor"] == vendor] for vendor in sorted({r["vendor"] for r in rows})}
+    return {
+        group: {"n": len(members), **{name: asdict(average(np.array([r[name] for r in members]), rng)) for name in names}}
+        for group, members in groups.items()
+    }
+
+
+@torch.no_grad()
+def vae_figures(vae: AnatomyVAE, subject: Subject, gridded: Gridded, device: torch.device) -> tuple[dict[str, float], torch.Tensor]:
+    """What the VAE keeps of one patient, NaN where there is no mask or no contour; and the latents (T, C, x, y, Z)."""
+    real, valid = gridded.image.float(), gridded.valid
+    latent = encode(vae, gridded.image, valid, device)
+    image, mask = _decode(vae, latent, device)
+    values = {"psnr": psnr(image, real, valid), "ssim": ssim(image, real, valid), **{f"dice_{name}": math.nan for name in STRUCTURES}}
+    for name, label in STRUCTURES.items():
+        if label in subject.annotated and gridded.labelled:
+            scores = [dice(mask[t] == label, (gridded.mask[t] == label) & valid, valid) for t in gridded.labelled]
+            values[f"dice_{name}"] = float(np.nanmean(scores)) if np.isfinite(scores).any() else math.nan
+    return values, latent
+
+
 @torch.no_grad()
 def _reconstructed(generator: Generator, subject: Subject) -> dict[str, float]:
     """All figures of one patient; NaN where there is no mask, no contour or no cine."""
     sequence = load_sequence(subject)
     gridded = to_grid(sequence, generator.grid, generator.config.grid)
     real, valid = gridded.image.float(), gridded.valid
-    latent = encode(generator.vae, gridded.image, gridded.valid, generator.device)
-    image, mask = _decode(generator, latent)
-    values = dict.fromkeys(FIGURES, math.nan)
-    values |= {"psnr": psnr(image, real, valid), "ssim": ssim(image, real, valid)}
-    for name, label in STRUCTURES.items():
-        if label in subject.annotated and gridded.labelled:
-            scores = [dice(mask[t] == label, (gridded.mask[t] == label) & valid, valid) for t in gridded.labelled]
-            values[f"dice_{name}"] = float(np.nanmean(scores)) if np.isfinite(scores).any() else math.nan
+    own, latent = vae_figures(generator.vae, subject, gridded, generator.device)
+    values = dict.fromkeys(FIGURES, math.nan) | own
     if subject.cine is not None and len(real) > 2 and generator.config.latents.motion == "fourier":
         phi = phases(len(real), cycle_frames(sequence.image), subject.ed, subject.es)
         inside = latent_validity(valid[None, None].float(), generator.vae.factor)[0] > 0  # (1, x, y, Z)
@@ -102,15 +120,15 @@ def _reconstructed(generator: Generator, subject: Subject) -> dict[str, float]:
         for name, one in kept.items():
             fitted = motion(one, phi)[0]
             values[f"motion_{name}"] = explained(residuals * inside, fitted * inside)
-            values[f"psnr_{name}"] = psnr(_decode(generator, latent[gridded.ed] + fitted)[0], real, valid)
+            values[f"psnr_{name}"] = psnr(_decode(generator.vae, latent[gridded.ed] + fitted, generator.device)[0], real, valid)
     return values
 
 
-def _decode(generator: Generator, latent: torch.Tensor, batch: int = 8) -> tuple[torch.Tensor, torch.Tensor]:
+def _decode(vae: AnatomyVAE, latent: torch.Tensor, device: torch.device, batch: int = 8) -> tuple[torch.Tensor, torch.Tensor]:
     """Images float32 and masks uint8, both (T, X, Y, Z), of latents (T, C, x, y, Z)."""
     images, masks = [], []
     for part in latent.split(batch):
-        image, logits = generator.vae.decode(part.to(generator.device))
+        image, logits = vae.decode(part.to(device))
         images.append(image[:, 0].float().clamp(-1, 1).cpu())
         masks.append(logits.argmax(1).to(torch.uint8).cpu())
     return torch.cat(images), torch.cat(masks)

@@ -112,7 +112,7 @@ def _vaes(name: str, study: dict[str, Any]) -> str:
             f"The VAE by itself (`tests/benchmarks/vae.py`): {study['steps']} steps from random weights on {study['training_patients']} "
             f"training patients of {study['dataset']}, judged on reconstructed cines of {study['held_out']} held-out patients. "
             f"{study['machine']}, {study['date']}, version {study['version']}.\n",
-            *(f"- **{variant}**: `{settings}`" for variant, settings in study["settings"].items()),
+            *(f"- **{variant}**: `{settings or 'the preset'}`" for variant, settings in study["settings"].items()),
             "",
             _table(["VAE", "vendor", "patients", *(title for title, _ in figures.values())], rows),
             "",
@@ -136,7 +136,7 @@ def _motion(name: str, study: dict[str, Any]) -> str:
             f"patients of {study['dataset']} in {study['copies']} copies; ES decoded from the true ED latent and sampled motion, "
             f"{study['draws']} draws for each of {study['held_out']} held-out hearts, compared with the true ES mask. {study['machine']}, "
             f"{study['date']}, version {study['version']}.\n",
-            *(f"- **{variant}**: `{settings}`" for variant, settings in study["settings"].items()),
+            *(f"- **{variant}**: `{settings or 'the preset'}`" for variant, settings in study["settings"].items()),
             "",
             _table(head, rows),
             "",
