@@ -87,11 +87,7 @@ def load_training_set(cohort: Cohort, patients: tuple[str, ...], config: Generat
 def augmented(
     subject: Subject, sequence: Sequence, grid: Grid, config: GeneratorConfig, rng: np.random.Generator, frames: list[int]
 ) -> tuple[Gridded, Priors]:
-    """A copy of a patient: rotated, scaled, shifted and deformed in one resampling, with the priors of the result.
-
-    A copy is nobody: age, sex, height and weight would tell whose it is, and an LDM of few patients would go by them instead of by the
-    volumes.
-    """
+    """A copy of a patient: rotated, scaled, shifted and deformed in one resampling, with the priors of the result."""
     settings = config.latents
     base = place(sequence, grid)
     shift = rng.uniform(-settings.shift, settings.shift, 2)
@@ -102,4 +98,5 @@ def augmented(
         warp=smooth_warp(grid, settings.warp, rng) if settings.warp else None,
     )
     gridded = to_grid(sequence, grid, config.grid, placement, frames)
-    return gridded, replace(grid_priors(subject, gridded, moved=True), age=None, sex=None, height=None, weight=None)
+    body = {"height": None, "weight": None}  # a scaled heart says nothing certain about the body
+    return gridded, replace(grid_priors(subject, gridded, moved=True), **body)
