@@ -88,7 +88,8 @@ def _anatomies(name: str, study: dict[str, Any]) -> str:
             f"## {name}\n",
             f"The static LDM by itself (`tests/benchmarks/anatomy.py`): `{study['preset']}`, {start}, trained on "
             f"{study['training_patients']} patients of {study['dataset']} with one VAE; {study['judged']} ED anatomies with the priors of "
-            f"held-out patients, seed {study['seed']}. *As it is* is the generator's own static LDM. A membership AUC of 0.5 and a distance ratio of 1 are no sign of memorisation. "
+            f"held-out patients, seed {study['seed']}. *As it is* is the generator's own static LDM. "
+            "A membership AUC of 0.5 and a distance ratio of 1 are no sign of memorisation. "
             f"{study['machine']}, {study['date']}, version {study['version']}.\n",
             *(f"- **{variant}**: `{settings or 'the preset'}`" for variant, settings in study["settings"].items()),
             "",
