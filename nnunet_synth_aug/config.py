@@ -61,7 +61,8 @@ class LDMConfig:
     embedding: int = 128
     attention: bool = True  # at the coarsest level
     dropout: float = 0.05
-    prior_dropout: float = 0.15  # per sample and variable: learns every subset of priors
+    prior_dropout: float = 0.15  # per variable
+    sparse_share: float = 0.0  # samples whose prior_dropout is drawn from 0 to 1 instead: learns what few priors mean, too
     null_share: float = 0.1  # samples with no prior at all (classifier-free guidance)
     sampler_steps: int = 12  # 2 * 12 - 1 evaluations
     emphasis: float = 1.0  # an error counts as (how far the heart moves there) to this power, see latents.LatentScale; 0: all alike

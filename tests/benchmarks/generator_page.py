@@ -131,6 +131,11 @@ def _motion(name: str, study: dict[str, Any]) -> str:
         + [f["es_defective"]]
         for variant, f in study["variants"].items()
     ]
+    if any("ef_alone" in f for f in study["variants"].values()):  # since motion.sparse_share
+        head += ["EF alone asked for: r", "slope", "bias [points]"]
+        for row, f in zip(rows, study["variants"].values(), strict=True):
+            alone = f.get("ef_alone")
+            row += ["-"] * 3 if alone is None else [f"{alone['ef_r']:.2f}", f"{alone['ef_slope']:.2f}", f"{alone['ef_bias']:+.1f}"]
     return "\n".join(
         [
             f"## {name}\n",

@@ -23,6 +23,7 @@ from generator import machine
 from variants import settings_of
 
 from nnunet_synth_aug.anatomy_vae.network import latent_validity
+from nnunet_synth_aug.conditions import Conditions
 from nnunet_synth_aug.config import GeneratorConfig, overridden
 from nnunet_synth_aug.data.cohort import Cohort, load_sequence
 from nnunet_synth_aug.data.gating import cycle_frames
@@ -38,7 +39,7 @@ from nnunet_synth_aug.latents import LatentSet, encode, encode_training_set
 from nnunet_synth_aug.motion_ldm.sampling import motion_channels, sample_motion
 from nnunet_synth_aug.motion_ldm.stage import train_motion
 from nnunet_synth_aug.periodic import phases
-from nnunet_synth_aug.priors import measure
+from nnunet_synth_aug.priors import NUMERIC, measure
 from nnunet_synth_aug.reports.reconstruction import dice
 from nnunet_synth_aug.synthesis.quality import MIN_ENCLOSED_MOVING, frame_defects
 
@@ -76,12 +77,28 @@ def held_out(generator: Generator, cohort: Cohort, patients: tuple[str, ...]) ->
     return hearts
 
 
-def judge(generator: Generator, latents: LatentSet, config: GeneratorConfig, network: Any, hearts: list[dict[str, Any]]) -> dict[str, Any]:
-    """Figures of one motion LDM; of the VAE alone where ``network`` is None."""
+def only(conditions: Conditions, name: str) -> Conditions:
+    """With nothing known but one number."""
+    keep = torch.zeros_like(conditions.present)
+    keep[:, NUMERIC.index(name)] = 1
+    return conditions.dropped(keep)
+
+
+def judge(
+    generator: Generator,
+    latents: LatentSet | Generator,
+    config: GeneratorConfig,
+    network: Any,
+    hearts: list[dict[str, Any]],
+    alone: bool = False,
+) -> dict[str, Any]:
+    """Figures of one motion LDM, told all priors or the EF ``alone``; of the VAE alone where ``network`` is None."""
     scale = latents.scale
     valid = torch.cat([h["valid"] for h in hearts])
     ed = scale.standardise(torch.stack([h["ed"] for h in hearts])) * valid
     conditions = latents.scaler.encode([h["priors"] for h in hearts])
+    if alone:
+        conditions = only(conditions, "lv_ef")
     wanted, found, overlap, defective = [], [], [], 0
     for draw in range(1 if network is None else DRAWS):
         noise = torch.randn((len(hearts), motion_channels(config), *valid.shape[2:]), generator=torch.Generator().manual_seed(draw))
@@ -108,6 +125,14 @@ def judge(generator: Generator, latents: LatentSet, config: GeneratorConfig, net
         "es_dice": {name: round(float(v), 3) for name, v in zip(STRUCTURES, np.nanmean(overlap, 0), strict=True)},
         "es_defective": f"{defective} of {len(overlap)}",
     }
+
+
+def both(
+    generator: Generator, latents: LatentSet | Generator, config: GeneratorConfig, network: Any, hearts: list[dict[str, Any]]
+) -> dict[str, Any]:
+    """Figures with all priors known, and under ``ef_alone`` those with nothing but the EF."""
+    full, alone = (judge(generator, latents, config, network, hearts, only_ef) for only_ef in (False, True))
+    return full | {"ef_alone": {key: alone[key] for key in ("ef_r", "ef_slope", "ef_bias", "es_defective")}}
 
 
 def main() -> None:
@@ -147,14 +172,17 @@ def main() -> None:
         "steps": options.steps,
         **machine(options.machine),
         "settings": variants,
-        "variants": {"VAE alone": judge(generator, latents, generator.config, None, hearts)},
+        "variants": {
+            "VAE alone": judge(generator, latents, generator.config, None, hearts),
+            "as it is": both(generator, generator, generator.config, generator.motion, hearts),
+        },
     }
     for name, settings in variants.items():
         config = overridden(generator.config, [f"motion.train.steps={options.steps}", *settings.split()])
         network = train_motion(
             latents, config, options.out / name.replace(" ", "_"), {"latents": identity, "variant": f"{name}:{settings}"}, CPU
         )
-        figures["variants"][name] = judge(generator, latents, config, network, hearts)
+        figures["variants"][name] = both(generator, latents, config, network, hearts)
         print(name, figures["variants"][name], flush=True)
         if options.json is not None:
             write_json(options.json, figures)

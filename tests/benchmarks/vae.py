@@ -3,8 +3,8 @@
     python tests/benchmarks/vae.py -d 901 -f 0 --preset small --out RUN/vae \\
         --variants "default:;labelled frames only:vae.labelled_share=1.0" --json docs/generator/vae_unlabelled.json
 
-All start from random weights and differ in nothing but what they name: patients, seed, steps and batch size are the same. The last line
-printed is one JSON object.
+All start from random weights and differ in nothing but what they name: patients, seed, steps and batch size are the same. A variant whose
+VAE a generator of the same patients holds already is not trained again (--reuse). The last line printed is one JSON object.
 """
 
 from __future__ import annotations
@@ -24,10 +24,11 @@ from nnunet_synth_aug.anatomy_vae.stage import train_vae
 from nnunet_synth_aug.config import GeneratorConfig, overridden, preset
 from nnunet_synth_aug.data.cohort import Cohort, load_sequence
 from nnunet_synth_aug.data.grid import Grid, to_grid
-from nnunet_synth_aug.data.splits import fold_patients
+from nnunet_synth_aug.data.splits import FoldPatients, fold_patients
 from nnunet_synth_aug.data.training_set import cohort_grid, load_training_set
 from nnunet_synth_aug.errors import UserError
 from nnunet_synth_aug.files import hash_json, write_json
+from nnunet_synth_aug.generator import Generator, load_generator
 from nnunet_synth_aug.reports.reconstruction import VAE_FIGURES, by_vendor, vae_figures
 
 CPU = torch.device("cpu")
@@ -43,6 +44,14 @@ def judge(vae: AnatomyVAE, cohort: Cohort, patients: tuple[str, ...], grid: Grid
     return figures
 
 
+def holds(generator: Generator, config: GeneratorConfig, dataset: str, split: FoldPatients) -> bool:
+    """Whether the VAE of ``generator`` is the one that training would give: of these patients and settings, from random weights."""
+    known = generator.provenance
+    same_patients = (known["dataset"], known["split_hash"]) == (dataset, split.hash) and set(known["patients"]) == set(split.train)
+    same_settings = (generator.config.vae, generator.config.grid, generator.config.seed) == (config.vae, config.grid, config.seed)
+    return known["pretraining"] is None and same_patients and same_settings
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("-d", required=True, help="dataset")
@@ -51,6 +60,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, required=True, help="work folder; the same command resumes")
     parser.add_argument("--variants", required=True, help='e.g. "default:;labelled frames only:vae.labelled_share=1.0"')
+    parser.add_argument("--reuse", type=Path, help="a finished generator whose VAE stands for the variant of its settings")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--machine", default=f"{os.cpu_count()} CPU cores")
     options = parser.parse_args()
@@ -58,6 +68,7 @@ def main() -> None:
         variants = settings_of(options.variants, "vae")
         base, cohort = overridden(preset(options.preset), [f"seed={options.seed}"]), Cohort.load(options.d)
         split = fold_patients(cohort, options.f)
+        there = None if options.reuse is None else load_generator(options.reuse, CPU)
     except UserError as error:
         parser.error(str(error))
     grid = cohort_grid(cohort.select(split.train), base)
@@ -76,7 +87,10 @@ def main() -> None:
         config, folder = overridden(base, text.split()), options.out / name.replace(" ", "_")
         folder.mkdir(parents=True, exist_ok=True)
         identity = {"cohort": cohort.hash(), "patients": list(split.train), "config": hash_json(config.to_json())}
-        network = train_vae(data, config.vae, folder, config.seed, identity, CPU)
+        if there is not None and holds(there, config, cohort.name, split):
+            network = there.vae
+        else:
+            network = train_vae(data, config.vae, folder, config.seed, identity, CPU)
         figures["vaes"][name] = judge(network.eval(), cohort, split.val, grid, config)
         figures["steps"] = config.vae.train.steps
         if options.json is not None:
