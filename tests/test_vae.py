@@ -106,6 +106,18 @@ def test_texture_prefers_other_structure_to_none():
     assert texture_l1(quiet.flip(2), quiet, valid) > 0.4 * texture_l1(blurred, target, valid)
 
 
+def test_a_checkerboard_is_no_texture():
+    # It has the most difference between neighbours for its amplitude; a decoder that may pay with it does.
+    gen = torch.Generator().manual_seed(0)
+    target = torch.rand((1, 1, 32, 32, 2), generator=gen)
+    valid = torch.ones_like(target)
+    blurred = torch.full_like(target, 0.5)
+    x, y = torch.meshgrid(torch.arange(32), torch.arange(32), indexing="ij")
+    board = (0.2 * (-1.0) ** (x + y))[None, None, :, :, None].expand_as(target)
+    assert texture_l1(blurred + board, target, valid) >= 0.999 * texture_l1(blurred, target, valid)
+
+
+
 def test_rows_do_not_see_each_other():
     """What makes the loss of a batch the mean of the losses of its parts, on any number of processes."""
     logits, mask = torch.randn(3, N_CLASSES, 6, 6, 2), torch.randint(0, N_CLASSES, (3, 6, 6, 2))
