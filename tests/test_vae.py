@@ -117,7 +117,6 @@ def test_a_checkerboard_is_no_texture():
     assert texture_l1(blurred + board, target, valid) >= 0.999 * texture_l1(blurred, target, valid)
 
 
-
 def test_rows_do_not_see_each_other():
     """What makes the loss of a batch the mean of the losses of its parts, on any number of processes."""
     logits, mask = torch.randn(3, N_CLASSES, 6, 6, 2), torch.randint(0, N_CLASSES, (3, 6, 6, 2))
