@@ -37,6 +37,8 @@ SSIM_SIGMA = 1.5
 VAE_FIGURES: dict[str, str] = {
     "psnr": "PSNR of the VAE [dB]",
     "ssim": "SSIM of the VAE",
+    "structure": "in-plane differences over two pixels, share of the real image's",
+    "checkerboard": "alternation from pixel to pixel, share of the real image's",
     **{f"dice_{name}": f"Dice of {name}, ED and ES" for name in STRUCTURES},
 }
 #: What the motion model adds.
@@ -95,6 +97,8 @@ def vae_figures(vae: AnatomyVAE, subject: Subject, gridded: Gridded, device: tor
     latent = encode(vae, gridded.image, valid, device)
     image, mask = _decode(vae, latent, device)
     values = {"psnr": psnr(image, real, valid), "ssim": ssim(image, real, valid), **{f"dice_{name}": math.nan for name in STRUCTURES}}
+    for name, amount in (("structure", structure), ("checkerboard", checkerboard)):
+        values[name] = amount(image, valid) / max(amount(real, valid), 1e-9)
     for name, label in STRUCTURES.items():
         if label in subject.annotated and gridded.labelled:
             scores = [dice(mask[t] == label, (gridded.mask[t] == label) & valid, valid) for t in gridded.labelled]
@@ -160,6 +164,23 @@ def ssim(image: torch.Tensor, reference: torch.Tensor, valid: torch.Tensor) -> f
         )[1]
         total += float(similarity[inside[..., slices]].mean())
     return total / len(image)
+
+
+def structure(image: torch.Tensor, valid: torch.Tensor) -> float:
+    """Mean absolute difference of in-plane pixels two apart of (T, X, Y, Z) within ``valid`` (X, Y, Z): how much there is to be seen."""
+    x, y = image[:, 2:] - image[:, :-2], image[:, :, 2:] - image[:, :, :-2]
+    inside = (valid[2:] & valid[:-2], valid[:, 2:] & valid[:, :-2])
+    return float(torch.cat([one[:, where].abs().flatten() for one, where in zip((x, y), inside, strict=True)]).mean())
+
+
+def checkerboard(image: torch.Tensor, valid: torch.Tensor) -> float:
+    """Mean amplitude of what alternates from pixel to pixel along both axes, of (T, X, Y, Z) within ``valid`` (X, Y, Z).
+
+    Noise has some; a network that has more than its images draws a pattern of its own.
+    """
+    board = image[:, 1:, 1:] - image[:, 1:, :-1] - image[:, :-1, 1:] + image[:, :-1, :-1]
+    inside = valid[1:, 1:] & valid[1:, :-1] & valid[:-1, 1:] & valid[:-1, :-1]
+    return float(board[:, inside].abs().mean()) / 4
 
 
 def dice(mask: torch.Tensor, reference: torch.Tensor, valid: torch.Tensor) -> float:

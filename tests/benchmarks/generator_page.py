@@ -102,7 +102,8 @@ def _anatomies(name: str, study: dict[str, Any]) -> str:
 
 def _vaes(name: str, study: dict[str, Any]) -> str:
     """Figures of vae.py."""
-    figures = {"psnr": ("PSNR [dB]", 1), "ssim": ("SSIM", 3), **{f"dice_{s}": (f"Dice of {s}", 3) for s in STRUCTURES}}
+    figures = {"psnr": ("PSNR [dB]", 1), "ssim": ("SSIM", 3), "structure": ("structure", 2), "checkerboard": ("checkerboard", 2)}
+    figures |= {f"dice_{s}": (f"Dice of {s}", 3) for s in STRUCTURES}
     rows = [
         [variant, group, str(found["n"]), *(_estimate(found[key], digits) for key, (_, digits) in figures.items())]
         for variant, groups in study["vaes"].items()
@@ -318,6 +319,8 @@ ROWS: list[tuple[str, Callable[[dict[str, Any]], str]]] = [
     ("FD-seg, generated / real-real floor, permutation p", _distance("FD-seg")),
     ("VAE: PSNR [dB]", _reconstruction("psnr", 1)),
     ("VAE: SSIM", _reconstruction("ssim", 3)),
+    ("VAE: structure, share of the real image's", _reconstruction("structure", 2)),
+    ("VAE: checkerboard, share of the real image's", _reconstruction("checkerboard", 2)),
     *((f"VAE: Dice of {s}", _reconstruction(f"dice_{s}", 3)) for s in ("RV", "MYO", "LV")),
     ("share of latent motion in the basis", _reconstruction("motion_basis", 3)),
     ("share of it in the components", _reconstruction("motion_components", 3)),
