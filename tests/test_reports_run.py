@@ -21,7 +21,7 @@ from nnunet_synth_aug.fit import fit_generator
 from nnunet_synth_aug.generator import load_generator
 from nnunet_synth_aug.paths import generator_folder, preprocessed_folder
 from nnunet_synth_aug.reports.markdown import headline
-from nnunet_synth_aug.reports.reconstruction import checkerboard, dice, explained, psnr, reconstruction_report, ssim, structure
+from nnunet_synth_aug.reports.reconstruction import checkerboard, detail, dice, explained, psnr, reconstruction_report, ssim
 from nnunet_synth_aug.reports.requests import judges, judging_requests
 from nnunet_synth_aug.reports.run import run_reports
 
@@ -124,19 +124,24 @@ def test_what_is_not_valid_does_not_count():
     assert explained(a, a) == 1
     assert explained(a, torch.zeros_like(a)) == 0
     assert explained(a, 0.5 * a) == pytest.approx(0.75)
-    assert structure(wild, valid) == structure(b, valid) == pytest.approx(structure(a, valid), abs=1e-6)  # an offset is no structure
+    assert detail(wild, valid) == detail(b, valid) == pytest.approx(detail(a, valid), abs=1e-6)  # an offset is no detail
     assert checkerboard(wild, valid) == checkerboard(b, valid) == pytest.approx(checkerboard(a, valid), abs=1e-6)
 
 
-def test_structure_does_not_see_a_checkerboard_and_its_figure_sees_nothing_else():
+def test_detail_sees_neither_a_checkerboard_nor_a_slope_and_the_other_figure_nothing_but_the_first():
     everywhere = torch.ones(24, 20, 3, dtype=torch.bool)
     x, y = torch.meshgrid(torch.arange(24), torch.arange(20), indexing="ij")
-    board = (0.3 * (-1.0) ** (x + y))[None, ..., None].expand(2, 24, 20, 3)
-    stripes = torch.cos(torch.pi * x / 2)[None, ..., None].expand(2, 24, 20, 3)  # four pixels long, along one axis
-    assert structure(board, everywhere) == pytest.approx(0, abs=1e-6)
+
+    def frames(plane):
+        return plane[None, ..., None].float().expand(2, 24, 20, 3)
+
+    board, slope = frames(0.3 * (-1.0) ** (x + y)), frames(x / 10 - y / 20)
+    stripes = frames(torch.cos(torch.pi * x / 2))  # four pixels long, along one axis
+    assert detail(board, everywhere) == pytest.approx(0, abs=1e-6)
+    assert detail(slope, everywhere) == pytest.approx(0, abs=1e-6)
+    assert detail(stripes, everywhere) > 0.8
     assert checkerboard(board, everywhere) == pytest.approx(0.3, abs=1e-6)
     assert checkerboard(stripes, everywhere) == pytest.approx(0, abs=1e-6)
-    assert structure(stripes, everywhere) > 0.4
 
 
 def test_reconstruction_tells_each_vendor_and_what_motion_loses(world, tmp_path):

@@ -5,6 +5,7 @@ Each row is normalised by its own valid voxels, so that a row's loss does not de
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import torch
@@ -14,6 +15,9 @@ from nnunet_synth_aug.labels import N_CLASSES
 
 #: Side of the windows of texture_l1: about a wall's thickness.
 TEXTURE = 8
+#: Filters by offset: the difference of neighbours, and the second difference of pixels two apart.
+SLOPE = {0: -1.0, 1: 1.0}
+BEND = {0: 1.0, 2: -2.0, 4: 1.0}
 
 
 def row_mean(value: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
@@ -31,41 +35,53 @@ def edge_l1(image: torch.Tensor, target: torch.Tensor, valid: torch.Tensor) -> t
     """L1 of in-plane finite differences at two scales: what keeps the endocardial border sharp offline, without a
     pretrained perceptual network. All (B, 1, X, Y, Z)."""
     total = image.new_zeros(len(image))
-    for _, step, wanted, both in _differences(image, target, valid, 1):
-        total = total + row_mean((step - wanted).abs(), both)
+    for _, step, wanted, inside in _filtered(image, target, valid, SLOPE):
+        total = total + row_mean((step - wanted).abs(), inside)
     return total / 2
 
 
 def texture_l1(image: torch.Tensor, target: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
-    """L1 between the amounts of fine structure, wherever it lies: means of absolute in-plane differences between pixels two apart,
-    over windows of TEXTURE pixels, at two scales. All (B, 1, X, Y, Z).
+    """L1 between the amounts of fine structure, wherever it lies: means of absolute second differences in plane, over windows of
+    TEXTURE pixels, at two scales. All (B, 1, X, Y, Z).
 
     What a latent does not tell, such as the place of every trabecula, is punished least when it is left out, so that losses per
-    pixel blur. This one asks for as much of it as there was. Between neighbours a checkerboard has the most difference for its
-    amplitude, and the decoder would pay in that coin; pixels two apart do not see it.
+    pixel blur. This one asks for as much of it as there was. Second differences, because the power of images falls so steeply with
+    frequency that first ones are nearly all borders, and sharper borders would stand for trabeculae. Between pixels two apart,
+    because between neighbours a checkerboard has the most difference for its amplitude, and the decoder would pay in that coin.
     """
     total = image.new_zeros(len(image))
-    for scale, step, wanted, both in _differences(image, target, valid, 2):
-        side = min(TEXTURE >> scale, *step.shape[2:4])
+    for scale, bend, wanted, inside in _filtered(image, target, valid, BEND):
+        side = min(TEXTURE >> scale, *bend.shape[2:4])
         window, half = (side, side, 1), (max(side // 2, 1), max(side // 2, 1), 1)
-        found, asked, inside = (F.avg_pool3d(v, window, half) for v in (step.abs() * both, wanted.abs() * both, both))
-        total = total + row_mean((found - asked).abs(), (inside > 0.5).to(inside))
+        found, asked, share = (F.avg_pool3d(v, window, half) for v in (bend.abs() * inside, wanted.abs() * inside, inside))
+        total = total + row_mean((found - asked).abs(), (share > 0.5).to(share))
     return total / 2
 
 
-def _differences(
-    image: torch.Tensor, target: torch.Tensor, valid: torch.Tensor, apart: int
+def _filtered(
+    image: torch.Tensor, target: torch.Tensor, valid: torch.Tensor, weights: dict[int, float]
 ) -> Iterator[tuple[int, torch.Tensor, torch.Tensor, torch.Tensor]]:
-    """Scale, in-plane differences of image and target, and where both of their pixels are valid: two scales, two axes."""
+    """Scale, image and target after a filter along an axis, and where all pixels it takes are valid: two scales, two in-plane axes.
+
+    Args:
+        image: (B, 1, X, Y, Z), as the next two.
+        target: likewise.
+        valid: likewise.
+        weights: of the filter by offset, the first of which is 0.
+    """
+    reach = max(weights)
     for scale in range(2):
         if scale:
             # A coarse pixel counts where all of its four are valid; the others would mix in what is not.
             image, target, valid = (F.avg_pool3d(v, (2, 2, 1)) for v in (image, target, valid))
             valid = (valid == 1).to(valid)
         for axis in (2, 3):
-            n = valid.shape[axis] - apart
-            step, wanted = (v.narrow(axis, apart, n) - v.narrow(axis, 0, n) for v in (image, target))
-            yield scale, step, wanted, valid.narrow(axis, apart, n) * valid.narrow(axis, 0, n)
+            n = valid.shape[axis] - reach
+            if n < 1:
+                continue
+            inside = math.prod(valid.narrow(axis, offset, n) for offset in weights)
+            one, other = (sum(w * v.narrow(axis, offset, n) for offset, w in weights.items()) for v in (image, target))
+            yield scale, one, other, inside
 
 
 def dice_ce(logits: torch.Tensor, mask: torch.Tensor, valid: torch.Tensor, annotated: torch.Tensor) -> torch.Tensor:

@@ -37,7 +37,7 @@ SSIM_SIGMA = 1.5
 VAE_FIGURES: dict[str, str] = {
     "psnr": "PSNR of the VAE [dB]",
     "ssim": "SSIM of the VAE",
-    "structure": "in-plane differences over two pixels, share of the real image's",
+    "detail": "in-plane second differences between pixels two apart, share of the real image's",
     "checkerboard": "alternation from pixel to pixel, share of the real image's",
     **{f"dice_{name}": f"Dice of {name}, ED and ES" for name in STRUCTURES},
 }
@@ -97,7 +97,7 @@ def vae_figures(vae: AnatomyVAE, subject: Subject, gridded: Gridded, device: tor
     latent = encode(vae, gridded.image, valid, device)
     image, mask = _decode(vae, latent, device)
     values = {"psnr": psnr(image, real, valid), "ssim": ssim(image, real, valid), **{f"dice_{name}": math.nan for name in STRUCTURES}}
-    for name, amount in (("structure", structure), ("checkerboard", checkerboard)):
+    for name, amount in (("detail", detail), ("checkerboard", checkerboard)):
         values[name] = amount(image, valid) / max(amount(real, valid), 1e-9)
     for name, label in STRUCTURES.items():
         if label in subject.annotated and gridded.labelled:
@@ -166,11 +166,19 @@ def ssim(image: torch.Tensor, reference: torch.Tensor, valid: torch.Tensor) -> f
     return total / len(image)
 
 
-def structure(image: torch.Tensor, valid: torch.Tensor) -> float:
-    """Mean absolute difference of in-plane pixels two apart of (T, X, Y, Z) within ``valid`` (X, Y, Z): how much there is to be seen."""
-    x, y = image[:, 2:] - image[:, :-2], image[:, :, 2:] - image[:, :, :-2]
-    inside = (valid[2:] & valid[:-2], valid[:, 2:] & valid[:, :-2])
-    return float(torch.cat([one[:, where].abs().flatten() for one, where in zip((x, y), inside, strict=True)]).mean())
+def detail(image: torch.Tensor, valid: torch.Tensor) -> float:
+    """Mean absolute in-plane second difference between pixels two apart of (T, X, Y, Z) within ``valid`` (X, Y, Z).
+
+    First differences are nearly all borders: an image may keep 85 % of them and have lost most that is finer than a wall.
+    """
+    total, count = 0.0, 0
+    for axis in (0, 1):
+        n = valid.shape[axis] - 4
+        first, middle, last = (valid.narrow(axis, offset, n) for offset in (0, 2, 4))
+        before, here, after = (image.narrow(axis + 1, offset, n) for offset in (0, 2, 4))
+        bends = (before - 2 * here + after)[:, first & middle & last]
+        total, count = total + float(bends.abs().sum()), count + bends.numel()
+    return total / max(count, 1)
 
 
 def checkerboard(image: torch.Tensor, valid: torch.Tensor) -> float:
