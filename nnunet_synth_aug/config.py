@@ -147,7 +147,7 @@ PRESETS: dict[str, GeneratorConfig] = {
         grid=GridConfig(size=(96, 96, 10)),
         vae=VAEConfig(train=TrainConfig(steps=3000, batch_size=24, ema_decay=0.998, learning_rate=2e-3)),
         latents=LatentConfig(copies=640),
-        static=LDMConfig(train=TrainConfig(steps=2700, batch_size=8, ema_decay=0.997, learning_rate=4e-3)),
+        static=LDMConfig(train=TrainConfig(steps=8100, batch_size=8, ema_decay=0.997, learning_rate=4e-3)),
         motion=LDMConfig(train=TrainConfig(steps=3600, batch_size=8, ema_decay=0.997, learning_rate=4e-3)),
     ),
     # One GPU, at most half an hour for the three stages. Parameters and FLOPs: docs/compute.md.
