@@ -113,6 +113,8 @@ def _vaes(name: str, study: dict[str, Any]) -> str:
         "checkerboard": ("checkerboard", 2),
     }
     figures |= {f"dice_{s}": (f"Dice of {s}", 3) for s in STRUCTURES}
+    judged = [found for groups in study["vaes"].values() for found in groups.values()]
+    figures = {key: told for key, told in figures.items() if all(key in found for found in judged)}  # earlier reports had other ones
     rows = [
         [variant, group, str(found["n"]), *(_estimate(found[key], digits) for key, (_, digits) in figures.items())]
         for variant, groups in study["vaes"].items()
