@@ -5,8 +5,8 @@ Each row is normalised by its own valid voxels, so that a row's loss does not de
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
+from functools import reduce
 
 import torch
 import torch.nn.functional as F
@@ -79,8 +79,8 @@ def _filtered(
             n = valid.shape[axis] - reach
             if n < 1:
                 continue
-            inside = math.prod(valid.narrow(axis, offset, n) for offset in weights)
-            one, other = (sum(w * v.narrow(axis, offset, n) for offset, w in weights.items()) for v in (image, target))
+            inside = reduce(torch.mul, (valid.narrow(axis, offset, n) for offset in weights))
+            one, other = (reduce(torch.add, (w * v.narrow(axis, offset, n) for offset, w in weights.items())) for v in (image, target))
             yield scale, one, other, inside
 
 
