@@ -106,7 +106,7 @@ def test_texture_prefers_other_structure_to_none():
     assert texture_l1(quiet.flip(2), quiet, valid) > 0.4 * texture_l1(blurred, target, valid)
 
 
-def test_texture_misses_what_is_finer_than_a_wall():
+def test_texture_sees_what_is_finer_than_a_wall():
     """In an image whose power falls with frequency like a real one's: first differences are nearly all borders (0.17 here)."""
     generator = torch.Generator().manual_seed(0)
     frequency = torch.hypot(*torch.meshgrid(torch.fft.fftfreq(64), torch.fft.fftfreq(64), indexing="ij"))

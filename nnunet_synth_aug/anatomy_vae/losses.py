@@ -77,7 +77,7 @@ def _filtered(
             valid = (valid == 1).to(valid)
         for axis in (2, 3):
             n = valid.shape[axis] - reach
-            if n < 1:
+            if n < 1:  # a small crop has nothing this coarse
                 continue
             inside = reduce(torch.mul, (valid.narrow(axis, offset, n) for offset in weights))
             one, other = (reduce(torch.add, (w * v.narrow(axis, offset, n) for offset, w in weights.items())) for v in (image, target))

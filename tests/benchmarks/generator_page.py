@@ -24,8 +24,9 @@ reports Pearson r of 0.66 to 0.94 over variables and data sets; measured, as in 
 - **segmenter, image-mask agreement**: an nnU-Net trained on the fold's real cases alone segments the generated images; its masks are
   compared with the generated ones. Its own Dice on the fold's held-out patients stands above each table and bounds what can be reached.
 - **structure, detail, checkerboard**: differences and second differences between pixels two apart, and alternation from pixel to
-  pixel, of a VAE's reconstruction as shares of those of the real image. The first, of earlier studies, is nearly all borders. A decoder
-  that draws a pattern of its own has more of the third than the real image with its noise.
+  pixel, of a VAE's reconstruction as shares of those of the real image. The first is nearly all borders; studies that have it were trained
+  with a texture loss of first differences. A decoder that draws a pattern of its own has more of the third than the real image with its
+  noise.
 - **by construction**: the residual of ED is zero and the motion is periodic whatever the weights (`tests/test_motion_basis.py`).
 - **acceptance**: share of samples that pass the quality control in the closed loop, as for a bank.
 

@@ -57,9 +57,10 @@ def _section(name: str, probe: dict[str, Any]) -> str:
     about += f"version {probe['version']}, {probe['date']}."
     if generator is not None:
         seconds = sum(generator["fit_seconds"].values())
+        took = f", {seconds / 60:.0f} min" if seconds else ""  # not known of a generator that was fitted in pieces
         options = f" {' '.join(generator['fit'])}" if generator["fit"] else ""
         about += (
-            f" Generator: {generator['label']} (`{generator['generator']}{options}`, {seconds / 60:.0f} min); "
+            f" Generator: {generator['label']} (`{generator['generator']}{options}`{took}); "
             f"bank: {generator['sequences']} sequences, {generator['frames']} frames of each."
         )
         if generator.get("segmenter"):
