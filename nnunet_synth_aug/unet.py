@@ -55,6 +55,7 @@ class Attention(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         B, C = x.shape[:2]
         qkv = self.qkv(self.norm(x)).reshape(B, 3, self.heads, C // self.heads, -1).transpose(-1, -2)  # (B, 3, heads, N, c)
+        qkv = qkv.contiguous()  # torch's fused attention wants c last in memory and else falls back on a slow one
         h = F.scaled_dot_product_attention(qkv[:, 0], qkv[:, 1], qkv[:, 2])
         return x + self.out(h.transpose(-1, -2).reshape(x.shape))
 

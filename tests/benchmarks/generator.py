@@ -60,8 +60,7 @@ ARMS: dict[str, list[str]] = {
     "same motion": ["--set", "latents.gain=0.0"],
     "not deformed": ["--set", "latents.warp=0.0"],
     "pretrained": ["--pretrain", "phantom"],
-    # The second round of the generator that ships. It continued the first one, of 160 phantoms, which is no longer in the package, and
-    # was trained before there were texture_weight and warp.
+    # The third round of the generator that ships: it continued the second one, of 800 phantoms, which is no longer in the package.
     "shipped": [
         "--pretrain",
         "phantom",
@@ -72,15 +71,11 @@ ARMS: dict[str, list[str]] = {
         "--set",
         "latents.copies=1280",
         "--set",
-        "latents.warp=0.0",
-        "--set",
-        "vae.texture_weight=0.0",
-        "--set",
         "vae.train.steps=2000",
         "--set",
-        "static.train.steps=4000",
+        "static.train.steps=8100",
         "--set",
-        "motion.train.steps=4000",
+        "motion.train.steps=8100",
     ],
 }
 EF_SWEEP = (20, 30, 40, 50, 60, 70)
