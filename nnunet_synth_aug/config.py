@@ -68,7 +68,12 @@ class LDMConfig:
     emphasis: float = 1.0  # an error counts as (how far the heart moves there) to this power, see latents.LatentScale; 0: all alike
     guidance: float = 1.5
     guidance_interval: tuple[float, float] = (0.2, 0.9)  # of time t, 1 = noise
+    temperature: float = 1.0  # SD of the noise that sampling starts from; less is nearer to the mean, cleaner and less varied
     train: TrainConfig = field(default_factory=lambda: TrainConfig(steps=700, batch_size=8, learning_rate=2e-3))
+
+
+#: Of the motion LDM: what it knows of a heart's motion is its mean, and what it draws beyond that smears walls (docs/decisions.md).
+MOTION_TEMPERATURE = 0.5
 
 
 @dataclass(frozen=True)
@@ -111,7 +116,7 @@ class GeneratorConfig:
     vae: VAEConfig = field(default_factory=VAEConfig)
     latents: LatentConfig = field(default_factory=LatentConfig)
     static: LDMConfig = field(default_factory=LDMConfig)
-    motion: LDMConfig = field(default_factory=LDMConfig)
+    motion: LDMConfig = field(default_factory=lambda: LDMConfig(temperature=MOTION_TEMPERATURE))
     pretrain: PretrainConfig = field(default_factory=PretrainConfig)
 
     def to_json(self) -> dict[str, Any]:
@@ -148,7 +153,7 @@ PRESETS: dict[str, GeneratorConfig] = {
         vae=VAEConfig(train=TrainConfig(steps=3000, batch_size=24, ema_decay=0.998, learning_rate=2e-3)),
         latents=LatentConfig(copies=640),
         static=LDMConfig(train=TrainConfig(steps=8100, batch_size=8, ema_decay=0.997, learning_rate=4e-3)),
-        motion=LDMConfig(train=TrainConfig(steps=3600, batch_size=8, ema_decay=0.997, learning_rate=4e-3)),
+        motion=LDMConfig(temperature=MOTION_TEMPERATURE, train=TrainConfig(steps=3600, batch_size=8, ema_decay=0.997, learning_rate=4e-3)),
     ),
     # One GPU, at most half an hour for the three stages. Parameters and FLOPs: docs/compute.md.
     "base": GeneratorConfig(
@@ -166,6 +171,7 @@ PRESETS: dict[str, GeneratorConfig] = {
             channels=(128, 192, 288),
             embedding=256,
             dropout=0.1,
+            temperature=MOTION_TEMPERATURE,
             train=TrainConfig(steps=8000, batch_size=32, ema_decay=0.999, learning_rate=3e-4),
         ),
     ),

@@ -10,6 +10,7 @@ import shutil
 import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,8 @@ from nnunet_synth_aug.pretrained import shipped_for
 from nnunet_synth_aug.static_ldm.stage import train_static
 from nnunet_synth_aug.training import Weights
 
+#: Settings of an LDM that decide how it is sampled, not how it is trained.
+SAMPLING = ("sampler_steps", "guidance", "guidance_interval", "temperature")
 #: Pixel sizes of pretraining are multiples of this [mm].
 PIXEL_STEP = 0.25
 
@@ -112,6 +115,8 @@ def _stage_identity(
     if stage != "vae":
         settings |= {"latents": config.latents, stage: getattr(config, stage)}
     plain = {name: asdict(part) for name, part in settings.items()}
+    for name in SAMPLING if stage != "vae" else ():
+        del plain[stage][name]
     if stage == "static":  # its latents are those of ED, however the motion is described
         for name in ("motion", "harmonics", "components"):
             del plain["latents"][name]
@@ -237,7 +242,10 @@ def _fit(
         "vae",
         lambda me, weights: (train_vae(data, running.vae, folder, config.seed, me, device, weights), {}, {"patients": list(data.patients)}),
     )
-    if set(meta["finished"]) != set(STAGES):
+
+    @cache
+    def latents() -> LatentSet:
+        """Made when the first stage that needs them trains; none does where both are taken over."""
         depends = [_stage_identity("motion", config, data.grid, cohort, data.patients, origin), meta["finished"]["vae"]["sha256"]]
         known = load_latents(folder, hash_json(depends))
         barrier()
@@ -248,13 +256,16 @@ def _fit(
             broadcast([*known.scale.tensors().values(), known.ed, known.motion], device)
             if is_first():
                 save_latents(folder, known, hash_json(depends))
-        latents = known
-        scale, header = latents.scale.tensors(), _scaler_header(latents)
-        make("static", lambda me, weights: (train_static(latents, running, folder, me, device, weights), scale, header))
-        make("motion", lambda me, weights: (train_motion(latents, running, folder, me, device, weights), scale, header))
-        if is_first():
-            for leftover in folder.glob("latents.training.*"):
-                leftover.unlink()
+        return known
+
+    def trained(network: torch.nn.Module) -> tuple[torch.nn.Module, dict[str, torch.Tensor], dict[str, Any]]:
+        return network, latents().scale.tensors(), _scaler_header(latents())
+
+    make("static", lambda me, weights: trained(train_static(latents(), running, folder, me, device, weights)))
+    make("motion", lambda me, weights: trained(train_motion(latents(), running, folder, me, device, weights)))
+    if is_first():
+        for leftover in folder.glob("latents.training.*"):
+            leftover.unlink()
     console.print(f"generator is complete: {folder}")
     return folder
 

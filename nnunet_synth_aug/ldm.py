@@ -86,4 +86,4 @@ def sample_latent(
         config.guidance,
         config.guidance_interval,
     )
-    return objective(config.objective).sample(guide, noise * valid, config.sampler_steps) * valid
+    return objective(config.objective).sample(guide, config.temperature * noise * valid, config.sampler_steps) * valid

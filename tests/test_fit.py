@@ -88,7 +88,12 @@ def test_what_a_setting_does_not_change_is_taken_from_another_generator(folders)
     latents = dataclasses.replace(MICRO.latents, motion="framewise")
     framewise = dataclasses.replace(MICRO, preset="framewise", latents=latents)
     edm = dataclasses.replace(MICRO, preset="edm", static=dataclasses.replace(MICRO.static, objective="edm"))
-    shares = {"framewise": (framewise, {"vae", "static"}), "edm": (edm, {"vae", "motion"})}
+    cooler = dataclasses.replace(MICRO, preset="cooler", motion=dataclasses.replace(MICRO.motion, temperature=0.2, guidance=2.0))
+    shares = {
+        "framewise": (framewise, {"vae", "static"}),
+        "edm": (edm, {"vae", "motion"}),
+        "cooler": (cooler, {"vae", "static", "motion"}),
+    }
     first = read_json(default / "generator.json")["finished"]
     for name, (config, shared) in shares.items():
         folder = fit_generator("7", 0, config, CPU, folders / name, reuse=default)

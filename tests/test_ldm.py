@@ -73,6 +73,15 @@ def loss_of(x0, relative=None, name="rf"):
     return latent_flow_loss(fresh(), x0, valid, valid, conditions, config, Step(0, 0.0, np.random.default_rng(0), nn.Identity()), relative)
 
 
+def test_temperature_scales_the_noise_and_zero_is_the_same_whatever_the_noise():
+    network, (noise, valid, conditions) = fresh(), batch()
+    cool = sample_latent(network, noise, valid, valid, conditions, replace(CONFIG, temperature=0.5))
+    assert torch.equal(cool, sample_latent(network, 0.5 * noise, valid, valid, conditions, CONFIG))
+    still = [sample_latent(network, sign * noise, valid, valid, conditions, replace(CONFIG, temperature=0.0)) for sign in (1, -1)]
+    assert torch.equal(*still)
+    assert not torch.equal(still[0], cool)
+
+
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_loss_weights_channels(name):
     x0 = batch()[0] * batch()[1]

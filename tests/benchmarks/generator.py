@@ -76,6 +76,10 @@ ARMS: dict[str, list[str]] = {
         "static.train.steps=8100",
         "--set",
         "motion.train.steps=8100",
+        "--set",
+        "static.sparse_share=0.3",
+        "--set",
+        "motion.sparse_share=0.3",
     ],
 }
 EF_SWEEP = (20, 30, 40, 50, 60, 70)
