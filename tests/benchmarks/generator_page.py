@@ -149,11 +149,13 @@ def _motion(name: str, study: dict[str, Any]) -> str:
         for row, f in zip(rows, study["variants"].values(), strict=True):
             alone = f.get("ef_alone")
             row += ["-"] * 3 if alone is None else [f"{alone['ef_r']:.2f}", f"{alone['ef_slope']:.2f}", f"{alone['ef_bias']:+.1f}"]
+    trained = "one network, sampled in several ways, of " if study["steps"] is None else f"{study['steps']} steps on "
+    copies = "" if study["copies"] is None else f" in {study['copies']} copies"
     return "\n".join(
         [
             f"## {name}\n",
-            f"The motion LDM by itself (`tests/benchmarks/motion.py`): {study['steps']} steps on {study['training_patients']} training "
-            f"patients of {study['dataset']} in {study['copies']} copies; ES decoded from the true ED latent and sampled motion, "
+            f"The motion LDM by itself (`tests/benchmarks/motion.py`): {trained}{study['training_patients']} training "
+            f"patients of {study['dataset']}{copies}; ES decoded from the true ED latent and sampled motion, "
             f"{study['draws']} draws for each of {study['held_out']} held-out hearts, compared with the true ES mask. {study['machine']}, "
             f"{study['date']}, version {study['version']}.\n",
             *(f"- **{variant}**: `{settings or 'the preset'}`" for variant, settings in study["settings"].items()),
