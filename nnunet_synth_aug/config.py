@@ -72,6 +72,9 @@ class LDMConfig:
     train: TrainConfig = field(default_factory=lambda: TrainConfig(steps=700, batch_size=8, learning_rate=2e-3))
 
 
+#: Settings of an LDM that decide how it is sampled, not how it is trained.
+SAMPLING = ("sampler_steps", "guidance", "guidance_interval", "temperature")
+
 #: Of the motion LDM: what it knows of a heart's motion is its mean, and what it draws beyond that smears walls (docs/decisions.md).
 MOTION_TEMPERATURE = 0.5
 

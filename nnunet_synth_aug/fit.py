@@ -19,7 +19,7 @@ import torch
 from nnunet_synth_aug import __version__
 from nnunet_synth_aug.anatomy_vae.stage import train_vae
 from nnunet_synth_aug.checkpoint import save_checkpoint
-from nnunet_synth_aug.config import GeneratorConfig, PretrainConfig, TrainConfig
+from nnunet_synth_aug.config import SAMPLING, GeneratorConfig, PretrainConfig, TrainConfig
 from nnunet_synth_aug.console import console
 from nnunet_synth_aug.data.cohort import Cohort
 from nnunet_synth_aug.data.gating import closure_ratio
@@ -41,8 +41,6 @@ from nnunet_synth_aug.pretrained import shipped_for
 from nnunet_synth_aug.static_ldm.stage import train_static
 from nnunet_synth_aug.training import Weights
 
-#: Settings of an LDM that decide how it is sampled, not how it is trained.
-SAMPLING = ("sampler_steps", "guidance", "guidance_interval", "temperature")
 #: Pixel sizes of pretraining are multiples of this [mm].
 PIXEL_STEP = 0.25
 
@@ -115,8 +113,9 @@ def _stage_identity(
     if stage != "vae":
         settings |= {"latents": config.latents, stage: getattr(config, stage)}
     plain = {name: asdict(part) for name, part in settings.items()}
-    for name in SAMPLING if stage != "vae" else ():
-        del plain[stage][name]
+    if stage != "vae":  # trained alike, however it is sampled
+        for name in SAMPLING:
+            del plain[stage][name]
     if stage == "static":  # its latents are those of ED, however the motion is described
         for name in ("motion", "harmonics", "components"):
             del plain["latents"][name]

@@ -7,9 +7,9 @@
     python tests/benchmarks/motion.py -d 921 -f 0 --generator GENERATOR --out RUN/cool --variants "cool:motion.temperature=0.5"
 
 VAE and priors stay the generator's; the training patients are encoded once for all variants. A variant that changes nothing but how the
-motion is sampled takes the generator's own network. Judged are ES frames decoded from the true
-ED latent and sampled motion: EF requested against measured, Dice with the true ES mask, and quality control of that frame. What the VAE
-alone keeps of the true ES is beside it. The last line printed is one JSON object.
+motion is sampled takes the generator's own network. Judged are ES frames decoded from the true ED latent and sampled motion: EF
+requested against measured, Dice with the true ES mask, and quality control of that frame. What the VAE alone keeps of the true ES is
+beside it. The last line printed is one JSON object.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from variants import settings_of
 
 from nnunet_synth_aug.anatomy_vae.network import latent_validity
 from nnunet_synth_aug.conditions import Conditions
-from nnunet_synth_aug.config import GeneratorConfig, overridden
+from nnunet_synth_aug.config import SAMPLING, GeneratorConfig, overridden
 from nnunet_synth_aug.data.cohort import Cohort, load_sequence
 from nnunet_synth_aug.data.gating import cycle_frames
 from nnunet_synth_aug.data.grid import to_grid
@@ -35,7 +35,6 @@ from nnunet_synth_aug.data.splits import fold_patients
 from nnunet_synth_aug.data.training_set import grid_priors, load_training_set
 from nnunet_synth_aug.errors import UserError
 from nnunet_synth_aug.files import hash_json, write_json
-from nnunet_synth_aug.fit import SAMPLING
 from nnunet_synth_aug.generator import Generator, load_generator
 from nnunet_synth_aug.labels import STRUCTURES
 from nnunet_synth_aug.latent_cache import load_latents, save_latents
@@ -160,12 +159,10 @@ def main() -> None:
     cohort = Cohort.load(options.d)
     split = fold_patients(cohort, options.f)
     identity = hash_json([generator.provenance["generator_hash"], cohort.hash(), list(split.train)])
-    trains = {
-        name: not all(setting.split("=")[0][len("motion.") :] in SAMPLING for setting in settings.split())
-        for name, settings in variants.items()
-    }
-    latents = load_latents(options.out, identity) if any(trains.values()) else None
-    if latents is None and any(trains.values()):
+    sampling = {f"motion.{name}" for name in SAMPLING}
+    trains = {name for name, settings in variants.items() if not {s.partition("=")[0] for s in settings.split()} <= sampling}
+    latents = load_latents(options.out, identity)
+    if latents is None and trains:
         data = load_training_set(cohort, split.train, generator.config, generator.grid)
         latents = encode_training_set(data, generator.vae, generator.config, CPU)
         options.out.mkdir(parents=True, exist_ok=True)
@@ -174,27 +171,26 @@ def main() -> None:
     figures: dict[str, Any] = {
         "dataset": cohort.name,
         "training_patients": len(split.train),
-        "copies": None if latents is None else len(latents.ed),
+        "copies": len(latents.ed) if trains and latents is not None else None,
         "held_out": len(hearts),
         "draws": DRAWS,
-        "steps": options.steps if any(trains.values()) else None,
+        "steps": options.steps if trains else None,
         **machine(options.machine),
         "settings": variants,
         "variants": {
-            "VAE alone": judge(generator, latents or generator, generator.config, None, hearts),
+            "VAE alone": judge(generator, generator, generator.config, None, hearts),
             "as it is": both(generator, generator, generator.config, generator.motion, hearts),
         },
     }
     for name, settings in variants.items():
-        steps = [f"motion.train.steps={options.steps}"] if trains[name] else []
-        config = overridden(generator.config, [*steps, *settings.split()])
-        if latents is not None and trains[name]:
-            network = train_motion(
-                latents, config, options.out / name.replace(" ", "_"), {"latents": identity, "variant": f"{name}:{settings}"}, CPU
-            )
-            figures["variants"][name] = both(generator, latents, config, network, hearts)
+        if name not in trains:
+            figures["variants"][name] = both(generator, generator, overridden(generator.config, settings.split()), generator.motion, hearts)
         else:
-            figures["variants"][name] = both(generator, generator, config, generator.motion, hearts)
+            assert latents is not None
+            config = overridden(generator.config, [f"motion.train.steps={options.steps}", *settings.split()])
+            own = {"latents": identity, "variant": f"{name}:{settings}"}
+            network = train_motion(latents, config, options.out / name.replace(" ", "_"), own, CPU)
+            figures["variants"][name] = both(generator, latents, config, network, hearts)
         print(name, figures["variants"][name], flush=True)
         if options.json is not None:
             write_json(options.json, figures)
