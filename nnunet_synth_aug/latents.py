@@ -158,8 +158,8 @@ def encode_training_set(
         vae: encodes them.
         config: of the generator.
         device: of the VAE.
-        scales: those of the generator that is continued, whose LDMs speak their language; default the patients' own. How far latents
-            spread, and how much and where the patients move, is always their own.
+        scales: those of the generator that is continued, whose LDMs speak their language; default the patients' own. Only how much and
+            where the patients move is always their own.
     """
     settings = config.latents
     variants = settings.variants(len(data.cases))
@@ -214,7 +214,7 @@ def encode_training_set(
     if scales is None:
         scale, scaler = _scale(latents, valid, motion, valid[moving], settings.components), PriorScaler.fit(plain)
     else:
-        scale, scaler = _sized(scales[0].to(torch.device("cpu")), latents, valid, motion, valid[moving]), scales[1]
+        scale, scaler = _sized(scales[0].to(torch.device("cpu")), motion, valid[moving]), scales[1]
     return LatentSet(
         ed=scale.standardise(latents) * valid,
         motion=scale.standardise_motion(motion) * valid[moving],
@@ -233,22 +233,13 @@ def _region(motion: torch.Tensor, motion_valid: torch.Tensor) -> torch.Tensor:
     return (region / region.max()).clamp_min(0.1)
 
 
-def _spread(latents: torch.Tensor, valid: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mean and standard deviation (C,) of ED latents (N, C, x, y, Z) where they are valid."""
-    weight = valid.sum()
-    mean = (latents * valid).sum((0, 2, 3, 4)) / weight
-    return mean, (((latents - mean[:, None, None, None]) ** 2 * valid).sum((0, 2, 3, 4)) / weight).sqrt().clamp_min(1e-4)
+def _sized(scale: LatentScale, motion: torch.Tensor, motion_valid: torch.Tensor) -> LatentScale:
+    """The directions of ``scale`` with the size and the place that motion has in these coefficients.
 
-
-def _sized(scale: LatentScale, latents: torch.Tensor, valid: torch.Tensor, motion: torch.Tensor, motion_valid: torch.Tensor) -> LatentScale:
-    """The directions of ``scale`` with the size and the place that latents and motion have in these patients.
-
-    The LDMs that are continued know what a channel and a direction mean, and their objective wants unit variance along them. A VAE
-    that is continued with another loss spreads its latents further (to twice the variance, when texture came to count). Patients move
-    more than phantoms in the directions of breath and noise, and the heart fills another part of their field of view.
+    The LDM that is continued knows what a direction means, and its objective wants unit variance along it. Patients move more than
+    phantoms in the directions of breath and noise, and the heart fills another part of their field of view.
     """
-    mean, std = _spread(latents, valid)
-    unit = replace(scale, mean=mean, std=std, region=_region(motion, motion_valid), spread=torch.ones_like(scale.spread))
+    unit = replace(scale, region=_region(motion, motion_valid), spread=torch.ones_like(scale.spread))
     energy = sum(
         (unit.standardise_motion(one[None])[0] ** 2 * valid).sum((1, 2, 3)).double()
         for one, valid in zip(motion, motion_valid, strict=True)
@@ -258,7 +249,9 @@ def _sized(scale: LatentScale, latents: torch.Tensor, valid: torch.Tensor, motio
 
 def _scale(latents: torch.Tensor, valid: torch.Tensor, motion: torch.Tensor, motion_valid: torch.Tensor, components: int) -> LatentScale:
     """Statistics of ED latents (N, C, x, y, Z) and coefficients (M, 2K, C, x, y, Z) where they are valid."""
-    mean, std = _spread(latents, valid)
+    weight = valid.sum()
+    mean = (latents * valid).sum((0, 2, 3, 4)) / weight
+    std = (((latents - mean[:, None, None, None]) ** 2 * valid).sum((0, 2, 3, 4)) / weight).sqrt().clamp_min(1e-4)
     region = _region(motion, motion_valid)
     # One cine at a time: all of them in double precision would not fit into a small machine.
     covariance = torch.zeros(motion.shape[1] * motion.shape[2], motion.shape[1] * motion.shape[2], dtype=torch.float64)
