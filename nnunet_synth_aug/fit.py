@@ -33,7 +33,7 @@ from nnunet_synth_aug.files import atomic_path, hash_json, read_json, sha256, wr
 from nnunet_synth_aug.generator import META, STAGES, Generator, load_generator, load_vae
 from nnunet_synth_aug.grain import Grain, measure_grain, noise_level
 from nnunet_synth_aug.latent_cache import load_latents, save_latents
-from nnunet_synth_aug.latents import LatentSet, encode_training_set
+from nnunet_synth_aug.latents import LatentSet, encode_training_set, with_decoded_priors
 from nnunet_synth_aug.motion_ldm.stage import train_motion
 from nnunet_synth_aug.paths import generator_folder, pretraining_folder
 from nnunet_synth_aug.periodic import ES_SHARE
@@ -66,6 +66,7 @@ def fit_generator(
     with processes(device) as mine:
         cohort = Cohort.load(dataset)
         split = fold_patients(cohort, fold)
+        cohort = cohort.without_masks(split.unlabelled)
         folder = folder or generator_folder(cohort.name, fold)
         about = {"dataset": cohort.name, "fold": fold, "split_hash": split.hash}
         if _complete(folder, config, cohort, split.train):
@@ -241,6 +242,12 @@ def _fit(
         "vae",
         lambda me, weights: (train_vae(data, running.vae, folder, config.seed, me, device, weights), {}, {"patients": list(data.patients)}),
     )
+    if any(not case.gridded.labelled for case in data.cases):  # requests are drawn near what is known of the training patients
+        told = with_decoded_priors(data, load_vae(folder, config, device), device)
+        meta["templates"] = [_template(case, grain) for case in told.cases]
+        if is_first():
+            write_json(folder / META, meta)
+        barrier()
 
     @cache
     def latents() -> LatentSet:

@@ -8,15 +8,15 @@ import numpy as np
 import torch
 
 from nnunet_synth_aug.anatomy_vae.network import AnatomyVAE, latent_validity
-from nnunet_synth_aug.cases import Spacing
 from nnunet_synth_aug.conditions import Conditions, PriorScaler
 from nnunet_synth_aug.config import GeneratorConfig
 from nnunet_synth_aug.console import progress
 from nnunet_synth_aug.data.cohort import load_sequence
 from nnunet_synth_aug.data.training_set import TrainingCase, TrainingSet, augmented
+from nnunet_synth_aug.decoded_priors import completed, regained, told_by_masks
 from nnunet_synth_aug.errors import UserError
 from nnunet_synth_aug.periodic import fit_motion, phases
-from nnunet_synth_aug.priors import VARIABLES, Priors, measure
+from nnunet_synth_aug.priors import Priors
 
 
 @dataclass(frozen=True)
@@ -103,38 +103,6 @@ def encode(vae: AnatomyVAE, image: torch.Tensor, valid: torch.Tensor, device: to
     return torch.cat(out)
 
 
-@torch.no_grad()
-def regained(
-    vae: AnatomyVAE, ends: torch.Tensor, gain: float, valid: torch.Tensor, spacing: Spacing, prior: Priors, device: torch.device
-) -> Priors:
-    """The priors of a heart whose motion is ``gain`` times its own.
-
-    A few dozen patients have a few dozen EFs, and a motion LDM learns those by heart. The same heart beating more or less shows every
-    value between. EF changes in the proportion in which that of the decoded masks does.
-
-    Args:
-        vae: decodes.
-        ends: (2, C, x, y, Z), latents of ED and ES.
-        gain: on their difference.
-        valid: (X, Y, Z).
-        spacing: mm.
-        prior: of the heart as it is.
-        device: of the VAE.
-    """
-    ed, es = ends
-    logits = vae.decode(torch.stack([ed, es, ed + gain * (es - ed)]).to(device))[1]
-    masks = (logits.argmax(1).cpu() * (valid > 0)).to(torch.uint8).numpy()
-    before, after = (measure(masks[0], mask, spacing) for mask in masks[1:])
-
-    def moved(name: str) -> float | None:
-        own, old, new = (getattr(p, name) for p in (prior, before, after))
-        limits = VARIABLES[name]
-        # No decoded motion, or none to compare with: nothing is known.
-        return None if own is None or new is None or not old or old <= 0 else float(np.clip(own * new / old, limits.low, limits.high))
-
-    return replace(prior, lv_ef=moved("lv_ef"), rv_ef=moved("rv_ef"))
-
-
 def _chosen_frames(case: TrainingCase, limit: int) -> list[int]:
     """ED, ES and an even selection of the others."""
     n = case.subject.n_frames if case.subject.cine is not None else 2
@@ -142,6 +110,18 @@ def _chosen_frames(case: TrainingCase, limit: int) -> list[int]:
         return [0, 1]
     picked = {case.subject.ed, case.subject.es} | set(np.linspace(0, n - 1, min(limit, n)).round().astype(int).tolist())
     return sorted(picked)
+
+
+def with_decoded_priors(data: TrainingSet, vae: AnatomyVAE, device: torch.device) -> TrainingSet:
+    """The training set in which patients without masks have the volumes, EF and mass of the masks that the VAE gives them."""
+    cases = []
+    for case in data.cases:
+        if not (gridded := case.gridded).labelled:
+            ends = encode(vae, gridded.image[[gridded.ed, gridded.es]], gridded.valid, device)
+            told = told_by_masks(vae, ends, gridded.valid, gridded.spacing, device, data.structures)
+            case = replace(case, priors=completed(case.priors, told))
+        cases.append(case)
+    return replace(data, cases=cases)
 
 
 def encode_training_set(
@@ -152,6 +132,8 @@ def encode_training_set(
     scales: tuple[LatentScale, PriorScaler] | None = None,
 ) -> LatentSet:
     """Encode every patient in several augmented copies and fit the periodic motion of each.
+
+    Copies of patients without masks get the volumes, EF and mass of the masks that the VAE decodes.
 
     Args:
         data: the patients.
@@ -170,6 +152,7 @@ def encode_training_set(
     phase: list[float] = []
     priors: list[Priors] = []
     plain: list[Priors] = []
+    taught = data.structures
     with progress("encoding", len(data.cases) * variants) as bar:
         for number, case in enumerate(data.cases):
             frames = _chosen_frames(case, settings.max_frames)
@@ -178,17 +161,19 @@ def encode_training_set(
                 if variant == 0:
                     index = torch.tensor(frames)
                     gridded, prior = case.gridded, case.priors
-                    image, ed_at = gridded.image[index], frames.index(gridded.ed)
+                    image, ed_at, es_at = gridded.image[index], frames.index(gridded.ed), frames.index(gridded.es)
                 else:
                     rng = np.random.default_rng([config.seed, number, variant])
                     gridded, prior = augmented(case.subject, sequence, data.grid, config, rng, frames)
-                    image, ed_at = gridded.image, gridded.ed
+                    image, ed_at, es_at = gridded.image, gridded.ed, gridded.es
                 latent = encode(vae, image, gridded.valid, device)
+                ends = latent[[ed_at, es_at]]
+                if not gridded.labelled:
+                    prior = completed(prior, told_by_masks(vae, ends, gridded.valid, gridded.spacing, device, taught))
                 gain = 1.0
                 if variant and settings.gain:
                     # From a stream of its own: with and without it, a copy shows the same heart in the same pose.
                     gain = 1 + settings.gain * float(np.random.default_rng([config.seed, number, variant, 1]).uniform(-1, 1))
-                    ends = latent[[ed_at, gridded.es]]
                     prior = regained(vae, ends, gain, gridded.valid, gridded.spacing, prior, device)
                 if case.cycle is not None:
                     phi = phases(case.subject.n_frames, case.cycle, case.subject.ed, case.subject.es)[frames].float()

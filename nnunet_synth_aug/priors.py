@@ -46,6 +46,8 @@ VARIABLES: dict[str, Variable] = {
     "weight": Variable("kg", 2, 300, description="body weight"),
 }
 NUMERIC: tuple[str, ...] = tuple(n for n, v in VARIABLES.items() if not v.choices)
+#: What only a mask can tell.
+FROM_MASKS: tuple[str, ...] = ("lv_edv", "lv_ef", "rv_edv", "rv_ef", "lv_mass")
 CATEGORICAL: tuple[str, ...] = tuple(n for n, v in VARIABLES.items() if v.choices)
 
 

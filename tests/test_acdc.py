@@ -103,6 +103,22 @@ def test_official_download_with_training_and_testing(tmp_path: Path) -> None:
     assert set(np.unique(subjects[0].masks["ES"])) == {0, RV, MYO, LV}
 
 
+def test_cines_without_contours_lie_in_a_folder_of_their_own(tmp_path: Path) -> None:
+    make_patient(tmp_path, "patient001")
+    folder = make_patient(tmp_path / "unlabelled", "patient002")
+    (folder / "Info.cfg").write_text("ED: 2\nES: 5\nVendor: GE\n")
+    for path in folder.glob("*_frame??*"):
+        if "frame05_gt" not in path.name:  # one that was left there is not read either
+            path.unlink()
+    labelled, unlabelled = read_acdc(tmp_path)
+    assert set(labelled.masks) == {"ED", "ES"}
+    assert (unlabelled.masks, unlabelled.is_cine, unlabelled.ed, unlabelled.es) == ({}, True, 1, 4)
+    assert (unlabelled.priors.vendor, unlabelled.priors.diagnosis) == ("GE", None)
+    (tmp_path / "patient001" / "Info.cfg").write_text("ED: 2\nES: 5\n")
+    with pytest.raises(UserError, match="has no Group"):
+        list(read_acdc(tmp_path))
+
+
 def test_uncompressed_files_and_float_voxels(tmp_path: Path) -> None:
     folder = make_patient(tmp_path, "patient007")
     for path in list(folder.glob("*.nii.gz")):

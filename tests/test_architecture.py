@@ -17,7 +17,7 @@ ROOMS: list[set[str]] = [
     {"data"},
     {"conditions", "diffusion", "distributed", "periodic", "unet", "training"},
     {"anatomy_vae"},
-    {"latents", "ldm"},
+    {"decoded_priors", "latents", "ldm"},
     {"grain", "latent_cache"},
     {"motion_ldm", "static_ldm"},
     {"generator"},

@@ -221,7 +221,21 @@ def test_subsets_are_nested_balanced_and_disjoint_from_the_test_patients(small, 
         assert (len(one["train"]) + len(one["val"]) == len(CASES)) == test_unused
 
 
+@given(st.integers(1, 3), st.integers(1, 4), st.integers(0, 100), st.booleans())
+def test_unlabelled_patients_are_the_next_ones_and_in_no_other_list(n, unlabelled, seed, test_unused):
+    settings = {"per_group": n, "subset_seed": seed, "test_unused": test_unused}
+    plain = restricted(SPLIT, CASES, Data("phantom", **settings))
+    larger = restricted(SPLIT, CASES, Data("phantom", **settings | {"per_group": n + unlabelled}))
+    silent = restricted(SPLIT, CASES, Data("phantom", **settings, unlabelled=unlabelled))
+    for one, more, found in zip(plain, larger, silent, strict=True):
+        assert found["train"] == one["train"]
+        assert {CASES[c].patient for c in more["train"]} == {CASES[c].patient for c in one["train"]} | set(found["unlabelled"])
+        assert found["val"] == sorted(c for c in one["val"] if CASES[c].patient not in found["unlabelled"])
+
+
 def test_too_few_patients_are_refused():
+    with pytest.raises(UserError, match=r"the diagnosis DCM, but data, per_group is 8 and unlabelled is 3; lower it"):
+        restricted(SPLIT, CASES, Data("phantom", per_group=8, unlabelled=3))
     with pytest.raises(UserError, match=r"fold 0 has 10 training patients with the diagnosis DCM, but data, per_group is 11"):
         restricted(SPLIT, CASES, Data("phantom", per_group=11))
     with pytest.raises(UserError, match="no training patient of Canon"):

@@ -244,6 +244,21 @@ def test_hash_sees_contents_and_not_the_place(folders: Path, tmp_path: Path, mon
     assert Cohort.load(5).hash() != before
 
 
+def test_a_patient_without_masks_keeps_the_images_and_nothing_that_a_mask_told(folders: Path) -> None:
+    write_dataset(hearts(), 5, "Toy", folds=2)
+    cohort = Cohort.load(5)
+    other = cohort.without_masks(["p1"])
+    before, after = (c.subject("p1") for c in (cohort, other))
+    assert before.priors.lv_edv is not None
+    assert (after.masks, after.cases) == ({}, {})
+    assert not {"lv_edv", "lv_ef", "rv_edv", "rv_ef", "lv_mass"} & after.priors.specified().keys()
+    assert (after.priors.slice_thickness, after.cine, after.images) == (before.priors.slice_thickness, before.cine, before.images)
+    sequence = load_sequence(after)
+    assert not sequence.labelled and not sequence.mask.any() and sequence.image.any()
+    assert [s for s in other.subjects if s.patient != "p1"] == [s for s in cohort.subjects if s.patient != "p1"]
+    assert other.hash() != cohort.hash()
+
+
 def test_folds_come_from_the_split_file(folders: Path) -> None:
     write_dataset(hearts(), 5, "Toy", folds=2)
     cohort = Cohort.load(5)
@@ -259,6 +274,17 @@ def test_folds_come_from_the_split_file(folders: Path) -> None:
     path = folders / "nnUNet_preprocessed" / "Dataset005_Toy" / "splits_final.json"
     path.write_text(json.dumps([{"train": ["p0_ED", "p1_ED"], "val": ["p2_ED", "p2_ES"]}]))
     assert fold_patients(cohort, 0).train == ("p0", "p1")  # p3 is left out by the user: a test patient perhaps
+    without = fold_patients(cohort, 0)
+    path.write_text(json.dumps([{"train": ["p0_ED", "p1_ED"], "val": ["p2_ED", "p2_ES"], "unlabelled": ["p3"]}]))
+    split = fold_patients(cohort, 0)
+    assert (split.train, split.val, split.unlabelled) == (("p0", "p1", "p3"), ("p2",), ("p3",))
+    assert split.hash != without.hash
+    path.write_text(json.dumps([{"train": ["p0_ED", "p1_ED"], "val": ["p2_ED"], "unlabelled": ["p1"]}]))
+    with pytest.raises(UserError, match="lists p1 as unlabelled in fold 0 but has their cases in training or validation"):
+        fold_patients(cohort, 0)
+    path.write_text(json.dumps([{"train": ["p0_ED", "p1_ED"], "val": ["p2_ED"], "unlabelled": ["p9"]}]))
+    with pytest.raises(UserError, match="lists p9 as unlabelled in fold 0, whom"):
+        fold_patients(cohort, 0)
     path.write_text(json.dumps([{"train": ["p0_ED", "p1_ED"], "val": ["p0_ES"]}]))
     with pytest.raises(UserError, match="puts p0 into both training and validation of fold 0"):
         fold_patients(cohort, 0)

@@ -19,10 +19,11 @@ from nnunet_synth_aug.config import (
     preset,
     pretrained_on,
 )
+from nnunet_synth_aug.data.cohort import Cohort
 from nnunet_synth_aug.data.dataset import write_dataset
 from nnunet_synth_aug.data.phantom import phantom_cohort
 from nnunet_synth_aug.errors import UserError
-from nnunet_synth_aug.files import read_json
+from nnunet_synth_aug.files import read_json, write_json
 from nnunet_synth_aug.fit import PIXEL_STEP, fit_generator
 from nnunet_synth_aug.generator import load_generator
 from nnunet_synth_aug.motion_ldm.sampling import motion_channels
@@ -81,6 +82,25 @@ def test_pretraining_on_held_out_phantoms_is_refused(folders):
     with pytest.raises(UserError, match=r"was trained on phantom5_000\d.*holds out"):
         fit_generator("7", 0, config, CPU, folders / "leaking")
     assert not (folders / "leaking").exists()
+
+
+def test_patients_that_the_split_lists_as_unlabelled_are_learnt_from_without_masks(folders, monkeypatch):
+    path = folders / "nnUNet_preprocessed" / "Dataset007_Phantom" / "splits_final.json"
+    before = read_json(path)
+    seen = []
+    real = fit.load_training_set
+    monkeypatch.setattr(fit, "load_training_set", lambda *args: seen.append(real(*args)) or seen[-1])
+    try:
+        one, *rest = before[0]["train"]
+        silent = one.rpartition("_")[0]
+        write_json(path, [{"train": [c for c in rest if not c.startswith(silent)], "val": before[0]["val"], "unlabelled": [silent]}])
+        meta = read_json(fit_generator("7", 0, MICRO, CPU, folders / "unlabelled") / "generator.json")
+    finally:
+        write_json(path, before)
+    masks = {c.subject.patient: bool(c.gridded.mask.any()) for c in seen[-1].cases}
+    assert masks == {patient: patient != silent for patient in meta["patients"]}
+    assert silent in meta["patients"] and len(meta["patients"]) == len(meta["templates"]) == 2
+    assert meta["identity"]["cohort"] != Cohort.load("7").hash()  # with masks it would be another generator
 
 
 def test_what_a_setting_does_not_change_is_taken_from_another_generator(folders):

@@ -9,12 +9,13 @@ from nnunet_synth_aug.data.cohort import Cohort
 from nnunet_synth_aug.data.dataset import write_dataset
 from nnunet_synth_aug.data.phantom import phantom_cohort
 from nnunet_synth_aug.data.training_set import load_training_set
+from nnunet_synth_aug.decoded_priors import completed, regained
 from nnunet_synth_aug.fit import fit_generator
 from nnunet_synth_aug.generator import load_generator
 from nnunet_synth_aug.labels import LV, MYO, RV
-from nnunet_synth_aug.latents import encode, regained
+from nnunet_synth_aug.latents import encode, encode_training_set, with_decoded_priors
 from nnunet_synth_aug.pretrained import PHANTOM, shipped_for
-from nnunet_synth_aug.priors import VARIABLES, Priors
+from nnunet_synth_aug.priors import FROM_MASKS, NUMERIC, VARIABLES, Priors
 from nnunet_synth_aug.synthesis.cascade import Request, sample_anatomies, sample_cycles
 from nnunet_synth_aug.synthesis.quality import frame_defects
 
@@ -82,6 +83,34 @@ def test_a_heart_that_beats_less_has_a_smaller_ef(shipped, cohort):
         assert {name: getattr(found[1], name) for name in ("lv_edv", "lv_mass", "diagnosis")} == {
             name: getattr(case.priors, name) for name in ("lv_edv", "lv_mass", "diagnosis")
         }
+
+
+def test_patients_without_masks_get_the_priors_of_the_masks_they_decode_to(shipped, cohort):
+    patients = tuple(s.patient for s in cohort.subjects)
+    blind = cohort.without_masks(patients[:2])
+    data = with_decoded_priors(load_training_set(blind, patients, shipped.config, shipped.grid), shipped.vae, CPU)
+    known = {c.subject.patient: c.priors for c in load_training_set(cohort, patients, shipped.config, shipped.grid).cases}
+    found = {c.subject.patient: c.priors for c in data.cases}
+    for patient in patients[:2]:
+        assert found[patient] != known[patient]
+        for name in ("lv_edv", "rv_edv", "lv_mass"):
+            assert getattr(found[patient], name) == pytest.approx(getattr(known[patient], name), rel=0.2)
+        for name in ("lv_ef", "rv_ef"):
+            assert getattr(found[patient], name) == pytest.approx(getattr(known[patient], name), abs=10)
+    assert all(found[patient] == known[patient] for patient in patients[2:])
+
+    config = overridden(shipped.config, ["latents.copies=8", "latents.max_frames=4"])
+    conditions = encode_training_set(data, shipped.vae, config, CPU, (shipped.scale, shipped.scaler)).conditions
+    assert len(conditions.present) == 8  # in the order of the patients, two copies of each
+    volumes = [NUMERIC.index(name) for name in FROM_MASKS]
+    assert conditions.present[:, volumes].all()
+    edv = conditions.numbers[:, NUMERIC.index("lv_edv")]
+    assert edv[0] != edv[1]  # a copy is scaled, and what is measured of it is its own
+
+
+def test_what_a_mask_cannot_have_stays_unknown():
+    told = Priors(lv_edv=5.0, lv_ef=50.0, rv_edv=150.0)
+    assert completed(Priors(rv_edv=120.0, diagnosis="NOR"), told) == Priors(rv_edv=120.0, diagnosis="NOR", lv_ef=50.0)
 
 
 @pytest.mark.slow

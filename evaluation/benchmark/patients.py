@@ -21,7 +21,8 @@ def restricted(splits: Splits, cases: Mapping[str, CaseInfo], data: Data) -> Spl
     """The splits with fewer training patients: of some vendors, or some per diagnosis.
 
     The order within a diagnosis depends on ``subset_seed`` and the patient's name alone, so that the patients of a smaller
-    ``per_group`` are among those of a larger one.
+    ``per_group`` are among those of a larger one. The next ``unlabelled`` in this order are for the generator, without their masks;
+    a split lists them by name (``nnunet_synth_aug.data.splits.fold_patients``).
 
     Raises:
         UserError: a fold has no such patient, or too few of a diagnosis.
@@ -36,16 +37,18 @@ def restricted(splits: Splits, cases: Mapping[str, CaseInfo], data: Data) -> Spl
         if not groups:
             raise UserError(f"fold {fold} has no training patient of {' or '.join(data.vendors)}; choose other vendors")
         kept: list[str] = []
+        silent: list[str] = []
         for group, members in sorted(groups.items()):
-            if len(members) < (data.per_group or 0):
-                raise UserError(
-                    f"fold {fold} has {len(members)} training patients with the diagnosis {group}, but data, per_group is "
-                    f"{data.per_group}; lower it"
-                )
+            wanted = {"per_group": data.per_group or 0, "unlabelled": data.unlabelled or 0}
+            if len(members) < sum(wanted.values()):
+                asked = " and ".join(f"{key} is {n}" for key, n in wanted.items() if n)
+                raise UserError(f"fold {fold} has {len(members)} training patients with the diagnosis {group}, but data, {asked}; lower it")
             chosen = sorted(members, key=lambda patient: hashlib.sha256(f"{data.subset_seed}:{patient}".encode()).hexdigest())
             kept += [case for patient in chosen[: data.per_group] for case in members[patient]]
-        unused = sorted({*split["train"]} - {*kept}) if data.test_unused else []
-        out.append({"train": sorted(kept), "val": sorted([*split["val"], *unused])})
+            silent += chosen[wanted["per_group"] : sum(wanted.values())] if data.unlabelled else []
+        unused = [case for case in split["train"] if case not in kept and cases[case].patient not in silent] if data.test_unused else []
+        lists = {"train": sorted(kept), "val": sorted([*split["val"], *unused])}
+        out.append(lists | ({"unlabelled": sorted(silent)} if silent else {}))
     return out
 
 
@@ -61,22 +64,25 @@ def write_restricted(data: Data, raw: Path, full: Path, target: Path) -> None:
                 f"{len(silent)} patients of {raw.name} such as {silent[0]} have no masks, and the generator would learn from them in every "
                 "fold; leave them out of the import, or train without vendors and per_group"
             )
-    ids = frozenset(case for split in splits for side in split.values() for case in side)
+    ids = frozenset(case for split in splits for side in ("train", "val") for case in split[side])
     write_json(target, restricted(splits, find_dataset(ids, [raw], dataset=raw).cases, data))
 
 
 def split_patients(split: Mapping[str, list[str]], raw: Path) -> dict[str, list[str]]:
-    """Patients of both sides of a fold, sorted."""
-    cases = find_dataset(frozenset(case for side in split.values() for case in side), [raw], dataset=raw).cases
-    return {name: sorted({cases[case].patient for case in side}) for name, side in split.items()}
+    """Training and validation patients of a fold, sorted."""
+    sides = {name: split[name] for name in ("train", "val")}
+    cases = find_dataset(frozenset(case for side in sides.values() for case in side), [raw], dataset=raw).cases
+    return {name: sorted({cases[case].patient for case in side}) for name, side in sides.items()}
 
 
 def refuse_foreign(generator: Path, raw: Path, splits: Path, fold: int) -> None:
     """Raise UserError unless a generator trained elsewhere saw the training patients of this fold and no other."""
     meta = read_object(generator / "generator.json")
-    train = set(split_patients(read_json(splits)[fold], raw)["train"])
+    split = read_json(splits)[fold]
+    train = set(split_patients(split, raw)["train"])
     seen = set(map(str, meta.get("patients") or []))
-    unlabelled = {str(s["patient"]) for s in read_object(raw / "cohort.json")["subjects"] if not s["cases"]}
+    silent = {str(s["patient"]) for s in read_object(raw / "cohort.json")["subjects"] if not s["cases"]}
+    unlabelled = silent.union(split.get("unlabelled", []))
     if foreign := sorted(seen - train - unlabelled):
         raise UserError(
             f"the generator in {generator} saw {foreign[0]}, who is no training patient of fold {fold}; train one for this study"

@@ -35,7 +35,8 @@ class Data:
     vendors: tuple[str, ...] = option((), choices=VENDORS)  # only these train
     per_group: int | None = option(None, least=1)  # training patients per diagnosis; those of 2 are among those of 4
     subset_seed: int = option(0, least=0)  # who they are
-    test_unused: bool = False  # whether patients left out of training are validated on
+    unlabelled: int | None = option(None, least=1)  # patients per diagnosis, of those left out, that the generator sees without masks
+    test_unused: bool = False  # whether the other patients left out of training are validated on
 
     @property
     def restricted(self) -> bool:
@@ -211,6 +212,8 @@ def checked(study: Study, where: str) -> Study:
             f"{where}, folds: {beyond[0]} is out of range; data, splits is {study.data.splits}, so folds are 0 to {study.data.splits - 1}"
         )
     _check_source(study.data, f"{where}, data")
+    if study.data.unlabelled is not None and study.data.per_group is None:
+        raise UserError(f"{where}, data: unlabelled takes from the patients that per_group leaves out; give per_group, too")
     names = [VALIDATION, *(test.name for test in study.tests)]
     for number, test in enumerate(study.tests):
         if names.index(test.name) != number + 1:

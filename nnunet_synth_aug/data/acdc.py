@@ -6,6 +6,9 @@ One folder per patient, either directly in the given folder or in its ``training
     patient001/patient001_4d.nii.gz            the cine (X, Y, Z, T); copies without it have only the two frames
     patient001/patient001_frame01.nii.gz       the ED (and ES) frame; needed only where there is no cine
     patient001/patient001_frame01_gt.nii.gz    its mask: 1 RV, 2 MYO, 3 LV
+
+Cines that nobody has contoured may lie beside them in a folder ``unlabelled/``, in the same layout without masks; their ``Info.cfg``
+needs no Group and may have a Vendor. The generator learns from them, and nnU-Net never sees them.
 """
 
 from __future__ import annotations
@@ -21,7 +24,8 @@ from nnunet_synth_aug.labels import DIAGNOSES, LABEL_MAPS, PHASES
 from nnunet_synth_aug.priors import Priors
 
 #: Where the patients of the official download lie, relative to the folder a user may point at.
-_SUBFOLDERS = (".", "training", "testing", "database/training", "database/testing")
+_SUBFOLDERS = (".", "training", "testing", "database/training", "database/testing", "unlabelled", "unlabeled")
+_UNLABELLED = ("unlabelled", "unlabeled")
 
 
 def list_acdc(folder: Path) -> list[str]:
@@ -71,7 +75,7 @@ def _patient_folders(folder: Path) -> dict[str, Path]:
 
 
 def _read_patient(folder: Path) -> SourceSubject:
-    name = folder.name
+    name, contoured = folder.name, folder.parent.name not in _UNLABELLED
     info = _read_info(folder / "Info.cfg")
     ed, es = info.frame("ED"), info.frame("ES")
     if ed == es:
@@ -95,6 +99,7 @@ def _read_patient(folder: Path) -> SourceSubject:
     masks = {
         phase: read_mask(_need(folder, f"{name}_frame{frame:02d}_gt", f"{phase} mask"), LABEL_MAPS["acdc"], image.shape[1:], spacing)
         for phase, frame in zip(PHASES, (ed, es), strict=True)
+        if contoured
     }
     return SourceSubject(
         patient=name,
@@ -104,7 +109,7 @@ def _read_patient(folder: Path) -> SourceSubject:
         ed=ed - 1 if cine is not None else 0,
         es=es - 1 if cine is not None else 1,
         masks=masks,
-        priors=info.priors(),
+        priors=info.priors(contoured),
         frame_seconds=frame_seconds,
         affine=affine,
     )
@@ -134,12 +139,16 @@ class _Info:
             raise UserError(f"{self.path} gives {key} as {text!r}; it must be a frame number from 1")
         return int(text)
 
-    def priors(self) -> Priors:
-        """Diagnosis, height and weight; every ACDC scanner is from Siemens. Volumes are not in the file."""
-        group = self.text("Group")
-        if group not in DIAGNOSES:
+    def priors(self, with_group: bool = True) -> Priors:
+        """Diagnosis (which must be there if ``with_group``), height and weight; volumes are not in the file.
+
+        Every ACDC scanner is from Siemens; cines from elsewhere may say ``Vendor: GE``.
+        """
+        group = self.text("Group") if with_group else self._values.get("Group") or None
+        if group is not None and group not in DIAGNOSES:
             raise UserError(f"{self.path} gives the unknown Group {group!r}; choose one of {', '.join(DIAGNOSES)}")
-        values = {"diagnosis": group, "height": self._values.get("Height"), "weight": self._values.get("Weight"), "vendor": "Siemens"}
+        values = {"diagnosis": group, "height": self._values.get("Height"), "weight": self._values.get("Weight")}
+        values["vendor"] = self._values.get("Vendor") or "Siemens"
         return Priors.from_mapping(values, str(self.path))
 
 

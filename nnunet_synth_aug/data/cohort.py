@@ -20,7 +20,7 @@ from nnunet_synth_aug.errors import UserError
 from nnunet_synth_aug.files import atomic_path, hash_json, nifti_shape, read_json, read_nifti, write_json
 from nnunet_synth_aug.labels import N_CLASSES, PHASES, STRUCTURES
 from nnunet_synth_aug.paths import dataset_name, raw_folder
-from nnunet_synth_aug.priors import VARIABLES, Priors
+from nnunet_synth_aug.priors import FROM_MASKS, VARIABLES, Priors
 
 COHORT = "cohort.json"
 PRIORS = "priors.csv"
@@ -68,11 +68,20 @@ class Cohort:
         wanted = {self.subject(patient).patient for patient in patients}
         return replace(self, subjects=tuple(subject for subject in self.subjects if subject.patient in wanted))
 
+    def without_masks(self, patients: Iterable[str]) -> Cohort:
+        """The cohort in which these patients have no mask, no nnU-Net case and no prior that only a mask tells."""
+        silent = {self.subject(patient).patient for patient in patients}
+        return replace(self, subjects=tuple(_unlabelled(s) if s.patient in silent else s for s in self.subjects))
+
     def hash(self) -> str:
         """Digest of what the subjects are: records, priors and file sizes; the same wherever the folder lies."""
         sizes = {str(path.relative_to(self.folder)): path.stat().st_size for subject in self.subjects for path in _paths(subject)}
         records = [{**_record(subject, self.folder), "priors": subject.priors.specified()} for subject in self.subjects]
         return hash_json({"subjects": records, "sizes": sizes})
+
+
+def _unlabelled(subject: Subject) -> Subject:
+    return replace(subject, masks={}, cases={}, priors=replace(subject.priors, **dict.fromkeys(FROM_MASKS)))
 
 
 def extent(subject: Subject) -> tuple[float, float]:

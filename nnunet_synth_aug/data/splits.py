@@ -7,7 +7,7 @@ one patient land in different folds and validation is no longer honest.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,8 @@ class FoldPatients:
 
     train: tuple[str, ...]  # sorted
     val: tuple[str, ...]  # sorted; empty for fold "all"
-    hash: str  # of the two lists
+    hash: str  # of the lists
+    unlabelled: tuple[str, ...] = ()  # those of ``train`` whose masks must not be seen either
 
 
 def make_splits(
@@ -70,14 +71,16 @@ def fold_patients(cohort: Cohort, fold: int | str) -> FoldPatients:
     """Training and validation patients of one fold, from nnU-Net's own ``splits_final.json``.
 
     Patients without any nnU-Net case (no masks, or only some structures contoured) can never be validated on: they count as
-    training patients of every fold. A patient whose cases the split leaves out altogether is in neither list.
+    training patients of every fold. A patient whose cases the split leaves out altogether is in neither list, unless the fold has a
+    third list, ``unlabelled``, with cases or patients that it leaves out (nnU-Net does not look at it): their images may be learnt from
+    and their masks may not.
 
     Args:
         cohort: the dataset.
         fold: its number from 0, or "all" for every patient in training and none in validation.
 
     Raises:
-        UserError: no split file, no such fold, an unknown case in it, or a patient on both sides.
+        UserError: no split file, no such fold, an unknown case in it, or a patient on two sides.
     """
     if fold == "all":
         return _fold({subject.patient for subject in cohort.subjects}, set())
@@ -104,7 +107,21 @@ def _read_fold(cohort: Cohort, path: Path, number: int, split: dict[str, list[st
             f"{path} puts {', '.join(both)} into both training and validation of fold {number}; "
             "make a split that keeps all cases of a patient on one side"
         )
-    return _fold(train | {subject.patient for subject in cohort.subjects if not subject.cases}, val)
+    silent = {subject.patient for subject in cohort.subjects if not subject.cases}
+    return _fold(train | silent, val, _unlabelled(cohort, path, number, split, owner, train | val))
+
+
+def _unlabelled(cohort: Cohort, path: Path, number: int, split: dict[str, list[str]], owner: dict[str, str], taken: set[str]) -> set[str]:
+    """Patients that fold ``number`` lists as unlabelled."""
+    known = {subject.patient for subject in cohort.subjects}
+    patients = {owner.get(name, name) for name in split.get("unlabelled", [])}
+    if unknown := sorted(patients - known):
+        raise UserError(f"{path} lists {unknown[0]} as unlabelled in fold {number}, whom {cohort.folder} does not have; correct the split")
+    if both := sorted(patients & taken):
+        raise UserError(
+            f"{path} lists {', '.join(both)} as unlabelled in fold {number} but has their cases in training or validation; choose one"
+        )
+    return patients
 
 
 def _read_splits(path: Path) -> list[dict[str, list[str]]]:
@@ -120,10 +137,11 @@ def _read_splits(path: Path) -> list[dict[str, list[str]]]:
 
 def _is_split(split: Any) -> bool:
     return isinstance(split, dict) and all(
-        isinstance(split.get(side), list) and all(isinstance(case, str) for case in split[side]) for side in ("train", "val")
+        isinstance(cases, list) and all(isinstance(case, str) for case in cases)
+        for cases in (split.get("train"), split.get("val"), split.get("unlabelled", []))
     )
 
 
-def _fold(train: set[str], val: set[str]) -> FoldPatients:
-    lists = {"train": sorted(train), "val": sorted(val)}
-    return FoldPatients(tuple(lists["train"]), tuple(lists["val"]), hash_json(lists))
+def _fold(train: Set[str], val: Set[str], unlabelled: Set[str] = frozenset()) -> FoldPatients:
+    lists = {"train": sorted(train | unlabelled), "val": sorted(val)} | ({"unlabelled": sorted(unlabelled)} if unlabelled else {})
+    return FoldPatients(tuple(lists["train"]), tuple(lists["val"]), hash_json(lists), tuple(sorted(unlabelled)))

@@ -37,6 +37,11 @@ class TrainingSet:
     def patients(self) -> tuple[str, ...]:
         return tuple(sorted(c.subject.patient for c in self.cases))
 
+    @property
+    def structures(self) -> frozenset[int]:
+        """Label values that at least one patient's masks show."""
+        return frozenset().union(*(c.subject.annotated for c in self.cases if c.gridded.labelled))
+
 
 def grid_priors(subject: Subject, gridded: Gridded, moved: bool = False) -> Priors:
     """The subject's priors, with volumes measured again where the grid changed them.

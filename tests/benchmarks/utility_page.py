@@ -13,7 +13,8 @@ INTRO = """# Utility probe
 Does nnU-Net segment unseen patients better when it also trains on synthetic ones? `tests/benchmarks/utility_probe.py` asks this in
 miniature: nnU-Net 2d of CPU size (2 mm pixels, 96 x 96 patches, batch 8, 4 stages of 12 to 96 features), ten ACDC patients (two per
 group), real only against mixes with equal iterations, tested on the other ACDC patients and on the LV of three Sunnybrook patients.
-Generator and nnU-Net saw the same ten patients. Every probe that was kept is listed, helped or not. This page is written from
+Generator and nnU-Net saw the same ten patients, but for probes with *unlabelled* ones: of those the generator saw the cines, too, without
+masks, and they were not tested. Every probe that was kept is listed, helped or not. This page is written from
 [utility/](utility) by `--write`.
 
 It steers development. It does not show what the method does in a full nnU-Net training of 250 000 iterations. Three patients
@@ -53,7 +54,8 @@ def _overview(name: str, probe: dict[str, Any]) -> list[list[str]]:
 def _section(name: str, probe: dict[str, Any]) -> str:
     generator, patients = probe["generator"], probe["patients"]
     parts = [f"## {name}\n"]
-    about = f"{patients['train']} training and {patients['test']} test patients, {probe['machine']}, "
+    silent = f", {patients['unlabelled']} unlabelled ones for the generator" if patients.get("unlabelled") else ""
+    about = f"{patients['train']} training and {patients['test']} test patients{silent}, {probe['machine']}, "
     about += f"version {probe['version']}, {probe['date']}."
     if generator is not None:
         seconds = sum(generator["fit_seconds"].values())

@@ -5,7 +5,8 @@
 
 A study of ``synthaug benchmark`` with settings of CPU size: nnU-Net 2d is trained on ten ACDC patients (two per group, out of
 fold 0's training patients), with real data only and with mixes, for the same number of iterations, and tested on all other patients of
-the folder and on the Sunnybrook LV. The generator sees the same ten patients and no other. A killed probe goes on where it
+the folder and on the Sunnybrook LV. The generator sees the same ten patients and no other, or with --unlabelled N also the cines of
+N more per group, without their masks; those are not tested. A killed probe goes on where it
 stopped when started again; another --label in the same --out adds a generator and shares the real-only runs. The last line
 printed is one JSON object.
 """
@@ -89,7 +90,7 @@ def make_study(a: argparse.Namespace, label: str) -> Study:
     tests = () if a.sunnybrook is None else (TestSet("Sunnybrook", "sunnybrook", folder=a.sunnybrook.resolve()),)
     study = Study(
         title="Utility probe",
-        data=Data("acdc", folder=a.data.resolve(), per_group=PER_GROUP, test_unused=True),
+        data=Data("acdc", folder=a.data.resolve(), per_group=PER_GROUP, unlabelled=a.unlabelled, test_unused=True),
         arms=tuple(dict.fromkeys(["real", *a.arms.split(",")])),
         plans=SMALL,
         training=Training(a.iterations // per_epoch, per_epoch, 1),
@@ -126,7 +127,12 @@ def probe_all(a: argparse.Namespace) -> dict[str, Any]:
         "date": time.strftime("%Y-%m-%d"),
         "machine": f"{os.cpu_count()} CPU cores",
         "settings": {"iterations": a.iterations, "seeds": seeds, "arms": arms},
-        "patients": {"train": len(patients["train"]), "test": len(patients["val"]), "split_hash": hash_json(split)},
+        "patients": {
+            "train": len(patients["train"]),
+            "unlabelled": len(split.get("unlabelled", [])),
+            "test": len(patients["val"]),
+            "split_hash": hash_json(split),
+        },
         "generator": about_generator(at, a, label),
         "runs": rows,
         "comparisons": {
@@ -162,6 +168,9 @@ def main() -> None:
     parser.add_argument("--arms", default="real,mix50", help="real and mixes, e.g. real,mix25,mix50")
     parser.add_argument("--generator", help="preset to fit on the ten patients, or the folder fold_0 of a generator fitted on them")
     parser.add_argument("--fit", default="", help="more options for 'synthaug fit' in one string: --pretrain, --seed, --set")
+    parser.add_argument(
+        "--unlabelled", type=int, help="patients per group whose cines the generator sees without their masks; none by default"
+    )
     parser.add_argument("--label", help="what tables call the generator; default its preset or folder")
     parser.add_argument("--iterations", type=int, default=3000)
     parser.add_argument("--seeds", default="0", help="e.g. 0,1")

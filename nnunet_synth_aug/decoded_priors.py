@@ -1,0 +1,81 @@
+"""Priors that the VAE's own masks tell: of augmented motion, and of patients who have no mask."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from nnunet_synth_aug.anatomy_vae.network import AnatomyVAE
+from nnunet_synth_aug.cases import Spacing
+from nnunet_synth_aug.labels import LV, MYO, RV
+from nnunet_synth_aug.priors import FROM_MASKS, VARIABLES, Priors, measure
+
+
+@torch.no_grad()
+def told_by_masks(
+    vae: AnatomyVAE,
+    ends: torch.Tensor,
+    valid: torch.Tensor,
+    spacing: Spacing,
+    device: torch.device,
+    structures: frozenset[int] = frozenset({RV, MYO, LV}),
+) -> Priors:
+    """What the decoded masks of ED and ES measure.
+
+    Args:
+        vae: decodes.
+        ends: (2, C, x, y, Z), latents of ED and ES.
+        valid: (X, Y, Z).
+        spacing: mm.
+        device: of the VAE.
+        structures: label values that the VAE was taught.
+    """
+    logits = vae.decode(ends.to(device))[1]
+    ed, es = (logits.argmax(1).cpu() * (valid > 0)).to(torch.uint8).numpy()
+    return measure(ed, es, spacing, structures)
+
+
+def completed(prior: Priors, told: Priors) -> Priors:
+    """``prior`` with what it does not say of volumes, EF and mass, if ``told`` gives a possible value.
+
+    A patient without contours shows an anatomy as good as any other's. With its volumes the LDMs learn to which requests it belongs;
+    they are measured as a sample's are, by the decoder's own masks.
+    """
+
+    def possible(name: str) -> bool:
+        value = getattr(told, name)
+        return value is not None and VARIABLES[name].low <= value <= VARIABLES[name].high
+
+    return replace(prior, **{name: getattr(told, name) for name in FROM_MASKS if getattr(prior, name) is None and possible(name)})
+
+
+def regained(
+    vae: AnatomyVAE, ends: torch.Tensor, gain: float, valid: torch.Tensor, spacing: Spacing, prior: Priors, device: torch.device
+) -> Priors:
+    """The priors of a heart whose motion is ``gain`` times its own.
+
+    A few dozen patients have a few dozen EFs, and a motion LDM learns those by heart. The same heart beating more or less shows every
+    value between. EF changes in the proportion in which that of the decoded masks does.
+
+    Args:
+        vae: decodes.
+        ends: (2, C, x, y, Z), latents of ED and ES.
+        gain: on their difference.
+        valid: (X, Y, Z).
+        spacing: mm.
+        prior: of the heart as it is.
+        device: of the VAE.
+    """
+    ed, es = ends
+    before = told_by_masks(vae, ends, valid, spacing, device)
+    after = told_by_masks(vae, torch.stack([ed, ed + gain * (es - ed)]), valid, spacing, device)
+
+    def moved(name: str) -> float | None:
+        own, old, new = (getattr(p, name) for p in (prior, before, after))
+        limits = VARIABLES[name]
+        # No decoded motion, or none to compare with: nothing is known.
+        return None if own is None or new is None or not old or old <= 0 else float(np.clip(own * new / old, limits.low, limits.high))
+
+    return replace(prior, lv_ef=moved("lv_ef"), rv_ef=moved("rv_ef"))
