@@ -15,6 +15,7 @@ from nnunet_synth_aug.data.phantom import phantom_subject
 from nnunet_synth_aug.errors import UserError
 from nnunet_synth_aug.nnunet.manifest import check_leak
 from nnunet_synth_aug.synthesis.phantoms import FIRST_SEED, phantoms_to_folder
+from nnunet_synth_aug.synthesis.pseudolabels import pseudolabels_to_folder
 from nnunet_synth_aug.synthesis.reconstructions import reconstructions_to_folder
 from nnunet_synth_aug.synthesis.sequences import read_index, read_sequence
 
@@ -42,6 +43,32 @@ def test_reconstructions_show_the_training_patients_and_say_so(world, tmp_path):
         low, high = grey_window(real, generator.config.grid)
         assert made.image.min() >= min(0, low) - 1
         assert made.image.max() <= high + 1
+
+
+def test_pseudolabels_are_the_segmenters_where_there_are_no_contours(world, tmp_path):
+    patients = world.generator.provenance["patients"]
+    silent = patients[-1]
+    cohort = world.cohort.without_masks([silent])
+
+    def segment(image, spacing):  # nothing that a contour could be
+        return (image > np.median(image)).astype(np.uint8)
+
+    ids = pseudolabels_to_folder(segment, "one", cohort, patients, tmp_path / "all", n=50)
+    listed, provenance = read_index(tmp_path / "all")
+    assert listed == ids
+    assert (provenance["source"], provenance["patients"]) == ("pseudolabels", sorted(patients))
+    assert provenance["pseudolabelled"][0] == silent  # frames without contours first
+    assert sorted(provenance["pseudolabelled"]) == sorted(p for p in patients if cohort.subject(p).cine is not None)
+    for sequence_id, patient in zip(ids, provenance["pseudolabelled"], strict=True):
+        made, real = read_sequence(tmp_path / "all", sequence_id), load_sequence(cohort.subject(patient))
+        np.testing.assert_allclose(made.image, real.image, atol=1)
+        assert (made.ed, made.es, made.spacing) == (real.ed, real.es, pytest.approx(real.spacing))
+        for frame in range(len(real.image)):
+            own = real.mask[frame] if frame in real.labelled else segment(real.image[frame], real.spacing)
+            np.testing.assert_array_equal(made.mask[frame], own)
+    assert pseudolabels_to_folder(segment, "one", cohort, patients, tmp_path / "one", n=1) == ids[:1]
+    with pytest.raises(UserError, match="made otherwise"):
+        pseudolabels_to_folder(segment, "another", cohort, patients, tmp_path / "one", n=1)
 
 
 def test_a_killed_folder_goes_on_and_another_maker_is_refused(world, tmp_path):

@@ -151,6 +151,18 @@ def test_a_bank_checked_by_the_real_only_training_waits_for_it(tmp_path):
     assert set(before) & set(steps) >= {"train_real_fold_1_seed_0", "train_real_fold_1_seed_3"}
 
 
+def test_pseudolabels_wait_for_the_real_training_and_need_no_generator(tmp_path):
+    study = read_study(written(tmp_path, GOOD | {"arms": ["real", "pseudolabels50to00"]}))
+    at = Workspace(tmp_path / "out", study)
+    steps = {step.id: step for step in build_steps(study, at)}
+    assert not [step for step in steps if step.startswith("generator")]
+    bank = steps["bank_pseudolabels_fold_1"]
+    assert "train_real_fold_1_seed_0" in bank.needs
+    words = bank.command(0)
+    assert words[words.index("--segmenter") + 1] == str(at.model(REAL, 0))
+    assert words[words.index("--source") + 1] == "pseudolabels"
+
+
 def test_arms_have_their_own_results_and_banks(tmp_path):
     study = read_study(written(tmp_path, GOOD))
     at = Workspace(tmp_path, study)

@@ -144,11 +144,11 @@ def test_one_that_has_seen_synthetic_cases_is_no_judge(copy: Path) -> None:
 def test_another_fold_split_or_dataset_is_no_judge(copy: Path) -> None:
     with pytest.raises(UserError, match=f"no finished fold 1.*nnUNetv2_train {DATASET} 2d 1 -tr {TRAINER} -p judgePlans"):
         load_segmenter(copy, generator(fold=1), CPU)
-    with pytest.raises(UserError, match=f"trained on {DATASET}, but the generator on Dataset001_X"):
+    with pytest.raises(UserError, match=f"trained on {DATASET}, not on Dataset001_X"):
         load_segmenter(copy, generator(dataset="Dataset001_X"), CPU)
     cases = [{"prediction_file": f"/x/{patient}_ED.nii.gz"} for patient in PATIENTS[3:5]]
     write_json(copy / "fold_0" / "validation" / "summary.json", {"metric_per_case": cases})
-    with pytest.raises(UserError, match=f"held out {PATIENTS[3]}, whom the generator was trained on"):
+    with pytest.raises(UserError, match=f"held out {PATIENTS[3]}, whom fold 0 trains on"):
         load_segmenter(copy, generator(), CPU)
 
 

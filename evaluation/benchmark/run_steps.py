@@ -69,7 +69,7 @@ class RunSteps:
         which = ["-d", number(at), "-f", str(fold), "-c", study.plans.configuration, "-p", PLANS]
         sizes = ["-n", str(size.sequences), "--frames", str(size.frames), "--seed", str(size.seed)]
         witness, waits = [], [one.id for one in generator]
-        if arm.checked_by_segmenter(size):
+        if arm.needs_segmenter(size):
             witness = ["--segmenter", str(at.model(REAL, study.seeds[0]))]
             waits.append(self.train_id(REAL, fold, study.seeds[0]))
         command = fixed("synthaug", "bank", *which, *sizes, "--source", arm.source, *witness, "-device", study.device)

@@ -19,7 +19,7 @@ TEST_SOURCES = (*SOURCES, "sunnybrook")
 EXECUTORS = ("local", "slurm", "submitit-local")
 #: The validation cases of each fold: a test set that every study has.
 VALIDATION = "validation"
-_ARM = re.compile(r"(?P<kind>mix|reconstructions|phantom)(?P<percent>\d\d|100)(to(?P<until>\d\d|100))?")
+_ARM = re.compile(r"(?P<kind>mix|reconstructions|phantom|pseudolabels)(?P<percent>\d\d|100)(to(?P<until>\d\d|100))?")
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ class BankSettings:
 
 @dataclass(frozen=True)
 class Arm:
-    """What a training mixes in: ``real``, ``mixNN``, ``synthetic``, ``reconstructionsNN`` or ``phantomNN``.
+    """What a training mixes in: ``real``, ``mixNN``, ``synthetic``, ``reconstructionsNN``, ``phantomNN`` or ``pseudolabelsNN``.
 
     ``mixNNtoMM`` begins with NN per cent and ends with MM, linearly over the epochs; likewise for the controls.
     """
@@ -121,8 +121,12 @@ class Arm:
         return self.source in ("generator", "reconstructions")
 
     def checked_by_segmenter(self, bank: BankSettings) -> bool:
-        """Only sampled hearts are: the masks of controls are a patient's or a phantom's own."""
+        """Only sampled hearts are: the masks of controls are a patient's or a phantom's own, or the segmenter's."""
         return self.source == "generator" and bank.segmenter
+
+    def needs_segmenter(self, bank: BankSettings) -> bool:
+        """Whether the bank waits for the real-only training of the fold's first seed."""
+        return self.source == "pseudolabels" or self.checked_by_segmenter(bank)
 
 
 REAL = Arm("real", "", 0)
@@ -163,8 +167,8 @@ def parse_arm(name: str) -> Arm:
     match = _ARM.fullmatch(name)
     if match is None or int(match["percent"]) == 0:
         raise UserError(
-            f"there is no arm {name!r}; choose from real, mixNN, synthetic, reconstructionsNN and phantomNN with NN per cent from 01 "
-            "to 100, or mixNNtoMM for a share that changes"
+            f"there is no arm {name!r}; choose from real, mixNN, synthetic, reconstructionsNN, phantomNN and pseudolabelsNN with NN per "
+            "cent from 01 to 100, or mixNNtoMM for a share that changes"
         )
     until = None if match["until"] is None else int(match["until"])
     return Arm(name, "generator" if match["kind"] == "mix" else match["kind"], int(match["percent"]), until)

@@ -69,7 +69,11 @@ def bank(
     frames: Annotated[int, typer.Option("--frames", min=2, help="Frames taken from each: ED, ES and others spread over the cycle.")] = 4,
     source: Annotated[
         str,
-        typer.Option("--source", help="generator; or a control: reconstructions (training patients through its VAE) or phantom."),
+        typer.Option(
+            "--source",
+            help="generator; or a control: reconstructions (training patients through its VAE), phantom, or pseudolabels (real cines as "
+            "--segmenter contours them).",
+        ),
     ] = "generator",
     segmenter: CheckedBy = None,
     min_agreement: MinAgreement = None,
@@ -95,9 +99,9 @@ def bank(
         say(ABOUT_ALL)
     folder = bank_folder(target.dataset, fold_of(fold)) / "sequences"
     if source != "generator":
-        if segmenter is not None:
+        if segmenter is not None and source != "pseudolabels":
             raise UserError(f"--segmenter checks sampled hearts, and {source} are not sampled; leave it out")
-        _write_controls(source, target.dataset, fold, n, folder, generator, device, seed)
+        _write_controls(source, target.dataset, fold, n, folder, generator, segmenter, device, seed)
         say(f"bank: {build_bank_cases(folder, dataset, fold_of(fold), configuration, plans, frames)}")
         return
     cascade = load_generator(generator_at(dataset, fold, generator), torch_device(device))
@@ -110,14 +114,16 @@ def bank(
     say(f"bank: {build_bank_cases(folder, dataset, fold_of(fold), configuration, plans, frames)}")
 
 
-def _write_controls(source: str, dataset: str, fold: str, n: int, folder: Path, generator: Path | None, device: str, seed: int) -> None:
+def _write_controls(
+    source: str, dataset: str, fold: str, n: int, folder: Path, generator: Path | None, segmenter: Path | None, device: str, seed: int
+) -> None:
     """Sequences of a control arm."""
     from nnunet_synth_aug.data.cohort import COHORT, Cohort
     from nnunet_synth_aug.data.splits import fold_patients
     from nnunet_synth_aug.paths import raw_folder
 
-    if source not in ("reconstructions", "phantom"):
-        raise UserError(f"there is no --source {source!r}; choose generator, reconstructions or phantom")
+    if source not in ("reconstructions", "phantom", "pseudolabels"):
+        raise UserError(f"there is no --source {source!r}; choose generator, reconstructions, phantom or pseudolabels")
     if source == "phantom":
         from nnunet_synth_aug.synthesis.phantoms import phantoms_to_folder
 
@@ -127,6 +133,17 @@ def _write_controls(source: str, dataset: str, fold: str, n: int, folder: Path, 
             train = cohort.select(fold_patients(cohort, fold_of(fold)).train)
             vendors = {v for s in train.subjects if (v := s.priors.vendor) is not None}
         phantoms_to_folder(folder, n, seed, vendors, min(n, os.cpu_count() or 1))
+        return
+    if source == "pseudolabels":
+        from nnunet_synth_aug.nnunet.segmenter import fold_segmenter
+        from nnunet_synth_aug.synthesis.pseudolabels import pseudolabels_to_folder
+
+        if segmenter is None:
+            raise UserError("--source pseudolabels needs --segmenter, the results folder of an nnU-Net trained on this fold's real cases")
+        split = fold_patients(cohort := Cohort.load(dataset), fold_of(fold))
+        judge = fold_segmenter(segmenter, dataset, fold_of(fold), split.train, torch_device(device))
+        maker = str(judge.provenance["checkpoint_sha256"])
+        pseudolabels_to_folder(judge.segment, maker, cohort.without_masks(split.unlabelled), split.train, folder, n)
         return
     from nnunet_synth_aug.generator import load_generator
     from nnunet_synth_aug.synthesis.reconstructions import reconstructions_to_folder

@@ -5,6 +5,7 @@ It judges a generator in the reports, and single hearts in the quality control o
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -53,11 +54,19 @@ def _dice(one: np.ndarray, other: np.ndarray) -> float:
 
 
 def load_segmenter(folder: Path, generator: Generator, device: torch.device) -> Segmenter:
-    """Load the segmenter of the generator's fold.
+    """Load the segmenter of the generator's fold, to judge the generator; see :func:`fold_segmenter`."""
+    about = generator.provenance
+    return fold_segmenter(folder, about["dataset"], about["fold"], about["patients"], device)
+
+
+def fold_segmenter(folder: Path, dataset: str, fold: int | str, patients: Iterable[str], device: torch.device) -> Segmenter:
+    """Load the segmenter of a fold.
 
     Args:
         folder: nnUNet_results/DATASET/TRAINER__PLANS__CONFIGURATION.
-        generator: that it will judge.
+        dataset: name of the dataset.
+        fold: number, or "all".
+        patients: training patients of the fold, whom the segmenter must not have held out.
         device: where to run.
 
     Raises:
@@ -65,20 +74,19 @@ def load_segmenter(folder: Path, generator: Generator, device: torch.device) -> 
     """
     from nnunet_synth_aug.nnunet.predictor import CHECKPOINT, load_predictor  # nnU-Net takes seconds to import
 
-    fold, dataset = generator.provenance["fold"], generator.provenance["dataset"]
     predictor, target = load_predictor(folder, fold, device)
     if target.dataset != dataset:
         raise UserError(
-            f"the segmenter in {folder} was trained on {target.dataset}, but the generator on {dataset}; their patients cannot be told "
-            f"apart, so train a segmenter on {dataset}, fold {fold}"
+            f"the segmenter in {folder} was trained on {target.dataset}, not on {dataset}; their patients cannot be told apart, so train a "
+            f"segmenter on {dataset}, fold {fold}"
         )
     summary = folder / f"fold_{fold}" / "validation" / "summary.json"
     if str(fold) != "all" and summary.is_file():
         cases = [Path(case["prediction_file"]).name.split(".")[0] for case in read_json(summary)["metric_per_case"]]
-        if leaked := leaked_patients(generator.provenance["patients"], cases, case_patients(dataset, cases)):
+        if leaked := leaked_patients(patients, cases, case_patients(dataset, cases)):
             raise UserError(
-                f"the segmenter in {folder} held out {', '.join(leaked[:5])}, whom the generator was trained on: fold {fold} was another "
-                "split then; train one of the two again"
+                f"the segmenter in {folder} held out {', '.join(leaked[:5])}, whom fold {fold} trains on: it was another split then; train "
+                "generator and segmenter on the same one"
             )
     checkpoint = folder / f"fold_{fold}" / CHECKPOINT
     return Segmenter(

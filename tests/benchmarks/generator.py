@@ -151,17 +151,18 @@ def independent_segmenter(iterations: int, device: str) -> Path:
 
 
 def arm(
-    folder: Path, dataset: str, options: list[str], preset: str, n: int, seed: int, device: str, segmenter: Path | None
+    folder: Path, dataset: str, options: list[str], preset: str, n: int, seed: int, device: str, segmenter: Path | None, brief: bool
 ) -> dict[str, Any]:
-    """Fit, judge, time and sample one generator; returns its figures."""
+    """Fit, judge, time and sample one generator; returns its figures; those of the closed loop unless ``brief``."""
     generator = folder / "generator"
     place = ["-d", dataset, "-f", F, "--generator", str(generator), "-device", device]
     reuse = ["--reuse", str(folder.parent / f"{preset}_default" / "generator")]  # what an arm does not change is trained once
     fit = call(["synthaug", "fit", *place, "--preset", preset, "--seed", str(seed), "--no-report", *reuse, *options])
-    report = folder / "report"
+    report = folder / ("report_open_loop" if brief else "report")
     if not (report / "done").is_file():
         witness = [] if segmenter is None else ["--segmenter", str(segmenter)]
-        call(["synthaug", "report", *place, "-n", str(n), "-o", str(report), "--closed-loop", *witness])
+        loop = [] if brief else ["--closed-loop"]
+        call(["synthaug", "report", *place, "-n", str(n), "-o", str(report), *loop, *witness])
         (report / "done").touch()
     figures = {"options": options, **reported(generator, report)}
     if fit["seconds"] > 60:  # not when it was only looked up
@@ -173,8 +174,9 @@ def arm(
         four = call(["synthaug", "sample", *place, *case])
         write_json(cost, {"seconds_per_case": round((four["seconds"] - start["seconds"]) / 3, 2), "peak_gib": four["peak_gib"]})
     figures["cost"] = read_json(cost)
-    figures["acceptance"] = acceptance(generator, folder / "accepted", device)
-    figures["ef_sweep"] = ef_sweep(generator, folder / "sweep", device)
+    if not brief:
+        figures["acceptance"] = acceptance(generator, folder / "accepted", device)
+        figures["ef_sweep"] = ef_sweep(generator, folder / "sweep", device)
     return figures
 
 
@@ -255,6 +257,7 @@ def main() -> None:
     parser.add_argument("--arms", default="default", help=f"some of {', '.join(ARMS)}")
     parser.add_argument("-n", type=int, default=64, help="hearts to judge")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--brief", action="store_true", help="no closed loop, acceptance or EF sweep: for arms that are slow to sample")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--segmenter", type=int, default=0, metavar="ITERATIONS", help="train an nnU-Net as an independent judge")
     parser.add_argument("--machine", default=f"{os.cpu_count()} CPU cores")
@@ -305,7 +308,7 @@ def main() -> None:
     }
     for name in names:
         folder = options.out / "arms" / f"{options.preset}_{name.replace(' ', '_')}"
-        same = (options.preset, options.n, options.seed, options.device, segmenter)
+        same = (options.preset, options.n, options.seed, options.device, segmenter, options.brief)
         study["arms"][name] = arm(folder, options.dataset or D, ARMS[name], *same)
         if options.json is not None:
             write_json(options.json, study)

@@ -186,8 +186,9 @@ def _section(name: str, study: dict[str, Any]) -> str:
     rows = [[title, *(_shown(read, figures) for figures in arms.values())] for title, read in ROWS]
     rows += _diagnoses(arms)
     kept = [row for row in rows if any(cell != "-" for cell in row[1:])]
-    efs = next(iter(arms.values())).get("ef_sweep", {})
-    sweep = [[f"{ef} %", *(f"{figures['ef_sweep'][ef]:.1f} %" for figures in arms.values())] for ef in efs]
+    swept = {arm: figures["ef_sweep"] for arm, figures in arms.items() if "ef_sweep" in figures}
+    efs = next(iter(swept.values()), {})
+    sweep = [[f"{ef} %", *(f"{found[ef]:.1f} %" for found in swept.values())] for ef in efs]
     return "\n".join(
         [
             f"## {name}\n",
@@ -196,7 +197,7 @@ def _section(name: str, study: dict[str, Any]) -> str:
             "",
             _table(["", *arms], kept),
             *(
-                ["Only EF and an EDV of 150 mL requested, five hearts each, mean EF measured:\n", _table(["EF requested", *arms], sweep)]
+                ["Only EF and an EDV of 150 mL requested, five hearts each, mean EF measured:\n", _table(["EF requested", *swept], sweep)]
                 if efs
                 else []
             ),
