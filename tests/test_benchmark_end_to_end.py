@@ -50,7 +50,7 @@ def plain_dataset(project: Project, tmp_path: Path) -> dict[str, str]:
 def synthaug(folders: dict[str, str], *words: str) -> subprocess.CompletedProcess[str]:
     script = str(Path(sys.executable).with_name("synthaug"))
     limits = {"OMP_NUM_THREADS": "1", "nnUNet_def_n_proc": "1", "nnUNet_n_proc_DA": "0"}
-    return subprocess.run([script, *words], env=os.environ | folders | limits, capture_output=True, text=True, check=False)
+    return subprocess.run([script, *words], env=os.environ | limits | folders, capture_output=True, text=True, check=False)
 
 
 @pytest.mark.slow
@@ -87,3 +87,32 @@ def test_a_study_of_an_existing_dataset(plain_dataset, tmp_path):
     beyond = synthaug(plain_dataset, "benchmark", str(study), "-o", str(out))
     assert beyond.returncode == 2
     assert "5 is out of range" in beyond.stderr
+
+
+UNLABELLED = {
+    "title": "Few contours, more cines",
+    "data": {"source": "phantom", "hearts": 20, "splits": 2, "per_group": 1, "unlabelled": 1, "test_unused": True},
+    "plans": STUDY["plans"],
+    "training": STUDY["training"],
+    "bank": {"sequences": 40, "frames": 2},
+    "arms": ["pseudolabels50"],
+}
+
+
+@pytest.mark.slow
+def test_a_study_with_patients_whose_masks_nobody_may_see(tmp_path):
+    """Their cines reach the bank, with masks of the real-only network, and they are neither trained on nor tested by nnU-Net."""
+    study, out = tmp_path / "study.yaml", tmp_path / "out"
+    study.write_text(yaml.safe_dump(UNLABELLED))
+    ended = synthaug({"nnUNet_n_proc_DA": "1"}, "benchmark", str(study), "-o", str(out))  # nnU-Net cannot plan with 0
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    [split_file] = (out / "nnunet" / "nnUNet_preprocessed").glob("*/splits_final.json")
+    split = read_json(split_file)[0]
+    assert (len(split["train"]), len(split["unlabelled"]), len(split["val"])) == (10, 5, 20)
+    [manifest] = out.glob("views/pseudolabels/*/synth_aug/fold_0/manifest_*.json")
+    provenance = read_json(manifest)["generator"]
+    shown, patients = provenance["pseudolabelled"], {case.rpartition("_")[0] for case in split["train"]}
+    assert set(shown[:5]) == set(split["unlabelled"])  # first
+    assert set(shown[5:]) == patients
+    figures = read_json(out / "report" / "benchmark.json")
+    assert figures["comparisons"]["validation"]["pseudolabels50"]["headline"][0]["n"] == 10
