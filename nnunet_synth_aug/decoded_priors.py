@@ -32,9 +32,15 @@ def told_by_masks(
         device: of the VAE.
         structures: label values that the VAE was taught.
     """
-    logits = vae.decode(ends.to(device))[1]
-    ed, es = (logits.argmax(1).cpu() * (valid > 0)).to(torch.uint8).numpy()
+    ed, es = _masks(vae, ends, valid, device)
     return measure(ed, es, spacing, structures)
+
+
+def _masks(vae: AnatomyVAE, latents: torch.Tensor, valid: torch.Tensor, device: torch.device) -> np.ndarray:
+    """Latents (N, C, x, y, Z) -> masks uint8 (N, X, Y, Z), empty where nothing is valid."""
+    logits = vae.decode(latents.to(device))[1]
+    masks: np.ndarray = (logits.argmax(1).cpu() * (valid > 0)).to(torch.uint8).numpy()
+    return masks
 
 
 def completed(prior: Priors, told: Priors) -> Priors:
@@ -51,6 +57,7 @@ def completed(prior: Priors, told: Priors) -> Priors:
     return replace(prior, **{name: getattr(told, name) for name in FROM_MASKS if getattr(prior, name) is None and possible(name)})
 
 
+@torch.no_grad()
 def regained(
     vae: AnatomyVAE, ends: torch.Tensor, gain: float, valid: torch.Tensor, spacing: Spacing, prior: Priors, device: torch.device
 ) -> Priors:
@@ -69,8 +76,8 @@ def regained(
         device: of the VAE.
     """
     ed, es = ends
-    before = told_by_masks(vae, ends, valid, spacing, device)
-    after = told_by_masks(vae, torch.stack([ed, ed + gain * (es - ed)]), valid, spacing, device)
+    masks = _masks(vae, torch.stack([ed, es, ed + gain * (es - ed)]), valid, device)
+    before, after = (measure(masks[0], mask, spacing) for mask in masks[1:])
 
     def moved(name: str) -> float | None:
         own, old, new = (getattr(p, name) for p in (prior, before, after))

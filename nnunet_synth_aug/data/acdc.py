@@ -23,9 +23,10 @@ from nnunet_synth_aug.errors import UserError
 from nnunet_synth_aug.labels import DIAGNOSES, LABEL_MAPS, PHASES
 from nnunet_synth_aug.priors import Priors
 
-#: Where the patients of the official download lie, relative to the folder a user may point at.
-_SUBFOLDERS = (".", "training", "testing", "database/training", "database/testing", "unlabelled", "unlabeled")
+#: Folders of cines that nobody has contoured.
 _UNLABELLED = ("unlabelled", "unlabeled")
+#: Where patients lie, relative to the folder a user may point at: in the official download, and those without contours.
+_SUBFOLDERS = (".", "training", "testing", "database/training", "database/testing", *_UNLABELLED)
 
 
 def list_acdc(folder: Path) -> list[str]:

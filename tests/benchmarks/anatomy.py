@@ -125,6 +125,7 @@ def encoded(generator: Generator, cohort: Cohort, start: Generator | None, setti
     latents = load_latents(folder, identity)
     if latents is None:
         split = fold_patients(cohort, generator.provenance["fold"])
+        cohort = cohort.without_masks(split.unlabelled)
         data = load_training_set(cohort, split.train, config, generator.grid)
         latents = encode_training_set(data, generator.vae, config, CPU, None if start is None else (start.scale, start.scaler))
         folder.mkdir(parents=True, exist_ok=True)

@@ -158,6 +158,7 @@ def main() -> None:
     generator = load_generator(options.generator, CPU)
     cohort = Cohort.load(options.d)
     split = fold_patients(cohort, options.f)
+    cohort = cohort.without_masks(split.unlabelled)
     identity = hash_json([generator.provenance["generator_hash"], cohort.hash(), list(split.train)])
     sampling = {f"motion.{name}" for name in SAMPLING}
     trains = {name for name, settings in variants.items() if not {s.partition("=")[0] for s in settings.split()} <= sampling}

@@ -68,6 +68,7 @@ def main() -> None:
         variants = settings_of(options.variants, "vae")
         base, cohort = overridden(preset(options.preset), [f"seed={options.seed}"]), Cohort.load(options.d)
         split = fold_patients(cohort, options.f)
+        cohort = cohort.without_masks(split.unlabelled)
         there = None if options.reuse is None else load_generator(options.reuse, CPU)
     except UserError as error:
         parser.error(str(error))
