@@ -33,6 +33,7 @@ class Subject:
     cases: dict[str, str] = field(default_factory=dict)  # phase -> nnU-Net case id
     annotated: frozenset[int] = frozenset({RV, MYO, LV})  # label values that were contoured
     frame_seconds: float = 0.0  # time between frames; 0 if unknown
+    predicted: Path | None = None  # 4D masks that a network gave to frames without contours, see data.predicted_masks
 
 
 @dataclass(frozen=True)
@@ -40,11 +41,12 @@ class Sequence:
     """One labelled 4D sequence in memory."""
 
     image: np.ndarray  # float32 (T, X, Y, Z)
-    mask: np.ndarray  # uint8 (T, X, Y, Z); frames without a mask are all 0 and not in `labelled`
+    mask: np.ndarray  # uint8 (T, X, Y, Z); frames without a mask are all 0 and neither in `labelled` nor in `predicted`
     spacing: Spacing  # mm
     ed: int
     es: int
-    labelled: tuple[int, ...] = ()  # frames whose mask is known
+    labelled: tuple[int, ...] = ()  # frames that were contoured
+    predicted: tuple[int, ...] = ()  # frames whose mask is a network's
 
 
 @dataclass(frozen=True)

@@ -45,7 +45,8 @@ class VAEConfig:
     mask_weight: float = 1.0  # of DiceCE on labelled frames
     edge_weight: float = 1.0  # of the gradient L1 over two scales
     texture_weight: float = 2.0  # of the L1 between local amounts of gradient, which keeps images from being blurred
-    consistency_weight: float = 0.1  # of the EMA teacher's mask on unlabelled frames
+    predicted_weight: float = 0.5  # of DiceCE on frames whose mask is a network's (synthaug fit --segmenter)
+    consistency_weight: float = 0.1  # of the EMA teacher's mask on frames that have none
     consistency_start: float = 0.4  # share of the steps before the teacher is trusted
     latent_noise: float = 0.15  # relative noise on the latent while training: the LDM's samples are not exact either
     labelled_share: float = 0.5  # of each batch

@@ -10,7 +10,7 @@ import torch
 from nnunet_synth_aug.anatomy_vae.network import AnatomyVAE
 from nnunet_synth_aug.cases import Spacing
 from nnunet_synth_aug.labels import LV, MYO, RV
-from nnunet_synth_aug.priors import FROM_MASKS, VARIABLES, Priors, measure
+from nnunet_synth_aug.priors import VARIABLES, Priors, measure
 
 
 @torch.no_grad()
@@ -41,20 +41,6 @@ def _masks(vae: AnatomyVAE, latents: torch.Tensor, valid: torch.Tensor, device: 
     logits = vae.decode(latents.to(device))[1]
     masks: np.ndarray = (logits.argmax(1).cpu() * (valid > 0)).to(torch.uint8).numpy()
     return masks
-
-
-def completed(prior: Priors, told: Priors) -> Priors:
-    """``prior`` with what it does not say of volumes, EF and mass, if ``told`` gives a possible value.
-
-    A patient without contours shows an anatomy as good as any other's. With its volumes the LDMs learn to which requests it belongs;
-    they are measured as a sample's are, by the decoder's own masks.
-    """
-
-    def possible(name: str) -> bool:
-        value = getattr(told, name)
-        return value is not None and VARIABLES[name].low <= value <= VARIABLES[name].high
-
-    return replace(prior, **{name: getattr(told, name) for name in FROM_MASKS if getattr(prior, name) is None and possible(name)})
 
 
 @torch.no_grad()

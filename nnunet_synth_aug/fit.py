@@ -19,34 +19,42 @@ import torch
 from nnunet_synth_aug import __version__
 from nnunet_synth_aug.anatomy_vae.stage import train_vae
 from nnunet_synth_aug.checkpoint import save_checkpoint
-from nnunet_synth_aug.config import SAMPLING, GeneratorConfig, PretrainConfig, TrainConfig
+from nnunet_synth_aug.config import GeneratorConfig, PretrainConfig, TrainConfig
 from nnunet_synth_aug.console import console
 from nnunet_synth_aug.data.cohort import Cohort
-from nnunet_synth_aug.data.gating import closure_ratio
 from nnunet_synth_aug.data.grid import Grid
+from nnunet_synth_aug.data.predicted_masks import Annotator, with_predicted_masks
 from nnunet_synth_aug.data.pretraining import write_phantoms
 from nnunet_synth_aug.data.splits import fold_patients
-from nnunet_synth_aug.data.training_set import TrainingCase, cohort_grid, load_training_set
+from nnunet_synth_aug.data.training_set import cohort_grid, load_training_set
 from nnunet_synth_aug.distributed import barrier, broadcast, is_first, processes
 from nnunet_synth_aug.errors import UserError
-from nnunet_synth_aug.files import atomic_path, hash_json, read_json, sha256, write_json
-from nnunet_synth_aug.generator import META, STAGES, Generator, load_generator, load_vae
-from nnunet_synth_aug.grain import Grain, measure_grain, noise_level
+from nnunet_synth_aug.files import hash_json, read_json, sha256, write_json
+from nnunet_synth_aug.fit_records import generator_identity, is_complete, scaler_header, stage_identity, take_stage, template_record
+from nnunet_synth_aug.generator import META, Generator, load_generator, load_vae
+from nnunet_synth_aug.grain import measure_grain
 from nnunet_synth_aug.latent_cache import load_latents, save_latents
 from nnunet_synth_aug.latents import LatentSet, encode_training_set, with_decoded_priors
 from nnunet_synth_aug.motion_ldm.stage import train_motion
 from nnunet_synth_aug.paths import generator_folder, pretraining_folder
-from nnunet_synth_aug.periodic import ES_SHARE
 from nnunet_synth_aug.pretrained import shipped_for
 from nnunet_synth_aug.static_ldm.stage import train_static
 from nnunet_synth_aug.training import Weights
 
+#: Masks for frames without contours, while a generator is trained.
+PREDICTED = "predicted.training"
 #: Pixel sizes of pretraining are multiples of this [mm].
 PIXEL_STEP = 0.25
 
 
 def fit_generator(
-    dataset: str, fold: int | str, config: GeneratorConfig, device: torch.device, folder: Path | None = None, reuse: Path | None = None
+    dataset: str,
+    fold: int | str,
+    config: GeneratorConfig,
+    device: torch.device,
+    folder: Path | None = None,
+    reuse: Path | None = None,
+    annotator: Annotator | None = None,
 ) -> Path:
     """Train the three stages on the training patients of one fold; resumes where a killed run stopped.
 
@@ -59,6 +67,7 @@ def fit_generator(
         device: where to train.
         folder: where to; default the fold's place in nnUNet_results.
         reuse: folder of another generator, from which stages are taken that would come out the same.
+        annotator: gives masks to the frames that have no contours; default none, so that they teach no mask.
 
     Returns:
         the folder.
@@ -68,15 +77,28 @@ def fit_generator(
         split = fold_patients(cohort, fold)
         cohort = cohort.without_masks(split.unlabelled)
         folder = folder or generator_folder(cohort.name, fold)
-        about = {"dataset": cohort.name, "fold": fold, "split_hash": split.hash}
-        if _complete(folder, config, cohort, split.train):
+        about: dict[str, Any] = {"dataset": cohort.name, "fold": fold, "split_hash": split.hash}
+        if annotator is not None:
+            cohort = replace(cohort, predictor=hash_json(annotator.provenance))
+            about["contoured_by"] = annotator.provenance
+        if is_complete(folder, config, cohort, split.train):
             return folder
+        if annotator is not None:
+            cohort = _annotated(cohort, split.train, annotator, folder / PREDICTED)
         grid = cohort_grid(cohort.select(split.train), config)
         start = None
         if config.pretrain.hearts:
             start = load_generator(_pretrained(config, grid, mine), mine)
             _refuse_known(start, split.val, cohort.name)
         return _fit(cohort, split.train, config, grid, mine, folder, about, start, reuse)
+
+
+def _annotated(cohort: Cohort, patients: tuple[str, ...], annotator: Annotator, folder: Path) -> Cohort:
+    """The cohort with a mask for every frame of the training patients; the first process makes them."""
+    if is_first():
+        cohort = with_predicted_masks(cohort, patients, annotator, folder)
+    barrier()
+    return cohort if is_first() else with_predicted_masks(cohort, patients, annotator, folder, write=False)
 
 
 def _refuse_known(start: Generator, held_out: tuple[str, ...], dataset: str) -> None:
@@ -86,61 +108,6 @@ def _refuse_known(start: Generator, held_out: tuple[str, ...], dataset: str) -> 
             f"the generator to start from was trained on {', '.join(known[:5])}, whom this fold of {dataset} holds out; "
             "leave out --pretrain, or make the phantoms with another --seed"
         )
-
-
-def _identity(config: GeneratorConfig, cohort: Cohort, patients: tuple[str, ...]) -> dict[str, Any]:
-    """What a generator depends on. Another identity is another generator."""
-    return {"config": hash_json(config.to_json()), "cohort": cohort.hash(), "patients": list(patients)}
-
-
-def _complete(folder: Path, config: GeneratorConfig, cohort: Cohort, patients: tuple[str, ...]) -> bool:
-    """Whether ``folder`` holds this very generator, finished; refuses another one."""
-    if not (folder / META).is_file():
-        return False
-    meta = read_json(folder / META)
-    if meta["identity"] != _identity(config, cohort, patients):
-        raise UserError(f"{folder} holds a generator of other patients or settings; delete that folder to train a new one")
-    if set(meta["finished"]) != set(STAGES):
-        return False
-    console.print(f"generator is complete: {folder}")
-    return True
-
-
-def _stage_identity(
-    stage: str, config: GeneratorConfig, grid: Grid, cohort: Cohort, patients: tuple[str, ...], start: str
-) -> dict[str, Any]:
-    """What one stage depends on, besides the VAE's checkpoint: stages of two generators with one identity are the same."""
-    settings: dict[str, Any] = {"grid": config.grid, "vae": config.vae, "pretrain": config.pretrain}
-    if stage != "vae":
-        settings |= {"latents": config.latents, stage: getattr(config, stage)}
-    plain = {name: asdict(part) for name, part in settings.items()}
-    if stage != "vae":  # trained alike, however it is sampled
-        for name in SAMPLING:
-            del plain[stage][name]
-    if stage == "static":  # its latents are those of ED, however the motion is described
-        for name in ("motion", "harmonics", "components"):
-            del plain["latents"][name]
-    return plain | {
-        "seed": config.seed,
-        "own_grid": asdict(grid),
-        "cohort": cohort.hash(),
-        "patients": list(patients),
-        "start": start,
-    }
-
-
-def _take(stage: str, identity: str, reuse: Path | None, folder: Path) -> dict[str, Any] | None:
-    """Copy a finished stage of the same identity from ``reuse``; its entry, or None if there is none."""
-    if reuse is None or not (reuse / META).is_file():
-        return None
-    entry: dict[str, Any] | None = read_json(reuse / META)["finished"].get(stage)
-    if entry is None or entry["identity"] != identity:
-        return None
-    for name in (f"{stage}.json", f"{stage}.safetensors"):
-        with atomic_path(folder / name) as temporary:
-            shutil.copyfile(reuse / name, temporary)
-    console.print(f"{stage}: taken from {reuse}")
-    return entry
 
 
 def _pretrained(config: GeneratorConfig, grid: Grid, device: torch.device) -> Path:
@@ -157,7 +124,7 @@ def _pretrained(config: GeneratorConfig, grid: Grid, device: torch.device) -> Pa
     barrier()
     cohort = Cohort.read(root / "cohort", name)
     patients = tuple(subject.patient for subject in cohort.subjects)
-    if not _complete(folder, own, cohort, patients):
+    if not is_complete(folder, own, cohort, patients):
         _fit(cohort, patients, own, grid, device, folder, {"dataset": name, "fold": "all", "split_hash": ""}, None)
     return folder
 
@@ -186,7 +153,7 @@ def _fit(
         start: the cascade whose weights and scales are continued.
         reuse: as in :func:`fit_generator`.
     """
-    me = _identity(config, cohort, patients)
+    me = generator_identity(config, cohort, patients)
     data = load_training_set(cohort, patients, config, grid)
     grain = measure_grain(data)
     meta: dict[str, Any] = read_json(folder / META) if (folder / META).is_file() else {"finished": {}}
@@ -199,7 +166,7 @@ def _fit(
         "pretraining": None if start is None else {k: start.provenance[k] for k in ("dataset", "generator_hash", "patients")},
         "grid": asdict(data.grid),
         "grain": grain.to_json(),
-        "templates": [_template(case, grain) for case in data.cases],
+        "templates": [template_record(case, grain) for case in data.cases],
     }
     running = config if start is None else continued(config)
     origin = "" if start is None else start.provenance["generator_hash"]
@@ -208,12 +175,12 @@ def _fit(
         """Take a stage over from another generator or train it, and note it as finished."""
         if stage in meta["finished"]:
             return
-        identity = _stage_identity(stage, config, data.grid, cohort, data.patients, origin)
+        identity = stage_identity(stage, config, data.grid, cohort, data.patients, origin)
         if stage != "vae":
             identity["vae_checkpoint"] = meta["finished"]["vae"]["sha256"]
         identity_hash = hash_json(identity)
         barrier()  # before the first process writes what the others look for
-        if is_first() and (entry := _take(stage, identity_hash, reuse, folder)) is not None:
+        if is_first() and (entry := take_stage(stage, identity_hash, reuse, folder)) is not None:
             meta["finished"][stage] = entry
             write_json(folder / META, meta)
         barrier()
@@ -242,9 +209,9 @@ def _fit(
         "vae",
         lambda me, weights: (train_vae(data, running.vae, folder, config.seed, me, device, weights), {}, {"patients": list(data.patients)}),
     )
-    if any(not case.gridded.labelled for case in data.cases):  # requests are drawn near what is known of the training patients
+    if any(not case.gridded.masked for case in data.cases):  # requests are drawn near what is known of the training patients
         told = with_decoded_priors(data, load_vae(folder, config, device), device)
-        meta["templates"] = [_template(case, grain) for case in told.cases]
+        meta["templates"] = [template_record(case, grain) for case in told.cases]
         if is_first():
             write_json(folder / META, meta)
         barrier()
@@ -252,7 +219,7 @@ def _fit(
     @cache
     def latents() -> LatentSet:
         """Made when the first stage that needs them trains; none does where both are taken over."""
-        depends = [_stage_identity("motion", config, data.grid, cohort, data.patients, origin), meta["finished"]["vae"]["sha256"]]
+        depends = [stage_identity("motion", config, data.grid, cohort, data.patients, origin), meta["finished"]["vae"]["sha256"]]
         known = load_latents(folder, hash_json(depends))
         barrier()
         if known is None:
@@ -265,13 +232,14 @@ def _fit(
         return known
 
     def trained(network: torch.nn.Module) -> tuple[torch.nn.Module, dict[str, torch.Tensor], dict[str, Any]]:
-        return network, latents().scale.tensors(), _scaler_header(latents())
+        return network, latents().scale.tensors(), scaler_header(latents())
 
     make("static", lambda me, weights: trained(train_static(latents(), running, folder, me, device, weights)))
     make("motion", lambda me, weights: trained(train_motion(latents(), running, folder, me, device, weights)))
     if is_first():
         for leftover in folder.glob("latents.training.*"):
             leftover.unlink()
+        shutil.rmtree(folder / PREDICTED, ignore_errors=True)  # masks of patients have no place beside weights
     console.print(f"generator is complete: {folder}")
     return folder
 
@@ -289,20 +257,3 @@ def continued(config: GeneratorConfig) -> GeneratorConfig:
         static=replace(config.static, train=fewer(config.static.train)),
         motion=replace(config.motion, train=fewer(config.motion.train)),
     )
-
-
-def _scaler_header(latents: LatentSet) -> dict[str, Any]:
-    return {"prior_mean": list(latents.scaler.mean), "prior_std": list(latents.scaler.std)}
-
-
-def _template(case: TrainingCase, grain: Grain) -> dict[str, Any]:
-    return {
-        "priors": case.priors.specified(),
-        "grey": case.gridded.grey,
-        "context": case.gridded.context,
-        "n_frames": case.subject.n_frames if case.cycle is not None else 0,
-        "frame_seconds": case.subject.frame_seconds,
-        "closure": closure_ratio(case.gridded.image.float().numpy()) if case.cycle is not None else None,
-        "es_fraction": ES_SHARE if case.cycle is None else ((case.subject.es - case.subject.ed) / case.cycle) % 1.0,
-        "noise": 1.0 if case.cycle is None else round(noise_level(case.gridded, grain), 3),
-    }

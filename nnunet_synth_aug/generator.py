@@ -118,6 +118,7 @@ def load_generator(folder: Path, device: torch.device) -> Generator:
             "patients": meta["patients"],
             "split_hash": meta["split_hash"],
             "pretraining": meta["pretraining"],
+            "contoured_by": meta.get("contoured_by"),  # the nnU-Net whose masks of frames without contours it learnt from, if any
             "generator_hash": hash_json(hashes),
             "version": meta["version"],
         },

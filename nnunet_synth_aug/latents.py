@@ -13,7 +13,7 @@ from nnunet_synth_aug.config import GeneratorConfig
 from nnunet_synth_aug.console import progress
 from nnunet_synth_aug.data.cohort import load_sequence
 from nnunet_synth_aug.data.training_set import TrainingCase, TrainingSet, augmented
-from nnunet_synth_aug.decoded_priors import completed, regained, told_by_masks
+from nnunet_synth_aug.decoded_priors import regained, told_by_masks
 from nnunet_synth_aug.errors import UserError
 from nnunet_synth_aug.periodic import fit_motion, phases
 from nnunet_synth_aug.priors import Priors
@@ -116,10 +116,10 @@ def with_decoded_priors(data: TrainingSet, vae: AnatomyVAE, device: torch.device
     """The training set in which patients without masks have the volumes, EF and mass of the masks that the VAE gives them."""
     cases = []
     for case in data.cases:
-        if not (gridded := case.gridded).labelled:
+        if not (gridded := case.gridded).masked:
             ends = encode(vae, gridded.image[[gridded.ed, gridded.es]], gridded.valid, device)
             told = told_by_masks(vae, ends, gridded.valid, gridded.spacing, device, data.structures)
-            case = replace(case, priors=completed(case.priors, told))
+            case = replace(case, priors=case.priors.completed(told))
         cases.append(case)
     return replace(data, cases=cases)
 
@@ -168,8 +168,8 @@ def encode_training_set(
                     image, ed_at, es_at = gridded.image, gridded.ed, gridded.es
                 latent = encode(vae, image, gridded.valid, device)
                 ends = latent[[ed_at, es_at]]
-                if not gridded.labelled:
-                    prior = completed(prior, told_by_masks(vae, ends, gridded.valid, gridded.spacing, device, taught))
+                if not gridded.masked:
+                    prior = prior.completed(told_by_masks(vae, ends, gridded.valid, gridded.spacing, device, taught))
                 gain = 1.0
                 if variant and settings.gain:
                     # From a stream of its own: with and without it, a copy shows the same heart in the same pose.

@@ -88,6 +88,19 @@ class Priors:
         """These priors with every variable that ``other`` sets."""
         return dataclasses.replace(self, **other.specified())
 
+    def completed(self, told: Priors) -> Priors:
+        """These priors with what they do not say of volumes, EF and mass, where ``told`` gives a possible value.
+
+        A patient without contours shows an anatomy as good as any other's. With its volumes, by masks that a network made, the LDMs learn
+        to which requests it belongs.
+        """
+
+        def possible(name: str) -> bool:
+            value = getattr(told, name)
+            return value is not None and VARIABLES[name].low <= value <= VARIABLES[name].high
+
+        return dataclasses.replace(self, **{k: getattr(told, k) for k in FROM_MASKS if getattr(self, k) is None and possible(k)})
+
     @staticmethod
     def from_mapping(values: Mapping[str, Any], where: str = "priors") -> Priors:
         """Build from a table row or JSON; empty strings, None and NaN mean unspecified; checks every value."""

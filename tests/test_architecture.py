@@ -21,7 +21,7 @@ ROOMS: list[set[str]] = [
     {"grain", "latent_cache"},
     {"motion_ldm", "static_ldm"},
     {"generator"},
-    {"pretrained"},
+    {"fit_records", "pretrained"},
     {"fit"},
     {"synthesis"},
     {"nnunet"},

@@ -13,7 +13,7 @@ import pytest
 import yaml
 from nnunet_fixture import DATASET, VALIDATION, Project, built_project, project
 
-from nnunet_synth_aug.files import read_json
+from nnunet_synth_aug.files import read_json, sha256
 
 __all__ = ["built_project", "project"]
 OTHERS = "Dataset732_Others"
@@ -95,13 +95,20 @@ UNLABELLED = {
     "plans": STUDY["plans"],
     "training": STUDY["training"],
     "bank": {"sequences": 40, "frames": 2},
-    "arms": ["pseudolabels50"],
+    "generator": {
+        "segmenter": True,
+        "set": ["latents.copies=20", *(f"{stage}.train.steps=5" for stage in ("vae", "static", "motion")), "latents.max_frames=4"],
+    },
+    "arms": ["pseudolabels50", "reconstructions50"],
 }
 
 
 @pytest.mark.slow
 def test_a_study_with_patients_whose_masks_nobody_may_see(tmp_path):
-    """Their cines reach the bank, with masks of the real-only network, and they are neither trained on nor tested by nnU-Net."""
+    """Their cines reach the banks, with masks of the real-only network, and they are neither trained on nor tested by nnU-Net.
+
+    The generator learns from the same masks; it is far too young for hearts that pass the quality control, hence the reconstructions.
+    """
     study, out = tmp_path / "study.yaml", tmp_path / "out"
     study.write_text(yaml.safe_dump(UNLABELLED))
     ended = synthaug({"nnUNet_n_proc_DA": "1"}, "benchmark", str(study), "-o", str(out))  # nnU-Net cannot plan with 0
@@ -114,5 +121,11 @@ def test_a_study_with_patients_whose_masks_nobody_may_see(tmp_path):
     shown, patients = provenance["pseudolabelled"], {case.rpartition("_")[0] for case in split["train"]}
     assert set(shown[:5]) == set(split["unlabelled"])  # first
     assert set(shown[5:]) == patients
+    [generator] = out.glob("generators/*/*/synth_aug_generator/fold_0/generator.json")
+    assert set(read_json(generator)["patients"]) == set(split["unlabelled"]) | patients
+    [network] = out.glob("runs/real/seed_0/*/*/fold_0/checkpoint_final.pth")
+    assert read_json(generator)["contoured_by"]["checkpoint_sha256"] == sha256(network) == provenance["segmenter"]
+    [reconstructed] = out.glob("views/reconstructions-*/*/synth_aug/fold_0/manifest_*.json")
+    assert set(read_json(reconstructed)["generator"]["patients"]) == set(split["unlabelled"]) | patients
     figures = read_json(out / "report" / "benchmark.json")
     assert figures["comparisons"]["validation"]["pseudolabels50"]["headline"][0]["n"] == 10

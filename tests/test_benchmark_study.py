@@ -151,6 +151,29 @@ def test_a_bank_checked_by_the_real_only_training_waits_for_it(tmp_path):
     assert set(before) & set(steps) >= {"train_real_fold_1_seed_0", "train_real_fold_1_seed_3"}
 
 
+def test_a_generator_taught_by_the_real_only_training_waits_for_it(tmp_path):
+    plain = read_study(written(tmp_path, GOOD))
+    study = read_study(written(tmp_path, GOOD | {"generator": GOOD.get("generator", {}) | {"segmenter": True}}))
+    at = Workspace(tmp_path / "out", study)
+    steps, before = ({s.id: s for s in build_steps(one, Workspace(tmp_path / "out", one))} for one in (study, plain))
+    for fold in (0, 1):
+        fit = steps[f"generator_generator_fold_{fold}"]
+        assert f"train_real_fold_{fold}_seed_0" in fit.needs
+        words = fit.command(0)
+        assert words[words.index("--segmenter") + 1] == str(at.model(REAL, 0))
+        assert fit.settings["generator"]["segmenter"] is True
+        old = before[f"generator_generator_fold_{fold}"]
+        assert "segmenter" not in old.settings["generator"]  # a study from before there was such a setting goes on
+        assert "--segmenter" not in old.command(0)
+    seen: set[str] = set()
+    for step in build_steps(study, at):
+        assert set(step.needs) <= seen
+        seen.add(step.id)
+    ready = GOOD | {"generator": {"segmenter": True, "folder": str(tmp_path)}}
+    with pytest.raises(UserError, match="segmenter is of no use to generators that were trained before"):
+        read_study(written(tmp_path, ready))
+
+
 def test_pseudolabels_wait_for_the_real_training_and_need_no_generator(tmp_path):
     study = read_study(written(tmp_path, GOOD | {"arms": ["real", "pseudolabels50to00"]}))
     at = Workspace(tmp_path / "out", study)

@@ -84,7 +84,7 @@ def test_json_and_images_without_noise():
 def test_one_heart_may_be_noisier_than_its_cohort(level):
     image = ramp() + SHARED.draw(ramp(), np.random.default_rng(6), level)
     valid, mask = torch.ones(image.shape[1:], dtype=torch.bool), torch.zeros(image.shape, dtype=torch.uint8)
-    heart = Gridded(torch.from_numpy(image).half(), mask, valid, (1, 1, 9), 0, 1, (), False, (0, 1), None)
+    heart = Gridded(torch.from_numpy(image).half(), mask, valid, (1, 1, 9), 0, 1, (), (), False, (0, 1), None)
     assert noise_level(heart, SHARED) == pytest.approx(level, rel=0.05)
     assert noise_level(replace(heart, image=heart.image[:2]), SHARED) == 1.0  # ED and ES alone tell nothing
     assert noise_level(heart, Grain((0.0,) * GREYS)) == 1.0

@@ -9,7 +9,7 @@ from nnunet_synth_aug.data.cohort import Cohort
 from nnunet_synth_aug.data.dataset import write_dataset
 from nnunet_synth_aug.data.phantom import phantom_cohort
 from nnunet_synth_aug.data.training_set import load_training_set
-from nnunet_synth_aug.decoded_priors import completed, regained
+from nnunet_synth_aug.decoded_priors import regained
 from nnunet_synth_aug.fit import fit_generator
 from nnunet_synth_aug.generator import load_generator
 from nnunet_synth_aug.labels import LV, MYO, RV
@@ -110,7 +110,7 @@ def test_patients_without_masks_get_the_priors_of_the_masks_they_decode_to(shipp
 
 def test_what_a_mask_cannot_have_stays_unknown():
     told = Priors(lv_edv=5.0, lv_ef=50.0, rv_edv=150.0)
-    assert completed(Priors(rv_edv=120.0, diagnosis="NOR"), told) == Priors(rv_edv=120.0, diagnosis="NOR", lv_ef=50.0)
+    assert Priors(rv_edv=120.0, diagnosis="NOR").completed(told) == Priors(rv_edv=120.0, diagnosis="NOR", lv_ef=50.0)
 
 
 @pytest.mark.slow

@@ -200,7 +200,7 @@ def world(annotated=frozenset({RV, MYO, LV})):
     for labelled in ((0, 2), ()):
         image = torch.from_numpy(rng.uniform(-1, 1, (4, 16, 16, 3))).half()
         mask = torch.from_numpy(rng.integers(0, 4, (4, 16, 16, 3))).to(torch.uint8)
-        gridded = SimpleNamespace(image=image, mask=mask, valid=torch.ones(16, 16, 3, dtype=torch.bool), labelled=labelled)
+        gridded = SimpleNamespace(image=image, mask=mask, valid=torch.ones(16, 16, 3, dtype=torch.bool), labelled=labelled, predicted=())
         cases.append(SimpleNamespace(gridded=gridded, subject=SimpleNamespace(annotated=annotated)))
     return SimpleNamespace(cases=cases)
 

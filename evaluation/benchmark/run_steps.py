@@ -49,8 +49,12 @@ class RunSteps:
         # Named only where there is one: other banks are those of a study without it.
         named = {"segmenter"} if not arm.checked_by_segmenter(self.study.bank) else set()
         bank = {k: v for k, v in plain(self.study.bank).items() if k not in named} | {"source": arm.source}
-        generator = {"generator": plain(self.study.generator)} if arm.needs_generator else {}
+        generator = {"generator": self._generator_settings()} if arm.needs_generator else {}
         return self._data | {"plans": plain(self.study.plans), "bank": bank, "fold": fold} | generator
+
+    def _generator_settings(self) -> dict[str, Any]:
+        settings: dict[str, Any] = plain(self.study.generator)
+        return {k: v for k, v in settings.items() if k != "segmenter" or v}
 
     def run_settings(self, arm: Arm, fold: int, seed: int) -> dict[str, Any]:
         """What a training depends on."""
@@ -90,7 +94,7 @@ class RunSteps:
     def _generator(self, fold: int) -> Step:
         at, wanted = self.at, self.study.generator
         folder = at.generator(fold)
-        settings = self._data | {"generator": plain(wanted), "fold": fold}
+        settings = self._data | {"generator": self._generator_settings(), "fold": fold}
         name, title = f"generator_{wanted.name}_fold_{fold}", f"generator {wanted.name}, fold {fold}"
         done = (folder / "generator.json").is_file
         needs: tuple[str, ...] = self._needs[1:]
@@ -100,6 +104,9 @@ class RunSteps:
             return Step(name, title, settings, done, needs, partial(self._take_generator, wanted.folder / f"fold_{fold}", folder, fold))
         options = ["--preset", wanted.preset, "--pretrain", wanted.pretrain, "--seed", str(wanted.seed)]
         options += [part for one in wanted.set_ for part in ("--set", one)]
+        if wanted.segmenter:
+            options += ["--segmenter", str(at.model(REAL, self.study.seeds[0]))]
+            needs = (*needs, self.train_id(REAL, fold, self.study.seeds[0]))
         command = fixed("synthaug", "fit", "-d", number(at), "-f", str(fold), *options, "-device", self.study.device, "--no-report")
         environment = at.environment(results=at.generators)
         return Step(name, title, settings, done, needs, command=command, environment=environment, heavy=True)

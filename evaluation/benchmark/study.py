@@ -87,6 +87,7 @@ class GeneratorSettings:
     pretrain: str = option("none", choices=("none", "phantom"))
     seed: int = option(0, least=0)
     set_: tuple[str, ...] = ()  # as 'synthaug fit --set'
+    segmenter: bool = False  # whether the real-only training of the fold's first seed contours frames that have no contours
     folder: Path | None = None  # holds fold_0, fold_1 ... that were trained before
 
 
@@ -216,6 +217,8 @@ def checked(study: Study, where: str) -> Study:
             f"{where}, folds: {beyond[0]} is out of range; data, splits is {study.data.splits}, so folds are 0 to {study.data.splits - 1}"
         )
     _check_source(study.data, f"{where}, data")
+    if study.generator.segmenter and study.generator.folder is not None:
+        raise UserError(f"{where}, generator: segmenter is of no use to generators that were trained before; leave out folder or segmenter")
     if study.data.unlabelled is not None and study.data.per_group is None:
         raise UserError(f"{where}, data: unlabelled takes from the patients that per_group leaves out; give per_group, too")
     names = [VALIDATION, *(test.name for test in study.tests)]

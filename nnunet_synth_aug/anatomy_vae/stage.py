@@ -27,6 +27,7 @@ class FrameBatch:
     mask: torch.Tensor  # (B, X, Y, 1)
     valid: torch.Tensor  # (B, 1, X, Y, 1)
     annotated: torch.Tensor  # (B, classes)
+    predicted: torch.Tensor  # (B,) 1 where the mask is a network's
     n_labelled: int  # of B
     joint_labelled: int  # of the joint batch of all processes
 
@@ -71,7 +72,7 @@ class FrameSampler:
         """The joint batch is chosen, and this process's rows of it are made."""
         n = self.config.train.batch_size
         n_labelled = max(1, round(n * self.config.labelled_share))
-        images, masks, valids, annotated = [], [], [], []
+        images, masks, valids, annotated, predicted = [], [], [], [], []
         for choice in mine([self._choose(rng, row < n_labelled) for row in range(n)]):
             gridded = choice.case.gridded
             one = slice(choice.level, choice.level + 1)
@@ -82,12 +83,14 @@ class FrameSampler:
             known = torch.zeros(N_CLASSES)
             known[[0, *sorted(choice.case.subject.annotated)]] = 1
             annotated.append(known)
+            predicted.append(float(choice.frame in gridded.predicted))
         valid = torch.stack(valids)[:, None].to(device)
         return FrameBatch(
             torch.stack(images)[:, None].to(device) * valid,
             torch.stack(masks).to(device),
             valid,
             torch.stack(annotated).to(device),
+            torch.tensor(predicted, device=device),
             len(mine(list(range(n_labelled)))),
             n_labelled,
         )
@@ -106,7 +109,7 @@ class FrameSampler:
 
 
 def vae_loss(network: nn.Module, batch: FrameBatch, config: VAEConfig, step: Step) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-    """Reconstruction of all frames, DiceCE on labelled ones, the teacher's mask on the others, correct KL."""
+    """Reconstruction of all frames, DiceCE on labelled ones, on the others with a network's mask or the teacher's, correct KL."""
     assert isinstance(network, AnatomyVAE)
     mean, log_variance = (v.float() for v in network.encode(batch.image, batch.valid))
     latent = mean + joint_randn(mean) * (0.5 * log_variance).exp()
@@ -120,12 +123,17 @@ def vae_loss(network: nn.Module, batch: FrameBatch, config: VAEConfig, step: Ste
     kl = joint_mean(row_mean(kl_divergence(mean, log_variance), (latent_validity(valid, network.factor) > 0).float()), joint)
     texture = joint_mean(texture_l1(image, batch.image, valid), joint)
     loss = pixel + config.edge_weight * edge + config.texture_weight * texture + config.mask_weight * mask + config.kl_weight * kl
-    if config.consistency_weight > 0 and step.share >= config.consistency_start and n < len(image):
+    told = batch.predicted[n:]
+    if told.any():
+        rows = dice_ce(logits[n:], batch.mask[n:], valid[n:], batch.annotated[n:])
+        loss = loss + config.predicted_weight * joint_mean(rows * told, joint_unlabelled)
+    if config.consistency_weight > 0 and step.share >= config.consistency_start and not told.all():
         teacher = step.teacher
         assert isinstance(teacher, AnatomyVAE)
         with torch.no_grad():
             target = teacher.decode(teacher.encode(batch.image[n:], valid[n:])[0])[1]
-        loss = loss + config.consistency_weight * joint_mean(consistency(logits[n:], target, valid[n:]), joint_unlabelled)
+        rows = consistency(logits[n:], target, valid[n:])
+        loss = loss + config.consistency_weight * joint_mean(rows * (1 - told), joint_unlabelled)
     return loss, {"l1": pixel.detach(), "mask": mask.detach(), "kl": kl.detach()}
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -22,6 +22,9 @@ from nnunet_synth_aug.commands.common import (
     say,
     torch_device,
 )
+
+if TYPE_CHECKING:
+    from nnunet_synth_aug.data.predicted_masks import Annotator
 
 
 def fit(
@@ -42,6 +45,10 @@ def fit(
     reuse: Annotated[
         Path | None, typer.Option("--reuse", help="Generator with other settings: take the stages that would come out the same.")
     ] = None,
+    segmenter: Annotated[
+        Path | None,
+        typer.Option("--segmenter", help="nnU-Net results folder of a real-only training of this fold: contours frames that have none."),
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the settings and stop.")] = False,
 ) -> None:
     """Train the generator on one fold's training patients. The same command resumes after a kill."""
@@ -57,12 +64,25 @@ def fit(
         return
     from nnunet_synth_aug.fit import fit_generator
 
-    folder = fit_generator(dataset, fold_of(fold), config, torch_device(device), generator, reuse)
+    annotator = None if segmenter is None else _annotator(dataset, fold_of(fold), segmenter, device)
+    folder = fit_generator(dataset, fold_of(fold), config, torch_device(device), generator, reuse, annotator)
     if os.environ.get("RANK", "0") != "0":
         return  # under torchrun the first process alone reports
     if report:
         _report(dataset, folder, folder / "report", device, SHORT_REPORT, only=["controllability"])
     say(f"generator: {folder}")
+
+
+def _annotator(dataset: str, fold: int | str, folder: Path, device: str) -> Annotator:
+    """The network in ``folder``, if it may contour this fold's training patients."""
+    from nnunet_synth_aug.data.cohort import Cohort
+    from nnunet_synth_aug.data.predicted_masks import Annotator
+    from nnunet_synth_aug.data.splits import fold_patients
+    from nnunet_synth_aug.nnunet.segmenter import fold_segmenter
+
+    cohort = Cohort.load(dataset)
+    network = fold_segmenter(folder, cohort.name, fold, fold_patients(cohort, fold).train, torch_device(device))
+    return Annotator(network.segment, network.provenance)
 
 
 def sample(

@@ -33,6 +33,7 @@ class Cohort:
     name: str  # e.g. Dataset027_ACDC
     subjects: tuple[Subject, ...]
     folder: Path  # nnUNet_raw/<name>
+    predictor: str = ""  # digest of the network behind the subjects' predicted masks
 
     @staticmethod
     def load(dataset: str | int) -> Cohort:
@@ -77,7 +78,7 @@ class Cohort:
         """Digest of what the subjects are: records, priors and file sizes; the same wherever the folder lies."""
         sizes = {str(path.relative_to(self.folder)): path.stat().st_size for subject in self.subjects for path in _paths(subject)}
         records = [{**_record(subject, self.folder), "priors": subject.priors.specified()} for subject in self.subjects]
-        return hash_json({"subjects": records, "sizes": sizes})
+        return hash_json({"subjects": records, "sizes": sizes} | ({"predictor": self.predictor} if self.predictor else {}))
 
 
 def _unlabelled(subject: Subject) -> Subject:
@@ -94,7 +95,8 @@ def load_sequence(subject: Subject) -> Sequence:
     """Read the images and masks of one subject.
 
     Returns:
-        image float32 (T, X, Y, Z), mask uint8 (T, X, Y, Z) filled at the frames in ``labelled``. Without a cine, T is 2: ED, ES.
+        image float32 (T, X, Y, Z), mask uint8 (T, X, Y, Z) filled at the frames in ``labelled``, and in ``predicted`` if the subject has
+        predicted masks. Without a cine, T is 2: ED, ES.
         Structures outside ``subject.annotated`` are 0 in the mask though they are in the image.
 
     Raises:
@@ -125,7 +127,20 @@ def load_sequence(subject: Subject) -> Sequence:
             raise UserError(f"{path} holds labels other than 0 to {N_CLASSES - 1}; import the dataset again")
         mask[frame] = array
         labelled.append(frame)
-    return Sequence(image=image, mask=mask, spacing=subject.spacing, ed=subject.ed, es=subject.es, labelled=tuple(labelled))
+    predicted = _add_predicted(subject, mask, labelled)
+    return Sequence(image, mask, subject.spacing, subject.ed, subject.es, tuple(labelled), predicted)
+
+
+def _add_predicted(subject: Subject, mask: np.ndarray, labelled: list[int]) -> tuple[int, ...]:
+    """Fill ``mask`` (T, X, Y, Z) where the subject's predicted masks have what contours lack; which frames these are."""
+    if subject.predicted is None:
+        return ()
+    array, _, _ = read_nifti(subject.predicted, ndim=4)
+    if array.shape != (*mask.shape[1:], len(mask)):
+        raise UserError(f"{subject.predicted} has the shape {array.shape}, which is not that of its cine; delete it and fit again")
+    frames = [t for t in range(len(mask)) if t not in labelled]
+    mask[frames] = np.moveaxis(array[..., frames], -1, 0)
+    return tuple(frames)
 
 
 def write_cohort(folder: Path, subjects: Seq[Subject], source: dict[str, Any] | None = None, notes: Seq[str] = ()) -> None:

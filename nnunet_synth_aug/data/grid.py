@@ -51,9 +51,15 @@ class Gridded:
     ed: int
     es: int
     labelled: tuple[int, ...]
+    predicted: tuple[int, ...]  # frames whose mask is a network's
     cut: bool  # whether labelled slices fell off the grid: volumes must be measured again
     grey: tuple[float, float]  # grey values that became -1 and 1
     context: tuple[float, float] | None  # mean and SD of the whole image in [-1, 1] units, None if the grid shows it all
+
+    @property
+    def masked(self) -> bool:
+        """Whether the ED frame has a mask, contoured or predicted, so that volumes can be measured."""
+        return self.ed in (*self.labelled, *self.predicted)
 
 
 def choose_grid(config: GridConfig, extents: list[tuple[float, float]]) -> Grid:
@@ -168,7 +174,7 @@ def to_grid(
     valid = pad(inside[None].expand(depth, -1, -1).float())[0] > 0.5
     image = pad(sample(fold(scaled.astype(np.float32)))[:, 0]) * valid
     mask = torch.zeros(image.shape, dtype=torch.uint8)
-    if known := [i for i, t in enumerate(frames) if t in sequence.labelled]:  # few: the masks of the others are empty
+    if known := [i for i, t in enumerate(frames) if t in (*sequence.labelled, *sequence.predicted)]:  # the masks of the others are empty
         drawn = sequence.mask[[frames[i] for i in known]][..., first : first + depth]
         one_hot = F.one_hot(fold(drawn)[:, 0].long(), N_CLASSES).permute(0, 3, 1, 2).float()
         # A shift by half a pixel makes many ties, and argmax would give them all to the lower label: nearest decides.
@@ -184,6 +190,7 @@ def to_grid(
         ed=position[sequence.ed],
         es=position[sequence.es],
         labelled=tuple(position[t] for t in sequence.labelled if t in position),
+        predicted=tuple(position[t] for t in sequence.predicted if t in position),
         cut=cut,
         grey=(low, high),
         # Unclipped on purpose: nnU-Net's z-score sees the bright outliers too.

@@ -13,7 +13,7 @@ from nnunet_synth_aug.data.cohort import Cohort, extent, load_sequence
 from nnunet_synth_aug.data.gating import cycle_frames
 from nnunet_synth_aug.data.grid import Grid, Gridded, Placement, choose_grid, place, smooth_warp, to_grid
 from nnunet_synth_aug.errors import UserError
-from nnunet_synth_aug.priors import Priors, measure
+from nnunet_synth_aug.priors import FROM_MASKS, Priors, measure
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class TrainingSet:
 
 
 def grid_priors(subject: Subject, gridded: Gridded, moved: bool = False) -> Priors:
-    """The subject's priors, with volumes measured again where the grid changed them.
+    """The subject's priors, with volumes measured again where the grid changed them, and measured where only a predicted mask tells them.
 
     Args:
         subject: with priors of the whole heart.
@@ -53,11 +53,15 @@ def grid_priors(subject: Subject, gridded: Gridded, moved: bool = False) -> Prio
     """
     stack = int(gridded.valid.any(0).any(0).sum())
     fixed = Priors(n_slices=stack, slice_thickness=gridded.spacing[2])
-    if not (gridded.cut or moved) or gridded.ed not in gridded.labelled:
+    changed, contoured = gridded.cut or moved, gridded.ed in gridded.labelled
+    if not gridded.masked or (contoured and not changed):
         return subject.priors.updated(fixed)
-    es = gridded.mask[gridded.es].numpy() if gridded.es in gridded.labelled else None
+    es = gridded.mask[gridded.es].numpy() if gridded.es in (*gridded.labelled, *gridded.predicted) else None
     measured = measure(gridded.mask[gridded.ed].numpy(), es, gridded.spacing, subject.annotated)
-    return subject.priors.updated(measured).updated(fixed)
+    if contoured:
+        return subject.priors.updated(measured).updated(fixed)
+    known = replace(subject.priors, **dict.fromkeys(FROM_MASKS)) if changed else subject.priors
+    return known.completed(measured).updated(fixed)
 
 
 def cohort_grid(cohort: Cohort, config: GeneratorConfig) -> Grid:
@@ -95,6 +99,8 @@ def augmented(
     """A copy of a patient: rotated, scaled, shifted and deformed in one resampling, with the priors of the result."""
     settings = config.latents
     base = place(sequence, grid)
+    # Volumes are measured at ED and ES; resampling the masks of all frames would take longer than encoding them.
+    sequence = replace(sequence, predicted=tuple(t for t in sequence.predicted if t in (sequence.ed, sequence.es)))
     shift = rng.uniform(-settings.shift, settings.shift, 2)
     placement = Placement(
         centre=(base.centre[0] + float(shift[0]), base.centre[1] + float(shift[1])),

@@ -72,6 +72,7 @@ def controllability_report(
         clusters = {row["sequence"]: row["cluster"] for row in points}
         rows = image_mask_agreement(found, np.array([clusters[i] for i in found]), rng)
         report["segmenter"] = segmenter.provenance
+        report["segmenter_taught_it"] = provenance.get("contoured_by") == segmenter.provenance
         report["open_loop"][IMAGES] = _agreements(seen, rng)
         report["image_mask"] = [{**row, "Dice": asdict(row["Dice"]), "HD95": asdict(row["HD95"])} for row in rows]
         points += seen

@@ -18,6 +18,10 @@ IMAGE_MASK = """\
 Agreement of the generated mask with what an independent nnU-Net, trained on real cases alone, sees in the generated image. It is
 bounded by that network's own accuracy on real images. An empty mask counts as a failure, with Dice 0."""
 
+TAUGHT = """\
+**This is no independent judge: the generator learnt from this network's masks, and may share its errors.** A real-only training with
+another seed would be one."""
+
 RECONSTRUCTION = """\
 What the VAE keeps of a real cine when it encodes and decodes it, and what is left when motion is reduced to the periodic basis and to
 the components that the motion LDM makes. Generated hearts cannot be better than this."""
@@ -78,7 +82,8 @@ def _controllability(result: dict[str, Any]) -> list[str]:
             [r["structure"], r["phase"], r["n"], _estimate(r["Dice"], 3), _estimate(r["HD95"], 1), r["failures"]]
             for r in result["image_mask"]
         ]
-        lines += ["### Image and mask", IMAGE_MASK, _table(["structure", "phase", "n", "Dice", "HD95 [mm]", "failures"], rows)]
+        note = [TAUGHT] if result.get("segmenter_taught_it") else []
+        lines += ["### Image and mask", IMAGE_MASK, *note, _table(["structure", "phase", "n", "Dice", "HD95 [mm]", "failures"], rows)]
     return [*lines, _figure("controllability.png")]
 
 

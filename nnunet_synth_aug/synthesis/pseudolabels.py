@@ -6,22 +6,18 @@ contour them itself.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from pathlib import Path
 
-import numpy as np
-
 from nnunet_synth_aug import __version__
-from nnunet_synth_aug.cases import Spacing, Subject, SyntheticSequence
+from nnunet_synth_aug.cases import Subject, SyntheticSequence
 from nnunet_synth_aug.console import console
 from nnunet_synth_aug.data.cohort import Cohort, load_sequence
+from nnunet_synth_aug.data.predicted_masks import Segment, annotate
 from nnunet_synth_aug.errors import UserError
 from nnunet_synth_aug.priors import Priors, measure
 from nnunet_synth_aug.synthesis.cascade import DEFAULT_CYCLE_SECONDS
 from nnunet_synth_aug.synthesis.controls import agree, fill
-
-#: Grey values (X, Y, Z) and spacing in mm -> mask uint8 (X, Y, Z) in this package's labels.
-Segment = Callable[[np.ndarray, Spacing], np.ndarray]
 
 
 def pseudolabels_to_folder(segment: Segment, segmenter: str, cohort: Cohort, patients: Collection[str], folder: Path, n: int) -> list[str]:
@@ -64,8 +60,7 @@ def pseudolabels_to_folder(segment: Segment, segmenter: str, cohort: Cohort, pat
 
 def _pseudolabelled(segment: Segment, subject: Subject, sequence_id: str) -> SyntheticSequence:
     sequence = load_sequence(subject)
-    own = range(len(sequence.image))
-    mask = np.stack([sequence.mask[t] if t in sequence.labelled else segment(sequence.image[t], sequence.spacing) for t in own])
+    mask = annotate(sequence, segment)
     return SyntheticSequence(
         id=sequence_id,
         image=sequence.image,

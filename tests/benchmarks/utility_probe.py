@@ -61,14 +61,15 @@ def fit_options(text: str) -> dict[str, Any]:
     parser = argparse.ArgumentParser(prog="--fit", exit_on_error=False, add_help=False)
     parser.add_argument("--pretrain", default="none", choices=("none", "phantom"))
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--segmenter", action="store_true")
     parser.add_argument("--set", action="append", default=[])
     try:
         found, other = parser.parse_known_args(shlex.split(text))
     except (argparse.ArgumentError, ValueError) as error:
         raise UserError(f"--fit {text!r}: {error}") from error
     if other:
-        raise UserError(f"--fit has {other[0]!r}; choose from --pretrain, --seed and --set")
-    return {"pretrain": found.pretrain, "seed": found.seed, "set_": tuple(found.set)}
+        raise UserError(f"--fit has {other[0]!r}; choose from --pretrain, --seed, --segmenter and --set")
+    return {"pretrain": found.pretrain, "seed": found.seed, "segmenter": found.segmenter, "set_": tuple(found.set)}
 
 
 def generator_settings(asked: str, label: str, fit: str) -> GeneratorSettings:
@@ -167,7 +168,11 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="work folder; the same command resumes")
     parser.add_argument("--arms", default="real,mix50", help="real and mixes, e.g. real,mix25,mix50")
     parser.add_argument("--generator", help="preset to fit on the ten patients, or the folder fold_0 of a generator fitted on them")
-    parser.add_argument("--fit", default="", help="more options for 'synthaug fit' in one string: --pretrain, --seed, --set")
+    parser.add_argument(
+        "--fit",
+        default="",
+        help="more options for 'synthaug fit' in one string: --pretrain, --seed, --set, --segmenter (without a folder)",
+    )
     parser.add_argument(
         "--unlabelled", type=int, help="patients per group whose cines the generator sees without their masks; none by default"
     )

@@ -1,0 +1,88 @@
+"""Masks that a trained nnU-Net gives to frames without contours, for a VAE to learn from besides the contours.
+
+A cine has contours at ED and ES, and some patients have none: most of what a generator sees is not labelled. A network made for
+segmentation tells more about it than the VAE's own teacher can.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy import ndimage
+
+from nnunet_synth_aug.cases import Sequence, Spacing, Subject
+from nnunet_synth_aug.console import progress
+from nnunet_synth_aug.data.cohort import Cohort, load_sequence
+from nnunet_synth_aug.files import hash_json, nifti_shape, read_json, write_json, write_nifti
+
+#: Grey values (X, Y, Z) and spacing in mm -> mask uint8 (X, Y, Z) in this package's labels.
+Segment = Callable[[np.ndarray, Spacing], np.ndarray]
+
+RECIPE = "predictor.json"
+
+
+@dataclass(frozen=True)
+class Annotator:
+    """A network that contours frames, and what it is."""
+
+    segment: Segment
+    provenance: dict[str, Any]  # JSON; another one gives other masks
+
+
+def annotate(sequence: Sequence, segment: Segment) -> np.ndarray:
+    """A mask of every frame, uint8 (T, X, Y, Z): its contours, or else what the network finds, without islands."""
+    frames = range(len(sequence.image))
+    return np.stack(
+        [sequence.mask[t] if t in sequence.labelled else without_islands(segment(sequence.image[t], sequence.spacing)) for t in frames]
+    )
+
+
+def without_islands(mask: np.ndarray) -> np.ndarray:
+    """The largest connected part of the heart, all structures together (X, Y, Z).
+
+    What a network trained on few patients finds elsewhere in the body is the commonest of its gross errors.
+    """
+    parts, count = ndimage.label(mask > 0, np.ones((3, 3, 3)))
+    return mask if count < 2 else mask * (parts == np.bincount(parts[mask > 0]).argmax())
+
+
+def with_predicted_masks(cohort: Cohort, patients: tuple[str, ...], annotator: Annotator, folder: Path, write: bool = True) -> Cohort:
+    """The cohort in which every frame of these patients has a mask.
+
+    Args:
+        cohort: as it is.
+        patients: whose frames are contoured.
+        annotator: contours them.
+        folder: gets one NIfTI (X, Y, Z, T) per patient that has frames without contours; those that are there are kept.
+        write: false for a process that only looks at what another one wrote.
+
+    Raises:
+        UserError: a cine cannot be read, or the folder cannot be written.
+    """
+    maker = hash_json(annotator.provenance)
+    wanted = {s.patient: folder / f"{s.patient}.nii.gz" for s in cohort.select(patients).subjects if len(s.masks) < s.n_frames}
+    if write:
+        _predict(cohort, wanted, annotator, hash_json({"maker": maker, "cohort": cohort.hash()}), folder)
+    subjects = tuple(replace(s, predicted=wanted.get(s.patient)) for s in cohort.subjects)
+    return replace(cohort, subjects=subjects, predictor=maker)
+
+
+def _predict(cohort: Cohort, wanted: dict[str, Path], annotator: Annotator, recipe: str, folder: Path) -> None:
+    if not (folder / RECIPE).is_file() or read_json(folder / RECIPE)["recipe"] != recipe:
+        for path in wanted.values():  # of other contours or another network
+            path.unlink(missing_ok=True)
+        write_json(folder / RECIPE, {"recipe": recipe, "predictor": annotator.provenance})
+    with progress("contouring cines", len(wanted)) as bar:
+        for number, (patient, path) in enumerate(wanted.items(), 1):
+            if not _complete(path, subject := cohort.subject(patient)):
+                mask = annotate(load_sequence(subject), annotator.segment)
+                write_nifti(path, np.ascontiguousarray(np.moveaxis(mask, 0, -1)), subject.spacing, subject.frame_seconds)
+            bar.advance(number, patient)
+
+
+def _complete(path: Path, subject: Subject) -> bool:
+    return path.is_file() and nifti_shape(path)[-1] == subject.n_frames
