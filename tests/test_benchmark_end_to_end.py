@@ -92,7 +92,7 @@ def test_a_study_of_an_existing_dataset(plain_dataset, tmp_path):
 UNLABELLED = {
     "title": "Few contours, more cines",
     "data": {"source": "phantom", "hearts": 20, "splits": 2, "per_group": 1, "unlabelled": 1, "test_unused": True},
-    "plans": STUDY["plans"],
+    "plans": STUDY["plans"] | {"spacing": 4},  # one patch per slice: every frame of ten cines is contoured twice
     "training": STUDY["training"],
     "bank": {"sequences": 40, "frames": 2},
     "generator": {
