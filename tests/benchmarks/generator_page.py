@@ -6,9 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from stage_sections import anatomies, decoded_masks, estimate, motion, table, vaes
+
 from nnunet_synth_aug.errors import UserError
 from nnunet_synth_aug.files import read_json, write_text
-from nnunet_synth_aug.labels import STRUCTURES
 
 INTRO = """# Generator
 
@@ -65,105 +66,8 @@ def _pictures(images: Path) -> list[str]:
 
 def _kind(study: dict[str, Any]) -> Callable[[str, dict[str, Any]], str]:
     """Which benchmark made the figures."""
-    if "anatomies" in study:
-        return _anatomies
-    return _motion if "variants" in study else _vaes if "vaes" in study else _section
-
-
-def _anatomies(name: str, study: dict[str, Any]) -> str:
-    """Figures of anatomy.py."""
-    volumes = {"lv_edv": "LV EDV", "rv_edv": "RV EDV", "lv_mass": "LV mass"}
-    head = ["", *(f"{title}, r (slope)" for title in volumes.values()), "defective at ED"]
-    head += ["membership AUC", "distance ratio, image", "distance ratio, latent", "near copies"]
-    rows = [
-        [
-            variant,
-            *(f"{f['control'][v]['r']:.2f} ({f['control'][v]['slope']:.2f})" for v in volumes),
-            f["defective"],
-            _estimate(f["auc"], 2),
-            *(_estimate(f["distance_ratio"][space], 2) for space in ("image", "latent")),
-            str(f["near_copies"]),
-        ]
-        for variant, f in study["anatomies"].items()
-    ]
-    start = "continued from the shipped generator" if study["pretrained"] else "from random weights"
-    return "\n".join(
-        [
-            f"## {name}\n",
-            f"The static LDM by itself (`tests/benchmarks/anatomy.py`): `{study['preset']}`, {start}, trained on "
-            f"{study['training_patients']} patients of {study['dataset']} with one VAE; {study['judged']} ED anatomies with the priors of "
-            f"held-out patients, seed {study['seed']}. *As it is* is the generator's own static LDM. "
-            "A membership AUC of 0.5 and a distance ratio of 1 are no sign of memorisation. "
-            f"{study['machine']}, {study['date']}, version {study['version']}.\n",
-            *(f"- **{variant}**: `{settings or 'the preset'}`" for variant, settings in study["settings"].items()),
-            "",
-            *(["A continued generator takes half of the steps (`pretrain.finetune_steps`).\n"] if study["pretrained"] else []),
-            _table(head, rows),
-            "",
-        ]
-    )
-
-
-def _vaes(name: str, study: dict[str, Any]) -> str:
-    """Figures of vae.py."""
-    figures = {
-        "psnr": ("PSNR [dB]", 1),
-        "ssim": ("SSIM", 3),
-        "structure": ("structure", 2),
-        "detail": ("detail", 2),
-        "checkerboard": ("checkerboard", 2),
-    }
-    figures |= {f"dice_{s}": (f"Dice of {s}", 3) for s in STRUCTURES}
-    judged = [found for groups in study["vaes"].values() for found in groups.values()]
-    figures = {key: told for key, told in figures.items() if all(key in found for found in judged)}  # earlier reports had other ones
-    rows = [
-        [variant, group, str(found["n"]), *(_estimate(found[key], digits) for key, (_, digits) in figures.items())]
-        for variant, groups in study["vaes"].items()
-        for group, found in groups.items()
-    ]
-    return "\n".join(
-        [
-            f"## {name}\n",
-            f"The VAE by itself (`tests/benchmarks/vae.py`): {study['steps']} steps from random weights on {study['training_patients']} "
-            f"training patients of {study['dataset']}, judged on reconstructed cines of {study['held_out']} held-out patients. "
-            f"{study['machine']}, {study['date']}, version {study['version']}.\n",
-            *(f"- **{variant}**: `{settings or 'the preset'}`" for variant, settings in study["settings"].items()),
-            "",
-            _table(["VAE", "vendor", "patients", *(title for title, _ in figures.values())], rows),
-            "",
-        ]
-    )
-
-
-def _motion(name: str, study: dict[str, Any]) -> str:
-    """Figures of motion.py."""
-    head = ["", "EF, r", "EF, slope", "EF, bias [points]", *(f"Dice of {s} at ES" for s in STRUCTURES), "defective at ES"]
-    rows = [
-        [variant, f"{f['ef_r']:.2f}", f"{f['ef_slope']:.2f}", f"{f['ef_bias']:+.1f}"]
-        + [f"{f['es_dice'][s]:.2f}" for s in STRUCTURES]
-        + [f["es_defective"]]
-        for variant, f in study["variants"].items()
-    ]
-    if any("ef_alone" in f for f in study["variants"].values()):  # since motion.sparse_share
-        head += ["EF alone asked for: r", "slope", "bias [points]"]
-        for row, f in zip(rows, study["variants"].values(), strict=True):
-            alone = f.get("ef_alone")
-            row += ["-"] * 3 if alone is None else [f"{alone['ef_r']:.2f}", f"{alone['ef_slope']:.2f}", f"{alone['ef_bias']:+.1f}"]
-    trained = "one network, sampled in several ways, of " if study["steps"] is None else f"{study['steps']} steps on "
-    copies = "" if study["copies"] is None else f" in {study['copies']} copies"
-    return "\n".join(
-        [
-            f"## {name}\n",
-            f"The motion LDM by itself (`tests/benchmarks/motion.py`): {trained}{study['training_patients']} training "
-            f"patients of {study['dataset']}{copies}; ES decoded from the true ED latent and sampled motion, "
-            f"{study['draws']} draws for each of {study['held_out']} held-out hearts, compared with the true ES mask. {study['machine']}, "
-            f"{study['date']}, version {study['version']}.\n",
-            *(f"- **{variant}**: `{settings or 'the preset'}`" for variant, settings in study["settings"].items()),
-            "",
-            _table(head, rows),
-            "",
-        ]
-    )
+    kinds = {"anatomies": anatomies, "variants": motion, "vaes": vaes, "generators": decoded_masks}
+    return next((section for key, section in kinds.items() if key in study), _section)
 
 
 def _section(name: str, study: dict[str, Any]) -> str:
@@ -195,9 +99,9 @@ def _section(name: str, study: dict[str, Any]) -> str:
             about,
             *changed,
             "",
-            _table(["", *arms], kept),
+            table(["", *arms], kept),
             *(
-                ["Only EF and an EDV of 150 mL requested, five hearts each, mean EF measured:\n", _table(["EF requested", *swept], sweep)]
+                ["Only EF and an EDV of 150 mL requested, five hearts each, mean EF measured:\n", table(["EF requested", *swept], sweep)]
                 if efs
                 else []
             ),
@@ -213,13 +117,6 @@ def _words(figures: dict[str, Any]) -> list[str]:
     return said + [f"the {name} report was not made: {r['refused']}" for name, r in reports.items() if "refused" in r]
 
 
-def _estimate(value: dict[str, Any], digits: int) -> str:
-    shown = f"{value['value']:.{digits}f}"
-    if value.get("low") is None:
-        return shown
-    return f"{shown} [{value['low']:.{digits}f}, {value['high']:.{digits}f}]"
-
-
 def _shown(read: Callable[[dict[str, Any]], str], figures: dict[str, Any]) -> str:
     """A cell; "-" where a report lacks the figure, e.g. masks over the cycle of a real cine."""
     try:
@@ -231,14 +128,14 @@ def _shown(read: Callable[[dict[str, Any]], str], figures: dict[str, Any]) -> st
 def _control(loop: str, variable: str, figure: str, digits: int) -> Callable[[dict[str, Any]], str]:
     def read(figures: dict[str, Any]) -> str:
         sources = figures["report"]["controllability"][loop]
-        return _estimate(next(iter(sources.values()))["all"][variable][figure], digits)
+        return estimate(next(iter(sources.values()))["all"][variable][figure], digits)
 
     return read
 
 
 def _seen(variable: str, figure: str, digits: int) -> Callable[[dict[str, Any]], str]:
     """What the independent segmenter measures in the generated images."""
-    return lambda figures: _estimate(
+    return lambda figures: estimate(
         figures["report"]["controllability"]["open_loop"]["independent segmenter"]["all"][variable][figure], digits
     )
 
@@ -246,7 +143,7 @@ def _seen(variable: str, figure: str, digits: int) -> Callable[[dict[str, Any]],
 def _agreement(structure: str, metric: str, digits: int) -> Callable[[dict[str, Any]], str]:
     def read(figures: dict[str, Any]) -> str:
         rows = figures["report"]["controllability"]["image_mask"]
-        return _estimate(next(r for r in rows if (r["structure"], r["phase"]) == (structure, "both"))[metric], digits)
+        return estimate(next(r for r in rows if (r["structure"], r["phase"]) == (structure, "both"))[metric], digits)
 
     return read
 
@@ -257,7 +154,7 @@ def _mean_agreement(figures: dict[str, Any]) -> str:
 
 
 def _reconstruction(name: str, digits: int) -> Callable[[dict[str, Any]], str]:
-    return lambda figures: _estimate(figures["report"]["reconstruction"]["groups"]["all"][name], digits)
+    return lambda figures: estimate(figures["report"]["reconstruction"]["groups"]["all"][name], digits)
 
 
 def _temporal(name: str, digits: int = 2) -> Callable[[dict[str, Any]], str]:
@@ -348,8 +245,3 @@ ROWS: list[tuple[str, Callable[[dict[str, Any]], str]]] = [
         lambda f: f"{f['acceptance']['accepted']} of {f['acceptance']['tries']}, {f['acceptance']['given_up']} requests given up",
     ),
 ]
-
-
-def _table(titles: list[str], rows: list[list[str]]) -> str:
-    lines = ["| " + " | ".join(titles) + " |", "|" + " --- |" * len(titles)]
-    return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)]) + "\n"
