@@ -94,7 +94,7 @@ UNLABELLED = {
     "data": {"source": "phantom", "hearts": 20, "splits": 2, "per_group": 1, "unlabelled": 1, "test_unused": True},
     "plans": STUDY["plans"] | {"spacing": 4},  # one patch per slice: every frame of ten cines is contoured twice
     "training": STUDY["training"],
-    "bank": {"sequences": 40, "frames": 2},
+    "bank": {"sequences": 6, "frames": 2},
     "generator": {
         "segmenter": True,
         "set": ["latents.copies=20", *(f"{stage}.train.steps=5" for stage in ("vae", "static", "motion")), "latents.max_frames=4"],
@@ -120,7 +120,7 @@ def test_a_study_with_patients_whose_masks_nobody_may_see(tmp_path):
     provenance = read_json(manifest)["generator"]
     shown, patients = provenance["pseudolabelled"], {case.rpartition("_")[0] for case in split["train"]}
     assert set(shown[:5]) == set(split["unlabelled"])  # first
-    assert set(shown[5:]) == patients
+    assert len(shown) == 6 and set(shown[5:]) <= patients
     [generator] = out.glob("generators/*/*/synth_aug_generator/fold_0/generator.json")
     assert set(read_json(generator)["patients"]) == set(split["unlabelled"]) | patients
     [network] = out.glob("runs/real/seed_0/*/*/fold_0/checkpoint_final.pth")
