@@ -54,7 +54,8 @@ def frames() -> SimpleNamespace:
         annotated = frozenset({MYO, LV} if number == 0 else {RV, MYO, LV})
         cases.append(
             SimpleNamespace(
-                gridded=SimpleNamespace(image=image, mask=mask, valid=valid, labelled=(0, 2)), subject=SimpleNamespace(annotated=annotated)
+                gridded=SimpleNamespace(image=image, mask=mask, valid=valid, labelled=(0, 2), predicted=(1,)),
+                subject=SimpleNamespace(annotated=annotated),
             )
         )
     return SimpleNamespace(cases=cases)
