@@ -9,8 +9,6 @@ from nnunet_synth_aug.anatomy_vae.network import AnatomyVAE
 from nnunet_synth_aug.anatomy_vae.stage import FrameSampler, vae_loss
 from nnunet_synth_aug.config import VAEConfig, overridden
 from nnunet_synth_aug.data.cohort import Cohort, load_sequence
-from nnunet_synth_aug.data.dataset import write_dataset
-from nnunet_synth_aug.data.phantom import phantom_cohort
 from nnunet_synth_aug.data.predicted_masks import Annotator, with_predicted_masks, without_islands
 from nnunet_synth_aug.data.training_set import augmented, load_training_set
 from nnunet_synth_aug.errors import UserError
@@ -20,20 +18,16 @@ from nnunet_synth_aug.generator import load_generator
 from nnunet_synth_aug.labels import LV, MYO, RV
 from nnunet_synth_aug.priors import FROM_MASKS, measure
 from nnunet_synth_aug.training import Step
-from tests.test_fit import MICRO
+from tests.test_fit import MICRO, folders
+
+__all__ = ["folders"]
 
 CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="module")
-def cohort(tmp_path_factory):
-    root = tmp_path_factory.mktemp("predicted")
-    with pytest.MonkeyPatch.context() as patch:
-        for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"):
-            (root / name).mkdir()
-            patch.setenv(name, str(root / name))
-        write_dataset(phantom_cohort(4, seed=5), 7, "Phantom", folds=2)
-        yield Cohort.load("7")
+def cohort(folders):
+    return Cohort.load("7")
 
 
 def rings(image, spacing):
@@ -152,7 +146,7 @@ def test_the_vae_learns_from_predicted_masks_as_much_as_their_weight_says(cohort
         network = AnatomyVAE(config)
         batch = FrameSampler(data, config).draw(np.random.default_rng(3), CPU)
         torch.manual_seed(1)
-        return float(vae_loss(network, batch, config, Step(0, 0.0, np.random.default_rng(3), network))[0]), batch
+        return vae_loss(network, batch, config, Step(0, 0.0, np.random.default_rng(3), network))[0].item(), batch
 
     values = {w: loss(taught, predicted_weight=w)[0] for w in (0.0, 1.0, 2.0)}
     assert values[0.0] == pytest.approx(loss(plain)[0], abs=1e-6)
