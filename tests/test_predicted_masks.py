@@ -1,5 +1,7 @@
 """Frames without contours get the masks of a network: on disk, on the grid, as priors, in the VAE's loss, and in the provenance."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,8 @@ from nnunet_synth_aug.anatomy_vae.network import AnatomyVAE
 from nnunet_synth_aug.anatomy_vae.stage import FrameSampler, vae_loss
 from nnunet_synth_aug.config import VAEConfig, overridden
 from nnunet_synth_aug.data.cohort import Cohort, load_sequence
-from nnunet_synth_aug.data.predicted_masks import Annotator, with_predicted_masks, without_islands
+from nnunet_synth_aug.data.phantom import phantom_subject
+from nnunet_synth_aug.data.predicted_masks import Annotator, annotate, impossible, with_predicted_masks, without_islands
 from nnunet_synth_aug.data.training_set import augmented, load_training_set
 from nnunet_synth_aug.errors import UserError
 from nnunet_synth_aug.files import read_json
@@ -68,6 +71,53 @@ def test_islands_fall_and_the_heart_stays():
     mask[:2, :2, 0] = 0
     np.testing.assert_array_equal(clean, mask)
     np.testing.assert_array_equal(without_islands(np.zeros((4, 4, 2), np.uint8)), 0)
+
+
+def lost(mask, kind):
+    """One frame (X, Y, Z) as a network of few patients spoils it."""
+    mask = mask.copy()
+    if kind == "muscle becomes RV":
+        mask[mask == MYO] = RV
+    elif kind == "LV becomes muscle":
+        mask[mask == LV] = MYO
+    elif kind == "no RV":
+        mask[mask == RV] = 0
+    elif kind == "nothing":
+        mask[:] = 0
+    return mask
+
+
+@pytest.mark.parametrize("kind", ["muscle becomes RV", "LV becomes muscle", "no RV", "nothing"])
+def test_impossible_frames_are_found(kind):
+    heart = phantom_subject(0, 3).mask
+    spoilt = heart.copy()
+    frames = [len(heart) // 2, len(heart) // 2 + 1]
+    for t in frames:
+        spoilt[t] = lost(heart[t], kind)
+    assert np.flatnonzero(impossible(spoilt)).tolist() == frames
+
+
+def test_beating_hearts_are_possible():
+    for index in range(10):
+        assert not impossible(phantom_subject(index, 5).mask).any()
+
+
+def test_an_impossible_frame_teaches_nothing_and_a_contour_always_does(cohort, tmp_path):
+    subject = cohort.subjects[0]
+    spoilt = subject.ed + 1
+
+    def network(image, spacing):
+        mask = rings(image, spacing)
+        return lost(mask, "muscle becomes RV") if np.array_equal(image, plain.image[spoilt]) else mask
+
+    plain = load_sequence(subject)
+    told = with_predicted_masks(cohort, (subject.patient,), Annotator(network, {"checkpoint_sha256": "spoilt"}), tmp_path)
+    sequence = load_sequence(told.subjects[0])
+    assert set(range(subject.n_frames)) - set(sequence.labelled) - set(sequence.predicted) == {spoilt}
+    assert not sequence.mask[spoilt].any()
+    tiny = replace(plain, mask=np.where(np.arange(len(plain.mask))[:, None, None, None] == plain.es, 0, plain.mask))
+    tiny.mask[plain.es][:4, :4, :2] = MYO  # a contour is never doubted
+    np.testing.assert_array_equal(annotate(tiny, rings)[plain.es], tiny.mask[plain.es])
 
 
 def test_contours_stay_and_every_other_frame_is_the_networks(cohort, tmp_path):

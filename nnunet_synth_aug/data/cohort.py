@@ -140,7 +140,7 @@ def _add_predicted(subject: Subject, mask: np.ndarray, labelled: list[int]) -> t
         raise UserError(f"{subject.predicted} has the shape {array.shape}, which is not that of its cine; delete it and fit again")
     frames = [t for t in range(len(mask)) if t not in labelled]
     mask[frames] = np.moveaxis(array[..., frames], -1, 0)
-    return tuple(frames)
+    return tuple(t for t in frames if mask[t].any())  # where the network saw no heart that can be one, there is no mask
 
 
 def write_cohort(folder: Path, subjects: Seq[Subject], source: dict[str, Any] | None = None, notes: Seq[str] = ()) -> None:

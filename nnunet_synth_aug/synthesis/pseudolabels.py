@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Collection
 from pathlib import Path
 
+import numpy as np
+
 from nnunet_synth_aug import __version__
 from nnunet_synth_aug.cases import Subject, SyntheticSequence
 from nnunet_synth_aug.console import console
@@ -35,7 +37,7 @@ def pseudolabels_to_folder(segment: Segment, segmenter: str, cohort: Cohort, pat
         ids of the sequences.
 
     Raises:
-        UserError: no training patient has a cine.
+        UserError: no training patient has a cine, or the network finds no heart in one.
     """
     moving = [s for s in cohort.select(patients).subjects if s.cine is not None]
     chosen = sorted(moving, key=lambda s: bool(s.masks))[:n]
@@ -61,15 +63,21 @@ def pseudolabels_to_folder(segment: Segment, segmenter: str, cohort: Cohort, pat
 def _pseudolabelled(segment: Segment, subject: Subject, sequence_id: str) -> SyntheticSequence:
     sequence = load_sequence(subject)
     mask = annotate(sequence, segment)
+    # Frames whose mask is impossible are left out: without one they would teach that there is no heart.
+    kept = np.flatnonzero(mask.any(axis=(1, 2, 3)))
+    if not len(kept):
+        raise UserError(f"{subject.cine}: the segmenter finds no heart in any frame; train it longer")
+    ed, es = (int(np.abs(kept - t).argmin()) for t in (sequence.ed, sequence.es))
+    image, mask = sequence.image[kept], mask[kept]
     return SyntheticSequence(
         id=sequence_id,
-        image=sequence.image,
+        image=image,
         mask=mask,
         spacing=sequence.spacing,
-        ed=sequence.ed,
-        es=sequence.es,
+        ed=ed,
+        es=es,
         frame_seconds=subject.frame_seconds or DEFAULT_CYCLE_SECONDS / len(sequence.image),
         seed=0,
         requested=Priors(diagnosis=subject.priors.diagnosis, vendor=subject.priors.vendor),
-        measured=measure(mask[sequence.ed], mask[sequence.es], sequence.spacing),
+        measured=measure(mask[ed], mask[es], sequence.spacing),
     )
