@@ -67,15 +67,26 @@ class Objective:
         return self.weight(t) * (error * weight).flatten(1).sum(1) / weight.flatten(1).sum(1).clamp_min(1e-6)
 
     @torch.no_grad()
-    def sample(self, network: Network, noise: torch.Tensor, steps: int) -> torch.Tensor:
+    def sample(
+        self, network: Network, noise: torch.Tensor, steps: int, start: torch.Tensor | None = None, strength: float = 1.0
+    ) -> torch.Tensor:
         """Integrate dx = x_0 d alpha + e d sigma along the path, from ``noise`` (B, ...) to data.
 
         A first-order step is one of DDIM (arXiv 2010.02502), and Euler's in t (rectified flow) or sigma (EDM).
+
+        Args:
+            network: F(u, t).
+            noise: (B, ...) of unit variance.
+            steps: of the solver.
+            start: data (B, ...) to begin with instead of with noise alone (SDEdit, Meng et al., arXiv 2108.01073).
+            strength: the time at which that begins, as a share of the first: near 0 gives ``start`` back, 1 nearly forgets it.
         """
-        times = self.grid(steps)
+        times = self.grid(steps) * strength
         alphas, sigmas = (v.tolist() for v in self.path(times))
         points = list(zip(times.tolist(), alphas, sigmas, strict=True))
         x = sigmas[0] * noise
+        if start is not None:
+            x = x + alphas[0] * start
         for now, then in pairwise(points):
             d_alpha, d_sigma = then[1] - now[1], then[2] - now[2]
             x0, e = self.estimate(network, x, *now)

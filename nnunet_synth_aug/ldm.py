@@ -73,9 +73,16 @@ def latent_flow_loss(
 
 
 def sample_latent(
-    network: LatentFlow, noise: torch.Tensor, context: torch.Tensor, valid: torch.Tensor, conditions: Conditions, config: LDMConfig
+    network: LatentFlow,
+    noise: torch.Tensor,
+    context: torch.Tensor,
+    valid: torch.Tensor,
+    conditions: Conditions,
+    config: LDMConfig,
+    start: torch.Tensor | None = None,
+    strength: float = 1.0,
 ) -> torch.Tensor:
-    """Sample B latents at once with guidance; positions outside ``valid`` stay 0."""
+    """Sample B latents at once with guidance; positions outside ``valid`` stay 0. ``start`` and ``strength``: see ``Objective.sample``."""
     rows = torch.arange(2 * len(noise), device=noise.device)
     twice, with_priors = rows % len(noise), rows < len(noise)
     both, context2, valid2 = conditions[twice], context[twice], valid[twice]
@@ -86,4 +93,5 @@ def sample_latent(
         config.guidance,
         config.guidance_interval,
     )
-    return objective(config.objective).sample(guide, config.temperature * noise * valid, config.sampler_steps) * valid
+    noise = config.temperature * noise * valid
+    return objective(config.objective).sample(guide, noise, config.sampler_steps, start, strength) * valid

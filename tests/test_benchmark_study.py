@@ -186,6 +186,23 @@ def test_pseudolabels_wait_for_the_real_training_and_need_no_generator(tmp_path)
     assert words[words.index("--source") + 1] == "pseudolabels"
 
 
+def test_variations_have_a_strength_and_nothing_else_has(tmp_path):
+    study = read_study(written(tmp_path, GOOD | {"arms": ["mix50", "variations50to00"], "bank": {"strength": 0.7}}))
+    at = Workspace(tmp_path / "out", study)
+    steps = {step.id: step for step in build_steps(study, at)}
+    varied, sampled = (next(s for i, s in steps.items() if i.startswith(f"bank_{source}-")) for source in ("variations", "generator"))
+    words = varied.command(0)
+    assert words[words.index("--source") + 1] == "variations"
+    assert words[words.index("--strength") + 1] == "0.7"
+    assert varied.settings["bank"]["strength"] == 0.7
+    assert any(need.startswith("generator_") for need in varied.needs)
+    assert "--strength" not in sampled.command(0)
+    assert "strength" not in sampled.settings["bank"]  # a study from before there was such a setting goes on
+    for strength, sentence in ((1.5, "strength is 1.5; it must be at most 1"), (0.0, "must be at least 0.05")):
+        with pytest.raises(UserError, match=sentence):
+            read_study(written(tmp_path, GOOD | {"bank": {"strength": strength}}))
+
+
 def test_arms_have_their_own_results_and_banks(tmp_path):
     study = read_study(written(tmp_path, GOOD))
     at = Workspace(tmp_path, study)

@@ -80,6 +80,20 @@ def test_order_of_the_sampler(chosen):
 
 
 @EVERY
+@pytest.mark.parametrize("strength", [0.1, 0.5, 0.8, 1.0])
+def test_data_to_begin_with_follow_the_same_flow_from_their_time_on(chosen, strength):
+    mean, std, steps = 1.0, 0.5, 60 if chosen.heun else 400
+    x0, noise = torch.randn(2, 200, 1, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    alpha, sigma = (v[0] for v in chosen.path(chosen.grid(steps) * strength))
+    x = alpha * x0 + sigma * noise
+    exact = mean + std * (x - alpha * mean) / torch.sqrt(alpha**2 * std**2 + sigma**2)
+    end = chosen.sample(linear_gaussian(chosen, mean, std), noise, steps, x0, strength)
+    assert torch.allclose(end, exact, atol=0.04)
+    gentle = chosen.sample(linear_gaussian(chosen, mean, std), noise, steps, x0, 1e-4)
+    assert torch.allclose(gentle, x0, atol=2e-3)
+
+
+@EVERY
 def test_every_sampler_costs_the_same(chosen):
     calls = []
 

@@ -180,8 +180,10 @@ def test_acceptance_is_counted_over_all_and_per_diagnosis(calls, tmp_path):
     assert quality["tries"] == N + sum(rejected)
     assert set(quality["by_diagnosis"]) == {"DCM", "HCM", "unspecified"}
     dcm = quality["by_diagnosis"]["DCM"]
-    assert dcm == {"requests": 7, "tries": 7 + sum(rejected[::3]), "accepted": 7, "acceptance_rate": 7 / (7 + sum(rejected[::3]))}
-    for key in ("requests", "tries", "accepted"):
+    tries = 7 + sum(rejected[::3])
+    assert dcm == {"requests": 7, "first_try": rejected[::3].count(0), "tries": tries, "accepted": 7, "acceptance_rate": 7 / tries}
+    assert 0 < quality["first_try"] == rejected.count(0) < N
+    for key in ("requests", "first_try", "tries", "accepted"):
         assert sum(group[key] for group in quality["by_diagnosis"].values()) == quality[key]
     assert set(quality["reasons"]) == {"missing_RV", "missing_MYO", "missing_LV", "no_contraction"}
     assert quality["reasons"]["missing_LV"] + quality["reasons"]["no_contraction"] == sum(rejected)

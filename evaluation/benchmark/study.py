@@ -19,7 +19,7 @@ TEST_SOURCES = (*SOURCES, "sunnybrook")
 EXECUTORS = ("local", "slurm", "submitit-local")
 #: The validation cases of each fold: a test set that every study has.
 VALIDATION = "validation"
-_ARM = re.compile(r"(?P<kind>mix|reconstructions|phantom|pseudolabels)(?P<percent>\d\d|100)(to(?P<until>\d\d|100))?")
+_ARM = re.compile(r"(?P<kind>mix|variations|reconstructions|phantom|pseudolabels)(?P<percent>\d\d|100)(to(?P<until>\d\d|100))?")
 
 
 @dataclass(frozen=True)
@@ -99,13 +99,15 @@ class BankSettings:
     frames: int = option(4, least=2)
     seed: int = option(0, least=0)
     segmenter: bool = False  # whether the real-only training of the fold's first seed rejects hearts whose mask it disputes
+    strength: float = option(0.8, least=0.05)  # of variationsNN, as 'synthaug bank --strength'
 
 
 @dataclass(frozen=True)
 class Arm:
-    """What a training mixes in: ``real``, ``mixNN``, ``synthetic``, ``reconstructionsNN``, ``phantomNN`` or ``pseudolabelsNN``.
+    """What a training mixes in: ``real``, ``mixNN``, ``synthetic``, ``variationsNN``, ``reconstructionsNN``, ``phantomNN``, or
+    ``pseudolabelsNN``.
 
-    ``mixNNtoMM`` begins with NN per cent and ends with MM, linearly over the epochs; likewise for the controls.
+    ``mixNNtoMM`` begins with NN per cent and ends with MM, linearly over the epochs; likewise for the others.
     """
 
     name: str
@@ -119,11 +121,16 @@ class Arm:
 
     @property
     def needs_generator(self) -> bool:
-        return self.source in ("generator", "reconstructions")
+        return self.source in ("generator", "variations", "reconstructions")
+
+    @property
+    def is_sampled(self) -> bool:
+        """Whether the diffusion models make its hearts."""
+        return self.source in ("generator", "variations")
 
     def checked_by_segmenter(self, bank: BankSettings) -> bool:
         """Only sampled hearts are: the masks of controls are a patient's or a phantom's own, or the segmenter's."""
-        return self.source == "generator" and bank.segmenter
+        return self.is_sampled and bank.segmenter
 
     def needs_segmenter(self, bank: BankSettings) -> bool:
         """Whether the bank waits for the real-only training of the fold's first seed."""
@@ -168,8 +175,8 @@ def parse_arm(name: str) -> Arm:
     match = _ARM.fullmatch(name)
     if match is None or int(match["percent"]) == 0:
         raise UserError(
-            f"there is no arm {name!r}; choose from real, mixNN, synthetic, reconstructionsNN, phantomNN and pseudolabelsNN with NN per "
-            "cent from 01 to 100, or mixNNtoMM for a share that changes"
+            f"there is no arm {name!r}; choose from real, mixNN, synthetic, variationsNN, reconstructionsNN, phantomNN and pseudolabelsNN "
+            "with NN per cent from 01 to 100, or mixNNtoMM for a share that changes"
         )
     until = None if match["until"] is None else int(match["until"])
     return Arm(name, "generator" if match["kind"] == "mix" else match["kind"], int(match["percent"]), until)
@@ -209,6 +216,8 @@ def checked(study: Study, where: str) -> Study:
         raise UserError(f"{where}, arms: only {REAL.name} is there; name at least one arm to compare with it, e.g. mix50")
     if same := [a.name for a in arms if [(b.source, b.percent, b.until) for b in arms].count((a.source, a.percent, a.until)) > 1]:
         raise UserError(f"{where}, arms: {' and '.join(same)} are the same arm; name one of them")
+    if study.bank.strength > 1:
+        raise UserError(f"{where}, bank: strength is {study.bank.strength}; it must be at most 1")
     for key in ("folds", "seeds"):
         if not getattr(study, key):
             raise UserError(f"{where}, {key} is empty; name at least one, e.g. [0]")

@@ -71,10 +71,14 @@ def bank(
         str,
         typer.Option(
             "--source",
-            help="generator; or a control: reconstructions (training patients through its VAE), phantom, or pseudolabels (real cines as "
-            "--segmenter contours them).",
+            help="generator; variations (of training patients, see --strength); or a control: reconstructions (training patients through "
+            "its VAE), phantom, or pseudolabels (real cines as --segmenter contours them).",
         ),
     ] = "generator",
+    strength: Annotated[
+        float | None,
+        typer.Option("--strength", min=0.05, max=1, help="How much variations vary: 1 nearly forgets the patient. [default: 0.8]"),
+    ] = None,
     segmenter: CheckedBy = None,
     min_agreement: MinAgreement = None,
     generator: GeneratorFolder = None,
@@ -82,6 +86,8 @@ def bank(
     seed: Seed = 0,
 ) -> None:
     """Sample sequences for one fold and preprocess them like nnU-Net's own cases. The same command resumes after a kill."""
+    from nnunet_synth_aug.data.cohort import Cohort
+    from nnunet_synth_aug.data.splits import fold_patients
     from nnunet_synth_aug.generator import load_generator
     from nnunet_synth_aug.nnunet.bank import build_bank_cases
     from nnunet_synth_aug.nnunet.manifest import check_leak
@@ -91,6 +97,7 @@ def bank(
     from nnunet_synth_aug.priors import Priors
     from nnunet_synth_aug.synthesis.requests import requests
     from nnunet_synth_aug.synthesis.sampling import describe, sample_to_folder
+    from nnunet_synth_aug.synthesis.variations import STRENGTH, variations
 
     target = load_target(dataset, configuration, plans)  # this and the other checks before minutes of sampling
     label_lookup(target)
@@ -98,7 +105,9 @@ def bank(
     if fold == "all":
         say(ABOUT_ALL)
     folder = bank_folder(target.dataset, fold_of(fold)) / "sequences"
-    if source != "generator":
+    if strength is not None and source != "variations":
+        raise UserError(f"--strength is of --source variations, and this bank is of {source}; leave one of them out")
+    if source not in ("generator", "variations"):
         if segmenter is not None and source != "pseudolabels":
             raise UserError(f"--segmenter checks sampled hearts, and {source} are not sampled; leave it out")
         _write_controls(source, target.dataset, fold, n, folder, generator, segmenter, device, seed)
@@ -108,7 +117,15 @@ def bank(
     if fold != "all":
         check_leak(cascade.provenance, target, fold, train, val)
     judge = quality_control(cascade, segmenter, min_agreement)
-    sample_to_folder(cascade, requests(cascade, n, seed, Priors(), None, False), folder, skip_impossible=True, judge=judge)
+    about: dict[str, Any] = {}
+    if source == "variations":
+        cohort = Cohort.load(target.dataset)
+        cohort = cohort.without_masks(fold_patients(cohort, fold_of(fold)).unlabelled)
+        asked = variations(cascade, cohort, n, seed, strength or STRENGTH)
+        about = {"source": source, "strength": strength or STRENGTH}
+    else:
+        asked = requests(cascade, n, seed, Priors(), None, False)
+    sample_to_folder(cascade, asked, folder, skip_impossible=True, judge=judge, about=about)
     for line in describe(folder, cascade):
         say(line)
     say(f"bank: {build_bank_cases(folder, dataset, fold_of(fold), configuration, plans, frames)}")
@@ -123,7 +140,7 @@ def _write_controls(
     from nnunet_synth_aug.paths import raw_folder
 
     if source not in ("reconstructions", "phantom", "pseudolabels"):
-        raise UserError(f"there is no --source {source!r}; choose generator, reconstructions, phantom or pseudolabels")
+        raise UserError(f"there is no --source {source!r}; choose generator, variations, reconstructions, phantom or pseudolabels")
     if source == "phantom":
         from nnunet_synth_aug.synthesis.phantoms import phantoms_to_folder
 

@@ -30,6 +30,16 @@ DECODED_AT_ONCE = 8
 
 
 @dataclass(frozen=True)
+class Start:
+    """A training patient's ED that an anatomy begins with, instead of with noise alone."""
+
+    template: Template  # of that patient
+    latent: torch.Tensor  # (1, C, x, y, Z), standardised
+    strength: float  # see diffusion.Objective.sample
+    name: str  # which patient and copy it is
+
+
+@dataclass(frozen=True)
 class Request:
     """One heart to make. Whatever is not specified is left to the generator, except the stack's geometry."""
 
@@ -39,6 +49,7 @@ class Request:
     n_frames: int | None = None
     calibrate: bool = False  # closed loop, see synthesis.calibration
     grain: bool = True  # images as noisy as real ones; False gives the decoder's mean
+    start: Start | None = None  # all requests of one call have one of the same strength, or none has
 
 
 @dataclass(frozen=True)
@@ -91,7 +102,7 @@ def sample_anatomies(generator: Generator, requests: list[Request]) -> list[Anat
     anatomies, noises = [], []
     for request in requests:
         rng = np.random.default_rng(request.seed)
-        template = _template(generator, request.priors, rng)
+        template = _template(generator, request.priors, rng) if request.start is None else request.start.template
         depth = generator.grid.size[2]
         n = min(request.priors.n_slices or int(template.priors.n_slices or depth), depth)
         thickness = request.priors.slice_thickness or float(template.priors.slice_thickness or 10.0)
@@ -101,7 +112,13 @@ def sample_anatomies(generator: Generator, requests: list[Request]) -> list[Anat
         anatomies.append(Anatomy(request, template, given, noise, valid, (generator.grid.pixel, generator.grid.pixel, thickness)))
     valid = torch.cat([a.valid for a in anatomies])
     conditions = generator.scaler.encode([a.given for a in anatomies]).to(generator.device)
-    latents = sample_latent(generator.static, torch.cat(noises), valid, valid, conditions, generator.config.static)
+    starts = [r.start for r in requests if r.start is not None]
+    begun, strength = None, 1.0
+    if starts:
+        if len(starts) < len(requests) or len({s.strength for s in starts}) > 1:
+            raise ValueError("anatomies that begin differently cannot be sampled in one call")
+        begun, strength = torch.cat([s.latent for s in starts]).to(generator.device) * valid, starts[0].strength
+    latents = sample_latent(generator.static, torch.cat(noises), valid, valid, conditions, generator.config.static, begun, strength)
     return [replace(a, latent=latent) for a, latent in zip(anatomies, latents.split(1), strict=True)]
 
 

@@ -28,6 +28,7 @@ def sample_to_folder(
     judge: Judge = ALL_CHECKS,
     skip_impossible: bool = False,
     batch: int = 8,
+    about: dict[str, Any] | None = None,
 ) -> list[str]:
     """Write every requested sequence that is not there yet, then the index and ``priors.csv``.
 
@@ -41,6 +42,7 @@ def sample_to_folder(
         judge: the quality control; ``UNCHECKED`` accepts everything.
         skip_impossible: leave out a request that the generator cannot meet (counted) instead of stopping.
         batch: hearts per call of the networks; results depend on it in the last bits of floating point only.
+        about: what the provenance is to say besides the generator's own.
 
     Returns:
         ids of the sequences in the folder.
@@ -72,7 +74,7 @@ def sample_to_folder(
     ids = [r.id for r in requests if sequence_exists(folder, r.id)]
     if not ids:
         raise UserError(f"no request passed the quality control; train the generator longer, or see {log} for the reasons")
-    write_index(folder, ids, generator.provenance | {"quality": _quality(requests, ids, rejections, judge)})
+    write_index(folder, ids, generator.provenance | {"quality": _quality(requests, ids, rejections, judge)} | (about or {}))
     write_table(folder)
     return ids
 
@@ -91,7 +93,10 @@ def _quality(requests: list[Request], ids: list[str], rejections: dict[str, list
     def counts(some: list[Request]) -> dict[str, Any]:
         accepted = sum(r.id in ids for r in some)
         tries = accepted + sum(len(rejections.get(r.id, [])) for r in some)
-        return {"requests": len(some), "tries": tries, "accepted": accepted, "acceptance_rate": accepted / tries if tries else None}
+        # A few requests that the generator cannot meet use up most of the tries; how many hearts come out sound is told by the first ones.
+        first = sum(r.id in ids and not rejections.get(r.id) for r in some)
+        rate = accepted / tries if tries else None
+        return {"requests": len(some), "first_try": first, "tries": tries, "accepted": accepted, "acceptance_rate": rate}
 
     asked = judge.check and judge.agreement is not None
     groups: dict[str, list[Request]] = {}
@@ -115,7 +120,7 @@ def _agree(path: Path, generator: Generator, requests: list[Request], judge: Jud
     same = {"generator_hash": generator.provenance["generator_hash"], "check": judge.check, "min_agreement": least}
     if judge.segmenter is not None:
         same["segmenter"] = hash_json(dict(judge.segmenter))
-    asked = {r.id: hash_json([r.seed, r.priors.specified(), r.n_frames, r.calibrate]) for r in requests}
+    asked = {r.id: hash_json(_asked(r)) for r in requests}
     known = read_json(path) if path.is_file() else same | {"requests": {}}
     conflict = [i for i, h in asked.items() if known["requests"].get(i, h) != h]
     if conflict or any(known.get(k) != v for k, v in same.items()):
@@ -123,6 +128,12 @@ def _agree(path: Path, generator: Generator, requests: list[Request], judge: Jud
             f"{path.parent} holds sequences of another generator, request or quality control; choose another folder or delete this one"
         )
     write_json(path, same | {"requests": known["requests"] | asked})
+
+
+def _asked(request: Request) -> list[Any]:
+    """What decides how a request turns out, for a given generator."""
+    own = [request.seed, request.priors.specified(), request.n_frames, request.calibrate]
+    return own if request.start is None else [*own, request.start.name, request.start.strength]
 
 
 def write_table(folder: Path) -> Path:
@@ -208,7 +219,8 @@ def describe(folder: Path, generator: Generator) -> list[str]:
     if not quality["checked"]:
         return [*lines, "quality control: off"]
     groups = ", ".join(f"{name} {c['accepted']} of {c['tries']}" for name, c in quality["by_diagnosis"].items())
-    return [*lines, f"quality control: {quality['accepted']} of {quality['tries']} samples accepted ({groups})"]
+    first = f"{quality['first_try']} of {quality['requests']} requests at the first try"
+    return [*lines, f"quality control: {quality['accepted']} of {quality['tries']} samples accepted ({groups}); {first}"]
 
 
 def _errors(metas: list[dict[str, Any]], kind: str) -> dict[str, dict[str, float]]:

@@ -204,7 +204,7 @@ def acceptance(generator: Path, folder: Path, device: str, n: int = 40) -> dict[
         cascade = load_generator(generator, torch.device(device))
         sample_to_folder(cascade, requests(cascade, n, 0, Priors(), None, False), folder, skip_impossible=True)
     quality = read_index(folder)[1]["quality"]
-    return {k: quality[k] for k in ("tries", "accepted", "acceptance_rate", "reasons", "by_diagnosis")} | {
+    return {k: quality[k] for k in ("requests", "first_try", "tries", "accepted", "acceptance_rate", "reasons", "by_diagnosis")} | {
         "given_up": len(quality["given_up"])
     }
 

@@ -148,7 +148,7 @@ def probe_all(a: argparse.Namespace) -> dict[str, Any]:
 def about_generator(at: Workspace, a: argparse.Namespace, label: str) -> dict[str, Any]:
     """What is to be reported of the generator and its bank."""
     meta = read_json(at.generator(0) / "generator.json")
-    mix = next(arm for arm in (parse_arm(name) for name in at.study.arms) if arm.source == "generator")
+    mix = next(arm for arm in (parse_arm(name) for name in at.study.arms) if arm.is_sampled)
     return {
         "label": label,
         "generator": Path(a.generator).name,

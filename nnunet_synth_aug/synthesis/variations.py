@@ -1,0 +1,93 @@
+"""Requests for hearts that begin with a training patient's ED, turned, scaled, deformed and half drowned in noise, instead of noise alone.
+
+A static LDM of few patients invents anatomies whose right ventricles are torn. Begun with a heart, it changes one: the anatomies are
+sound more often, and vary less. Patients without contours are varied, too. The way is that of SDEdit (Meng et al., arXiv 2108.01073).
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from nnunet_synth_aug.anatomy_vae.network import latent_validity
+from nnunet_synth_aug.cases import Subject
+from nnunet_synth_aug.console import progress
+from nnunet_synth_aug.data.cohort import Cohort, load_sequence
+from nnunet_synth_aug.data.training_set import augmented
+from nnunet_synth_aug.decoded_priors import told_by_masks
+from nnunet_synth_aug.errors import UserError
+from nnunet_synth_aug.generator import Generator
+from nnunet_synth_aug.latents import encode
+from nnunet_synth_aug.priors import Priors
+from nnunet_synth_aug.synthesis.cascade import Request, Start
+from nnunet_synth_aug.synthesis.requests import EF_SPREAD
+
+#: Share of the way to noise. At 0.8 hearts are their patient's with other walls; near 1 the patient is forgotten.
+STRENGTH = 0.8
+
+
+def variations(generator: Generator, cohort: Cohort, n: int, seed: int, strength: float = STRENGTH) -> list[Request]:
+    """``n`` requests with ids synth_00000..., the training patients in turn; request i is the same for any n.
+
+    The volumes and the mass that are asked for are those of the copy that the heart begins with, the EF is near the patient's.
+
+    Args:
+        generator: whose training patients are varied.
+        cohort: that they belong to; of patients whose masks are not to be seen, without them.
+        n: how many.
+        seed: of the whole set.
+        strength: see :meth:`nnunet_synth_aug.diffusion.Objective.sample`.
+
+    Raises:
+        UserError: the cohort lacks a training patient of the generator.
+    """
+    subjects = _as_trained(generator, cohort)
+    order = np.random.default_rng(seed).permutation(len(subjects))
+    taught = frozenset().union(*(s.annotated for s in subjects if s.masks))
+    found = []
+    with progress("encoding copies", n) as bar:
+        for index in range(n):
+            which = int(order[index % len(order)])
+            found.append(_variation(generator, subjects[which], which, index, seed, strength, taught))
+            bar.advance(index + 1, subjects[which].patient)
+    return found
+
+
+def _as_trained(generator: Generator, cohort: Cohort) -> list[Subject]:
+    """The training patients in the order of the generator's templates."""
+    patients = set(generator.provenance["patients"])
+    subjects = [s for s in cohort.subjects if s.patient in patients]
+    if len(subjects) < len(generator.templates):
+        missing = sorted(patients - {s.patient for s in subjects})
+        raise UserError(
+            f"{cohort.folder} lacks {missing[0]}, a patient that the generator was trained on; give the dataset that it was fitted on"
+        )
+    return subjects
+
+
+@torch.no_grad()
+def _variation(
+    generator: Generator, subject: Subject, which: int, index: int, seed: int, strength: float, taught: frozenset[int]
+) -> Request:
+    rng = np.random.default_rng([seed, index, 2])  # another stream than that of requests from noise
+    frames = sorted({subject.ed, subject.es}) if subject.cine is not None else [0, 1]
+    gridded, priors = augmented(subject, load_sequence(subject), generator.grid, generator.config, rng, frames)
+    ends = encode(generator.vae, gridded.image[[gridded.ed, gridded.es]], gridded.valid, generator.device)
+    if not gridded.masked:
+        told = told_by_masks(generator.vae, ends, gridded.valid, gridded.spacing, generator.device, taught)
+        priors = priors.completed(told)
+    inside = latent_validity(gridded.valid[None, None].float(), generator.vae.factor) > 0
+    latent = generator.scale.standardise(ends[:1].to(generator.device)).cpu() * inside
+    start = Start(generator.templates[which], latent, strength, f"{subject.patient}, copy {index} of seed {seed}")
+    return Request(f"synth_{index:05d}", int(rng.integers(2**31)), _asked(priors, rng), calibrate=True, start=start)
+
+
+def _asked(priors: Priors, rng: np.random.Generator) -> Priors:
+    """What is asked of a copy: its own volumes and mass, an EF near its own, and nothing that identifies the patient."""
+
+    def near(ef: float | None) -> float | None:
+        return None if ef is None else round(float(np.clip(ef + rng.normal(0, EF_SPREAD), 5, 85)), 1)
+
+    return replace(priors, age=None, height=None, weight=None, sex=None, lv_ef=near(priors.lv_ef), rv_ef=near(priors.rv_ef))
