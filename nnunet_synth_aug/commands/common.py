@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import torch
 
     from nnunet_synth_aug.generator import Generator
+    from nnunet_synth_aug.nnunet.segmenter import Segmenter
     from nnunet_synth_aug.synthesis.rounds import Judge
 
 Dataset = Annotated[str, typer.Option("-d", help="Dataset: number or name, as in nnU-Net.")]
@@ -64,6 +65,16 @@ def generator_at(dataset: str, fold: str, folder: Path | None) -> Path:
     from nnunet_synth_aug.paths import dataset_name, generator_folder
 
     return folder or generator_folder(dataset_name(dataset), fold_of(fold))
+
+
+def real_only_network(dataset: str, fold: str, folder: Path, device: str) -> Segmenter:
+    """The network in the results folder, if it was trained on this fold's real cases alone."""
+    from nnunet_synth_aug.data.cohort import Cohort
+    from nnunet_synth_aug.data.splits import fold_patients
+    from nnunet_synth_aug.nnunet.segmenter import fold_segmenter
+
+    cohort = Cohort.load(dataset)
+    return fold_segmenter(folder, cohort.name, fold_of(fold), fold_patients(cohort, fold_of(fold)).train, torch_device(device))
 
 
 def quality_control(cascade: Generator, segmenter: Path | None, min_agreement: float | None, check: bool = True) -> Judge:

@@ -19,12 +19,13 @@ from nnunet_synth_aug.commands.common import (
     fold_of,
     generator_at,
     quality_control,
+    real_only_network,
     say,
     torch_device,
 )
 
 if TYPE_CHECKING:
-    from nnunet_synth_aug.data.predicted_masks import Annotator
+    pass
 
 
 def fit(
@@ -64,25 +65,18 @@ def fit(
         return
     from nnunet_synth_aug.fit import fit_generator
 
-    annotator = None if segmenter is None else _annotator(dataset, fold_of(fold), segmenter, device)
+    annotator = None
+    if segmenter is not None:
+        from nnunet_synth_aug.data.predicted_masks import Annotator
+
+        network = real_only_network(dataset, fold, segmenter, device)
+        annotator = Annotator(network.segment, network.provenance)
     folder = fit_generator(dataset, fold_of(fold), config, torch_device(device), generator, reuse, annotator)
     if os.environ.get("RANK", "0") != "0":
         return  # under torchrun the first process alone reports
     if report:
         _report(dataset, folder, folder / "report", device, SHORT_REPORT, only=["controllability"])
     say(f"generator: {folder}")
-
-
-def _annotator(dataset: str, fold: int | str, folder: Path, device: str) -> Annotator:
-    """The network in ``folder``, if it may contour this fold's training patients."""
-    from nnunet_synth_aug.data.cohort import Cohort
-    from nnunet_synth_aug.data.predicted_masks import Annotator
-    from nnunet_synth_aug.data.splits import fold_patients
-    from nnunet_synth_aug.nnunet.segmenter import fold_segmenter
-
-    cohort = Cohort.load(dataset)
-    network = fold_segmenter(folder, cohort.name, fold, fold_patients(cohort, fold).train, torch_device(device))
-    return Annotator(network.segment, network.provenance)
 
 
 def sample(

@@ -21,6 +21,7 @@ from nnunet_synth_aug.commands.common import (
     fold_of,
     generator_at,
     quality_control,
+    real_only_network,
     say,
     torch_device,
 )
@@ -152,13 +153,12 @@ def _write_controls(
         phantoms_to_folder(folder, n, seed, vendors, min(n, os.cpu_count() or 1))
         return
     if source == "pseudolabels":
-        from nnunet_synth_aug.nnunet.segmenter import fold_segmenter
         from nnunet_synth_aug.synthesis.pseudolabels import pseudolabels_to_folder
 
         if segmenter is None:
             raise UserError("--source pseudolabels needs --segmenter, the results folder of an nnU-Net trained on this fold's real cases")
         split = fold_patients(cohort := Cohort.load(dataset), fold_of(fold))
-        judge = fold_segmenter(segmenter, dataset, fold_of(fold), split.train, torch_device(device))
+        judge = real_only_network(dataset, fold, segmenter, device)
         maker = str(judge.provenance["checkpoint_sha256"])
         pseudolabels_to_folder(judge.segment, maker, cohort.without_masks(split.unlabelled), split.train, folder, n)
         return
