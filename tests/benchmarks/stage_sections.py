@@ -129,18 +129,17 @@ def decoded_masks(name: str, study: dict[str, Any]) -> str:
 
 def starts(name: str, study: dict[str, Any]) -> str:
     """Figures of variations.py."""
-    rows = [
-        [start, f"{f['sound']} of {f['asked']}", "-" if f["moved"] is None else f"{f['moved']:.2f}"]
-        + [", ".join(f"{reason} {n}" for reason, n in list(f["reasons"].items())[:4])]
-        for start, f in study["starts"].items()
-    ]
+    rows = []
+    for start, f in study["starts"].items():
+        reasons = ", ".join(f"{reason} {n}" for reason, n in list(f["reasons"].items())[:4])
+        rows.append([start, f"{f['sound']} of {f['asked']}", "-" if f["moved"] is None else f"{f['moved']:.2f}", reasons])
     return "\n".join(
         [
             f"## {name}\n",
             f"What the static LDM begins with (`tests/benchmarks/variations.py`): {study['about']} `{study['preset']}`, "
-            f"{study['training_patients']} patients of {study['dataset']}; requests of a bank, the first anatomy of each, seed {study['seed']}. "
-            "Sound: no defect at ED, and the volumes that were asked for. Moved: root mean square between the copy and what came out of it, in "
-            f"SD of the latents. {study['machine']}, {study['date']}, version {study['version']}.\n",
+            f"{study['training_patients']} patients of {study['dataset']}; requests of a bank, the first anatomy of each, seed "
+            f"{study['seed']}. Sound: no defect at ED, and the volumes that were asked for. Moved: root mean square between the copy and what "
+            f"came out of it, in SD of the latents. {study['machine']}, {study['date']}, version {study['version']}.\n",
             table(["begun with", "sound at the first try", "moved", "commonest reasons"], rows),
             "",
         ]
