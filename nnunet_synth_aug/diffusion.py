@@ -30,6 +30,17 @@ Network = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
 @dataclass(frozen=True)
+class Start:
+    """Data that sampling begins with instead of with noise alone (SDEdit, Meng et al., arXiv 2108.01073)."""
+
+    data: torch.Tensor  # (B, ...)
+    strength: float  # the time at which it begins, as a share of the first: near 0 gives ``data`` back, 1 nearly forgets them
+    free: torch.Tensor | None = (
+        None  # bool, broadcastable: where they may change; elsewhere they are kept (Avrahami et al., arXiv 2206.02779)
+    )
+
+
+@dataclass(frozen=True)
 class Objective:
     """How a network is trained, and how it samples. Every sampler of ``steps`` steps costs 2 steps - 1 evaluations."""
 
@@ -67,9 +78,7 @@ class Objective:
         return self.weight(t) * (error * weight).flatten(1).sum(1) / weight.flatten(1).sum(1).clamp_min(1e-6)
 
     @torch.no_grad()
-    def sample(
-        self, network: Network, noise: torch.Tensor, steps: int, start: torch.Tensor | None = None, strength: float = 1.0
-    ) -> torch.Tensor:
+    def sample(self, network: Network, noise: torch.Tensor, steps: int, start: Start | None = None) -> torch.Tensor:
         """Integrate dx = x_0 d alpha + e d sigma along the path, from ``noise`` (B, ...) to data.
 
         A first-order step is one of DDIM (arXiv 2010.02502), and Euler's in t (rectified flow) or sigma (EDM).
@@ -78,15 +87,14 @@ class Objective:
             network: F(u, t).
             noise: (B, ...) of unit variance.
             steps: of the solver.
-            start: data (B, ...) to begin with instead of with noise alone (SDEdit, Meng et al., arXiv 2108.01073).
-            strength: the time at which that begins, as a share of the first: near 0 gives ``start`` back, 1 nearly forgets it.
+            start: data to begin with instead of with noise alone.
         """
-        times = self.grid(steps) * strength
+        times = self.grid(steps) * (1.0 if start is None else start.strength)
         alphas, sigmas = (v.tolist() for v in self.path(times))
         points = list(zip(times.tolist(), alphas, sigmas, strict=True))
         x = sigmas[0] * noise
         if start is not None:
-            x = x + alphas[0] * start
+            x = x + alphas[0] * start.data
         for now, then in pairwise(points):
             d_alpha, d_sigma = then[1] - now[1], then[2] - now[2]
             x0, e = self.estimate(network, x, *now)
@@ -95,6 +103,8 @@ class Objective:
                 x0_ahead, e_ahead = self.estimate(network, ahead, *then)
                 ahead = x + d_alpha * (x0 + x0_ahead) / 2 + d_sigma * (e + e_ahead) / 2
             x = ahead
+            if start is not None and start.free is not None:
+                x = torch.where(start.free, x, then[1] * start.data + then[2] * noise)
         return x
 
 

@@ -8,7 +8,7 @@ from torch import nn
 
 from nnunet_synth_aug.conditions import Conditions, PriorEmbedding
 from nnunet_synth_aug.config import LDMConfig
-from nnunet_synth_aug.diffusion import guided, objective
+from nnunet_synth_aug.diffusion import Start, guided, objective
 from nnunet_synth_aug.distributed import joint_randn, mine, world
 from nnunet_synth_aug.training import Step
 from nnunet_synth_aug.unet import UNet
@@ -79,10 +79,9 @@ def sample_latent(
     valid: torch.Tensor,
     conditions: Conditions,
     config: LDMConfig,
-    start: torch.Tensor | None = None,
-    strength: float = 1.0,
+    start: Start | None = None,
 ) -> torch.Tensor:
-    """Sample B latents at once with guidance; positions outside ``valid`` stay 0. ``start`` and ``strength``: see ``Objective.sample``."""
+    """Sample B latents at once with guidance, from noise or from ``start``; positions outside ``valid`` stay 0."""
     rows = torch.arange(2 * len(noise), device=noise.device)
     twice, with_priors = rows % len(noise), rows < len(noise)
     both, context2, valid2 = conditions[twice], context[twice], valid[twice]
@@ -94,4 +93,4 @@ def sample_latent(
         config.guidance_interval,
     )
     noise = config.temperature * noise * valid
-    return objective(config.objective).sample(guide, noise, config.sampler_steps, start, strength) * valid
+    return objective(config.objective).sample(guide, noise, config.sampler_steps, start) * valid

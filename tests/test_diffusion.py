@@ -16,6 +16,7 @@ from nnunet_synth_aug.diffusion import (
     TIME_MEAN,
     TIME_STD,
     V_PREDICTION,
+    Start,
     guided,
     objective,
 )
@@ -87,10 +88,13 @@ def test_data_to_begin_with_follow_the_same_flow_from_their_time_on(chosen, stre
     alpha, sigma = (v[0] for v in chosen.path(chosen.grid(steps) * strength))
     x = alpha * x0 + sigma * noise
     exact = mean + std * (x - alpha * mean) / torch.sqrt(alpha**2 * std**2 + sigma**2)
-    end = chosen.sample(linear_gaussian(chosen, mean, std), noise, steps, x0, strength)
+    end = chosen.sample(linear_gaussian(chosen, mean, std), noise, steps, Start(x0, strength))
     assert torch.allclose(end, exact, atol=0.04)
-    gentle = chosen.sample(linear_gaussian(chosen, mean, std), noise, steps, x0, 1e-4)
+    gentle = chosen.sample(linear_gaussian(chosen, mean, std), noise, steps, Start(x0, 1e-4))
     assert torch.allclose(gentle, x0, atol=2e-3)
+    free = torch.rand(200, 1) < 0.5  # the network looks at single values here, so what is kept does not change the others
+    kept = chosen.sample(linear_gaussian(chosen, mean, std), noise, steps, Start(x0, strength, free))
+    assert torch.equal(kept, torch.where(free, end, x0))
 
 
 @EVERY

@@ -12,7 +12,7 @@ from nnunet_synth_aug.synthesis.cascade import sample_anatomies
 from nnunet_synth_aug.synthesis.rounds import Judge
 from nnunet_synth_aug.synthesis.sampling import sample_to_folder
 from nnunet_synth_aug.synthesis.sequences import read_index
-from nnunet_synth_aug.synthesis.variations import STRENGTH, variations
+from nnunet_synth_aug.synthesis.variations import STRENGTH, around_heart, variations
 
 __all__ = ["world"]
 NUMBER = 2 * TRAINING
@@ -32,7 +32,7 @@ def asked(generator, world):
 
 
 def patient_of(request):
-    return request.start.name.partition(",")[0]
+    return request.origin.name.partition(",")[0]
 
 
 def test_every_training_patient_comes_in_turn_with_a_copy_of_its_own(generator, world, asked):
@@ -41,12 +41,12 @@ def test_every_training_patient_comes_in_turn_with_a_copy_of_its_own(generator, 
     assert patients[:TRAINING] == patients[TRAINING:]
     numbers = {s.patient: i for i, s in enumerate(world.cohort.subjects)}
     for request in asked:
-        assert request.start.template.noise == numbers[patient_of(request)]  # its own patient's geometry and grey values
+        assert request.origin.template.noise == numbers[patient_of(request)]  # its own patient's geometry and grey values
     for first, again in zip(asked[:TRAINING], asked[TRAINING:], strict=True):
-        assert not torch.equal(first.start.latent, again.start.latent)
+        assert not torch.equal(first.origin.latent, again.origin.latent)
     for short, long in zip(variations(generator, world.cohort, 2, 3), asked, strict=False):
         assert (short.id, short.seed, short.priors) == (long.id, long.seed, long.priors)
-        assert torch.equal(short.start.latent, long.start.latent)
+        assert torch.equal(short.origin.latent, long.origin.latent)
     assert variations(generator, world.cohort, 1, 4)[0].priors != asked[0].priors
 
 
@@ -71,12 +71,39 @@ def test_patients_whose_masks_are_hidden_are_asked_for_what_the_vae_sees_of_them
             assert after.priors == before.priors
 
 
+def test_the_chest_is_kept_and_the_heart_is_not(generator, asked):
+    request = asked[0]
+    heart = request.origin.heart.expand_as(request.origin.latent).clone()
+    heart[..., :3, :, :] = False
+    free = replace(request, origin=replace(request.origin, heart=heart[:, :1]))
+    [anatomy] = sample_anatomies(generator, [free])
+    change = (anatomy.latent - request.origin.latent) * anatomy.valid
+    assert not change[..., :3, :, :].any()
+    inside = (heart[:, :1] & (anatomy.valid > 0)).expand_as(change)
+    assert change[inside].square().mean() > 0.1
+
+
+def test_around_the_heart_is_one_cell_more_than_the_heart_in_every_slice():
+    mask = torch.zeros(2, 32, 24, 5, dtype=torch.uint8)
+    mask[0, 17, 9, 2] = 1
+    mask[1, 8, 12, 3] = 3
+    near = around_heart(mask, 4)
+    assert near.shape == (1, 1, 8, 6, 5)
+    columns = near[0, 0, :, :, 0]
+    wanted = torch.zeros(8, 6, dtype=torch.bool)
+    wanted[3:6, 1:4] = True
+    wanted[1:4, 2:5] = True
+    assert torch.equal(columns, wanted)
+    assert all(torch.equal(near[0, 0, ..., z], columns) for z in range(5))
+    assert around_heart(torch.zeros_like(mask), 4).all()
+
+
 def test_anatomies_begin_with_the_copy_and_leave_it_with_strength(generator, asked):
     def moved(strength):
-        requests = [replace(r, start=replace(r.start, strength=strength)) for r in asked]
+        requests = [replace(r, origin=replace(r.origin, strength=strength)) for r in asked]
         anatomies = sample_anatomies(generator, requests)
-        assert [a.template for a in anatomies] == [r.start.template for r in requests]
-        return [float(((a.latent - r.start.latent) * a.valid).square().mean()) for a, r in zip(anatomies, requests, strict=True)]
+        assert [a.template for a in anatomies] == [r.origin.template for r in requests]
+        return [float(((a.latent - r.origin.latent) * a.valid).square().mean()) for a, r in zip(anatomies, requests, strict=True)]
 
     little, half, most = moved(0.02), moved(0.5), moved(0.95)
     assert max(little) < 1e-2
@@ -84,7 +111,7 @@ def test_anatomies_begin_with_the_copy_and_leave_it_with_strength(generator, ask
 
 
 def test_what_begins_differently_is_not_sampled_in_one_call(generator, asked):
-    for other in (replace(asked[1], start=None), replace(asked[1], start=replace(asked[1].start, strength=0.5))):
+    for other in (replace(asked[1], origin=None), replace(asked[1], origin=replace(asked[1].origin, strength=0.5))):
         with pytest.raises(ValueError, match="begin differently"):
             sample_anatomies(generator, [asked[0], other])
 
@@ -100,9 +127,9 @@ def test_sequences_say_how_they_were_made_and_do_not_mix_with_others(generator, 
     assert (provenance["source"], provenance["strength"]) == ("variations", STRENGTH)
     assert provenance["patients"] == generator.provenance["patients"]
     with pytest.raises(UserError, match="another generator, request or quality control"):
-        sample_to_folder(still, [replace(r, start=replace(r.start, strength=0.5)) for r in plain], tmp_path, Judge(check=False))
+        sample_to_folder(still, [replace(r, origin=replace(r.origin, strength=0.5)) for r in plain], tmp_path, Judge(check=False))
     with pytest.raises(UserError, match="another generator, request or quality control"):
-        sample_to_folder(still, [replace(r, start=None) for r in plain], tmp_path, Judge(check=False))
+        sample_to_folder(still, [replace(r, origin=None) for r in plain], tmp_path, Judge(check=False))
 
 
 def motionless(generator):

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from nnunet_synth_aug.cases import Spacing, SyntheticSequence
+from nnunet_synth_aug.diffusion import Start
 from nnunet_synth_aug.generator import Generator, Template
 from nnunet_synth_aug.labels import LV
 from nnunet_synth_aug.ldm import sample_latent
@@ -30,12 +31,13 @@ DECODED_AT_ONCE = 8
 
 
 @dataclass(frozen=True)
-class Start:
+class Origin:
     """A training patient's ED that an anatomy begins with, instead of with noise alone."""
 
     template: Template  # of that patient
     latent: torch.Tensor  # (1, C, x, y, Z), standardised
-    strength: float  # see diffusion.Objective.sample
+    heart: torch.Tensor  # bool (1, 1, x, y, Z): where the anatomy may change; around it the patient's chest is kept
+    strength: float  # of the change, see diffusion.Start
     name: str  # which patient and copy it is
 
 
@@ -49,7 +51,7 @@ class Request:
     n_frames: int | None = None
     calibrate: bool = False  # closed loop, see synthesis.calibration
     grain: bool = True  # images as noisy as real ones; False gives the decoder's mean
-    start: Start | None = None  # all requests of one call have one of the same strength, or none has
+    origin: Origin | None = None  # all requests of one call have one of the same strength, or none has
 
 
 @dataclass(frozen=True)
@@ -102,7 +104,7 @@ def sample_anatomies(generator: Generator, requests: list[Request]) -> list[Anat
     anatomies, noises = [], []
     for request in requests:
         rng = np.random.default_rng(request.seed)
-        template = _template(generator, request.priors, rng) if request.start is None else request.start.template
+        template = _template(generator, request.priors, rng) if request.origin is None else request.origin.template
         depth = generator.grid.size[2]
         n = min(request.priors.n_slices or int(template.priors.n_slices or depth), depth)
         thickness = request.priors.slice_thickness or float(template.priors.slice_thickness or 10.0)
@@ -112,14 +114,20 @@ def sample_anatomies(generator: Generator, requests: list[Request]) -> list[Anat
         anatomies.append(Anatomy(request, template, given, noise, valid, (generator.grid.pixel, generator.grid.pixel, thickness)))
     valid = torch.cat([a.valid for a in anatomies])
     conditions = generator.scaler.encode([a.given for a in anatomies]).to(generator.device)
-    starts = [r.start for r in requests if r.start is not None]
-    begun, strength = None, 1.0
-    if starts:
-        if len(starts) < len(requests) or len({s.strength for s in starts}) > 1:
-            raise ValueError("anatomies that begin differently cannot be sampled in one call")
-        begun, strength = torch.cat([s.latent for s in starts]).to(generator.device) * valid, starts[0].strength
-    latents = sample_latent(generator.static, torch.cat(noises), valid, valid, conditions, generator.config.static, begun, strength)
+    start = _start([r.origin for r in requests], valid)
+    latents = sample_latent(generator.static, torch.cat(noises), valid, valid, conditions, generator.config.static, start)
     return [replace(a, latent=latent) for a, latent in zip(anatomies, latents.split(1), strict=True)]
+
+
+def _start(origins: list[Origin | None], valid: torch.Tensor) -> Start | None:
+    """What the anatomies of one call begin with, None for noise alone; ``valid`` is (B, 1, x, y, Z)."""
+    known = [o for o in origins if o is not None]
+    if not known:
+        return None
+    if len(known) < len(origins) or len({o.strength for o in known}) > 1:
+        raise ValueError("anatomies that begin differently cannot be sampled in one call")
+    data = torch.cat([o.latent for o in known]).to(valid.device) * valid
+    return Start(data, known[0].strength, torch.cat([o.heart for o in known]).to(valid.device))
 
 
 def anatomy_masks(generator: Generator, anatomies: list[Anatomy]) -> list[np.ndarray]:

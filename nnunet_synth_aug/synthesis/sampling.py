@@ -133,7 +133,7 @@ def _agree(path: Path, generator: Generator, requests: list[Request], judge: Jud
 def _asked(request: Request) -> list[Any]:
     """What decides how a request turns out, for a given generator."""
     own = [request.seed, request.priors.specified(), request.n_frames, request.calibrate]
-    return own if request.start is None else [*own, request.start.name, request.start.strength]
+    return own if request.origin is None else [*own, request.origin.name, request.origin.strength]
 
 
 def write_table(folder: Path) -> Path:

@@ -1,7 +1,8 @@
 """Requests for hearts that begin with a training patient's ED, turned, scaled, deformed and half drowned in noise, instead of noise alone.
 
-A static LDM of few patients invents anatomies whose right ventricles are torn. Begun with a heart, it changes one: the anatomies are
-sound more often, and vary less. Patients without contours are varied, too. The way is that of SDEdit (Meng et al., arXiv 2108.01073).
+A static LDM of few patients invents hearts that are torn and chests that are blurred, and nnU-Net then finds hearts where there are none.
+Begun with a patient, it changes a heart (SDEdit, Meng et al., arXiv 2108.01073) and leaves the chest around it as it is (blended diffusion,
+Avrahami et al., arXiv 2206.02779). Patients without contours are varied, too.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 
 from nnunet_synth_aug.anatomy_vae.network import latent_validity
 from nnunet_synth_aug.cases import Subject
@@ -21,10 +23,10 @@ from nnunet_synth_aug.errors import UserError
 from nnunet_synth_aug.generator import Generator
 from nnunet_synth_aug.latents import encode
 from nnunet_synth_aug.priors import Priors
-from nnunet_synth_aug.synthesis.cascade import Request, Start
+from nnunet_synth_aug.synthesis.cascade import Origin, Request
 from nnunet_synth_aug.synthesis.requests import EF_SPREAD
 
-#: Share of the way to noise. At 0.8 hearts are their patient's with other walls; near 1 the patient is forgotten.
+#: Share of the way to noise. At 0.8 hearts are their patient's with other walls; at 1 they are new ones in the patient's chest.
 STRENGTH = 0.8
 
 
@@ -38,7 +40,7 @@ def variations(generator: Generator, cohort: Cohort, n: int, seed: int, strength
         cohort: that they belong to; of patients whose masks are not to be seen, without them.
         n: how many.
         seed: of the whole set.
-        strength: see :meth:`nnunet_synth_aug.diffusion.Objective.sample`.
+        strength: see :class:`nnunet_synth_aug.diffusion.Start`.
 
     Raises:
         UserError: the cohort lacks a training patient of the generator.
@@ -78,10 +80,24 @@ def _variation(
     if not gridded.masked:
         told = told_by_masks(generator.vae, ends, gridded.valid, gridded.spacing, generator.device, taught)
         priors = priors.completed(told)
+    decoded = generator.vae.decode(ends.to(generator.device))[1].argmax(1).cpu()
     inside = latent_validity(gridded.valid[None, None].float(), generator.vae.factor) > 0
     latent = generator.scale.standardise(ends[:1].to(generator.device)).cpu() * inside
-    start = Start(generator.templates[which], latent, strength, f"{subject.patient}, copy {index} of seed {seed}")
-    return Request(f"synth_{index:05d}", int(rng.integers(2**31)), _asked(priors, rng), calibrate=True, start=start)
+    heart = around_heart(decoded * gridded.valid, generator.vae.factor)
+    origin = Origin(generator.templates[which], latent, heart, strength, f"{subject.patient}, copy {index} of seed {seed}")
+    return Request(f"synth_{index:05d}", int(rng.integers(2**31)), _asked(priors, rng), calibrate=True, origin=origin)
+
+
+def around_heart(mask: torch.Tensor, factor: int) -> torch.Tensor:
+    """Where the latent is of the heart, or beside it: bool (1, 1, x, y, Z), from masks (T, X, Y, Z).
+
+    Alike in all slices, so that apex and base may move; everywhere if the masks are empty.
+    """
+    columns = (mask > 0).any(0).any(-1).float()[None, None]
+    if not columns.any():
+        columns = torch.ones_like(columns)
+    near = F.max_pool2d(F.max_pool2d(columns, factor), 3, stride=1, padding=1) > 0
+    return near[..., None].expand(-1, -1, -1, -1, mask.shape[-1])
 
 
 def _asked(priors: Priors, rng: np.random.Generator) -> Priors:

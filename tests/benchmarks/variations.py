@@ -1,6 +1,6 @@
 """ED anatomies begun with noise or with copies of training patients: how many are sound at the first try, and how far they go.
 
-    python tests/benchmarks/variations.py -d 901 --generator FOLDER --strengths 0.05,0.5,0.8,0.95 \\
+    python tests/benchmarks/variations.py -d 901 --generator FOLDER --strengths 0.05,0.5,0.8,1.0 \\
         --json docs/generator/variations_ten_patients.json
 
 Requests are those of a bank. An anatomy is sound if its ED mask has no defect and the volumes that were asked for. The last line printed
@@ -47,9 +47,9 @@ def judge(generator: Generator, asked: list[Request]) -> dict[str, Any]:
             found = ALL_CHECKS.anatomy(anatomy, mask)
             sound += not found
             reasons.update(found)
-            if (start := anatomy.request.start) is not None:
-                inside = anatomy.valid.expand_as(anatomy.latent) > 0
-                moved.append(float((anatomy.latent - start.latent)[inside].square().mean().sqrt()))
+            if (origin := anatomy.request.origin) is not None:
+                heart = (anatomy.valid * origin.heart).expand_as(anatomy.latent) > 0
+                moved.append(float((anatomy.latent - origin.latent)[heart].square().mean().sqrt()))
     return {
         "asked": len(asked),
         "sound": sound,
@@ -62,7 +62,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("-d", required=True, help="dataset of the generator")
     parser.add_argument("--generator", type=Path, required=True)
-    parser.add_argument("--strengths", default="0.05,0.5,0.7,0.8,0.9,0.95")
+    parser.add_argument("--strengths", default="0.05,0.5,0.7,0.8,0.9,1.0")
     parser.add_argument("-n", type=int, default=100, help="requests")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--label", default="", help="a sentence on the generator")
@@ -78,7 +78,7 @@ def main() -> None:
     found = {"noise alone": judge(generator, requests(generator, options.n, options.seed, Priors(), None, False))}
     print(json.dumps(found), flush=True)
     for strength in (float(s) for s in options.strengths.split(",")):
-        varied = [replace(r, start=replace(r.start, strength=strength)) for r in copies if r.start is not None]
+        varied = [replace(r, origin=replace(r.origin, strength=strength)) for r in copies if r.origin is not None]
         found[f"a copy, strength {strength:g}"] = judge(generator, varied)
         print(json.dumps(found), flush=True)
     figures = {
