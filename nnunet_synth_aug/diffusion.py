@@ -35,9 +35,7 @@ class Start:
 
     data: torch.Tensor  # (B, ...)
     strength: float  # the time at which it begins, as a share of the first: near 0 gives ``data`` back, 1 nearly forgets them
-    free: torch.Tensor | None = (
-        None  # bool, broadcastable: where they may change; elsewhere they are kept (Avrahami et al., arXiv 2206.02779)
-    )
+    free: torch.Tensor | None = None  # bool, broadcastable: where they may change; they stay elsewhere (Avrahami et al., arXiv 2206.02779)
 
 
 @dataclass(frozen=True)

@@ -99,7 +99,7 @@ class BankSettings:
     frames: int = option(4, least=2)
     seed: int = option(0, least=0)
     segmenter: bool = False  # whether the real-only training of the fold's first seed rejects hearts whose mask it disputes
-    strength: float = option(0.8, least=0.05)  # of variationsNN, as 'synthaug bank --strength'
+    strength: float = option(0.5, least=0.05)  # of variationsNN, as 'synthaug bank --strength'
 
 
 @dataclass(frozen=True)

@@ -78,7 +78,7 @@ def bank(
     ] = "generator",
     strength: Annotated[
         float | None,
-        typer.Option("--strength", min=0.05, max=1, help="How much variations vary: 1 nearly forgets the patient. [default: 0.8]"),
+        typer.Option("--strength", min=0.05, max=1, help="How much variations vary: 1 makes new hearts in old chests. [default: 0.5]"),
     ] = None,
     segmenter: CheckedBy = None,
     min_agreement: MinAgreement = None,

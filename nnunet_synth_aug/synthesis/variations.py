@@ -26,8 +26,8 @@ from nnunet_synth_aug.priors import Priors
 from nnunet_synth_aug.synthesis.cascade import Origin, Request
 from nnunet_synth_aug.synthesis.requests import EF_SPREAD
 
-#: Share of the way to noise. At 0.8 hearts are their patient's with other walls; at 1 they are new ones in the patient's chest.
-STRENGTH = 0.8
+#: Share of the way to noise. At 0.5 hearts are their patient's with other walls; at 1 they are new ones in the patient's chest.
+STRENGTH = 0.5
 
 
 def variations(generator: Generator, cohort: Cohort, n: int, seed: int, strength: float = STRENGTH) -> list[Request]:

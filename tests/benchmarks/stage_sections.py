@@ -139,7 +139,8 @@ def starts(name: str, study: dict[str, Any]) -> str:
             f"What the static LDM begins with (`tests/benchmarks/variations.py`): {study['about']} `{study['preset']}`, "
             f"{study['training_patients']} patients of {study['dataset']}; requests of a bank, the first anatomy of each, seed "
             f"{study['seed']}. Sound: no defect at ED, and the volumes that were asked for. Moved: root mean square between the copy and "
-            f"what came out of it, in SD of the latents in and beside the heart. {study['machine']}, {study['date']}, version {study['version']}.\n",
+            f"what came out of it, in SD of the latents in and beside the heart. "
+            f"{study['machine']}, {study['date']}, version {study['version']}.\n",
             table(["begun with", "sound at the first try", "moved", "commonest reasons"], rows),
             "",
         ]
