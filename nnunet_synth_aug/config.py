@@ -49,6 +49,7 @@ class VAEConfig:
     consistency_weight: float = 0.1  # of the EMA teacher's mask on frames that have none
     consistency_start: float = 0.4  # share of the steps before the teacher is trusted
     latent_noise: float = 0.15  # relative noise on the latent while training: the LDM's samples are not exact either
+    equivariance: float = 0.0  # share of the steps whose latents are turned and shrunken, see anatomy_vae.equivariance
     labelled_share: float = 0.5  # of each batch
     train: TrainConfig = field(default_factory=lambda: TrainConfig(steps=1000, batch_size=24, learning_rate=2e-3))
 
