@@ -59,6 +59,7 @@ ARMS: dict[str, list[str]] = {
     "v": ["--set", "static.objective=v", "--set", "motion.objective=v"],
     "same motion": ["--set", "latents.gain=0.0"],
     "not deformed": ["--set", "latents.warp=0.0"],
+    "equivariant": ["--set", "vae.equivariance=0.5"],
     "pretrained": ["--pretrain", "phantom"],
     # The second round of the generator that ships. It continued the first one, of 160 phantoms, which is no longer in the package, and
     # was trained before there were texture_weight and warp.
