@@ -56,7 +56,7 @@ class Change:
     def _resized(volume: torch.Tensor, size: tuple[int, int], smooth: bool) -> torch.Tensor:
         if tuple(volume.shape[2:4]) == size:
             return volume
-        slices = to_slices(volume)
+        slices = to_slices(volume).float()  # filters against aliasing know no bfloat16
         if smooth:
             small = F.interpolate(slices, size=size, mode="bilinear", align_corners=False, antialias=True)
         else:
