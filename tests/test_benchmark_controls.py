@@ -72,6 +72,24 @@ def test_pseudolabels_are_the_segmenters_where_there_are_no_contours(world, tmp_
         pseudolabels_to_folder(segment, "another", cohort, patients, tmp_path / "one", n=1)
 
 
+def test_a_patient_in_whom_the_segmenter_finds_nothing_is_left_out(world, tmp_path):
+    patients = world.generator.provenance["patients"]
+    blind = world.cohort.without_masks(patients)
+    lost = load_sequence(blind.subject(patients[0])).image[0]
+
+    def segment(image, spacing):
+        found = (image > np.median(image)).astype(np.uint8)
+        return np.zeros_like(found) if found.shape == lost.shape else found
+
+    shapes = {p: load_sequence(blind.subject(p)).image.shape[1:] for p in patients}
+    seen = [p for p in patients if shapes[p] != lost.shape]
+    ids = pseudolabels_to_folder(segment, "one", blind, patients, tmp_path / "some", n=50)
+    assert len(ids) == len(seen) < len(patients)
+    assert read_index(tmp_path / "some")[0] == ids
+    with pytest.raises(UserError, match=f"no heart in any of {len(patients)} cines; train it longer"):
+        pseudolabels_to_folder(lambda image, _: np.zeros(image.shape, np.uint8), "none", blind, patients, tmp_path / "none", n=50)
+
+
 def test_a_killed_folder_goes_on_and_another_maker_is_refused(world, tmp_path):
     patients = world.generator.provenance["patients"][:2]
     ids = reconstructions_to_folder(world.generator, world.cohort, patients, tmp_path, n=2)

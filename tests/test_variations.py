@@ -16,6 +16,7 @@ from nnunet_synth_aug.synthesis.variations import STRENGTH, around_heart, variat
 
 __all__ = ["world"]
 NUMBER = 2 * TRAINING
+OTHER = STRENGTH + 0.1
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +112,7 @@ def test_anatomies_begin_with_the_copy_and_leave_it_with_strength(generator, ask
 
 
 def test_what_begins_differently_is_not_sampled_in_one_call(generator, asked):
-    for other in (replace(asked[1], origin=None), replace(asked[1], origin=replace(asked[1].origin, strength=0.5))):
+    for other in (replace(asked[1], origin=None), replace(asked[1], origin=replace(asked[1].origin, strength=OTHER))):
         with pytest.raises(ValueError, match="begin differently"):
             sample_anatomies(generator, [asked[0], other])
 
@@ -127,7 +128,7 @@ def test_sequences_say_how_they_were_made_and_do_not_mix_with_others(generator, 
     assert (provenance["source"], provenance["strength"]) == ("variations", STRENGTH)
     assert provenance["patients"] == generator.provenance["patients"]
     with pytest.raises(UserError, match="another generator, request or quality control"):
-        sample_to_folder(still, [replace(r, origin=replace(r.origin, strength=0.5)) for r in plain], tmp_path, Judge(check=False))
+        sample_to_folder(still, [replace(r, origin=replace(r.origin, strength=OTHER)) for r in plain], tmp_path, Judge(check=False))
     with pytest.raises(UserError, match="another generator, request or quality control"):
         sample_to_folder(still, [replace(r, origin=None) for r in plain], tmp_path, Judge(check=False))
 

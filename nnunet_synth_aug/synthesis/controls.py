@@ -39,10 +39,10 @@ def agree(folder: Path, maker: str, requests: dict[str, Any]) -> list[str]:
 def fill(
     folder: Path, title: str, ids: list[str], missing: list[str], made: Iterator[SyntheticSequence], provenance: dict[str, Any]
 ) -> None:
-    """Write the missing sequences as they are made, then the index and ``priors.csv``."""
+    """Write the missing sequences as they are made, then the index and ``priors.csv`` of those that could be made."""
     with progress(title, len(ids), done := len(ids) - len(missing)) as bar:
         for sequence in made:
             write_sequence(folder, sequence)
             bar.advance(done := done + 1, sequence.id)
-    write_index(folder, ids, provenance)
+    write_index(folder, [i for i in ids if sequence_exists(folder, i)], provenance)
     write_table(folder)

@@ -20,6 +20,7 @@ from nnunet_synth_aug.errors import UserError
 from nnunet_synth_aug.priors import Priors, measure
 from nnunet_synth_aug.synthesis.cascade import DEFAULT_CYCLE_SECONDS
 from nnunet_synth_aug.synthesis.controls import agree, fill
+from nnunet_synth_aug.synthesis.sequences import sequence_exists
 
 
 def pseudolabels_to_folder(segment: Segment, segmenter: str, cohort: Cohort, patients: Collection[str], folder: Path, n: int) -> list[str]:
@@ -34,10 +35,10 @@ def pseudolabels_to_folder(segment: Segment, segmenter: str, cohort: Cohort, pat
         n: how many; a folder never holds more than there are patients with a cine.
 
     Returns:
-        ids of the sequences.
+        ids of the sequences; patients in whom the network finds no heart at all have none.
 
     Raises:
-        UserError: no training patient has a cine, or the network finds no heart in one.
+        UserError: no training patient has a cine, or the network finds no heart in any of them.
     """
     moving = [s for s in cohort.select(patients).subjects if s.cine is not None]
     chosen = sorted(moving, key=lambda s: bool(s.masks))[:n]
@@ -55,18 +56,22 @@ def pseudolabels_to_folder(segment: Segment, segmenter: str, cohort: Cohort, pat
         "segmenter": segmenter,
         "version": __version__,
     }
-    made = (_pseudolabelled(segment, wanted[i], i) for i in missing)
+    made = (one for i in missing if (one := _pseudolabelled(segment, wanted[i], i)) is not None)
     fill(folder, "segmenting cines", list(wanted), missing, made, provenance)
-    return list(wanted)
+    if not (found := [i for i in wanted if sequence_exists(folder, i)]):
+        raise UserError(f"the segmenter finds no heart in any of {len(wanted)} cines; train it longer")
+    return found
 
 
-def _pseudolabelled(segment: Segment, subject: Subject, sequence_id: str) -> SyntheticSequence:
+def _pseudolabelled(segment: Segment, subject: Subject, sequence_id: str) -> SyntheticSequence | None:
+    """None if no frame has contours and the network finds no heart in any."""
     sequence = load_sequence(subject)
     mask = annotate(sequence, segment)
     # Frames whose mask is impossible are left out: without one they would teach that there is no heart.
     kept = np.flatnonzero(mask.any(axis=(1, 2, 3)))
     if not len(kept):
-        raise UserError(f"{subject.cine}: the segmenter finds no heart in any frame; train it longer")
+        console.print(f"{subject.patient}: the segmenter finds no heart in any frame, so the patient is left out")
+        return None
     ed, es = (int(np.abs(kept - t).argmin()) for t in (sequence.ed, sequence.es))
     image, mask = sequence.image[kept], mask[kept]
     return SyntheticSequence(
