@@ -15,6 +15,11 @@ from nnunet_synth_aug.synthesis.cascade import Request
 VOLUME_SPREAD, EF_SPREAD = 0.12, 5.0
 
 
+def near_ef(ef: float, rng: np.random.Generator) -> float:
+    """An EF [%] near this one, within what hearts have."""
+    return round(float(np.clip(ef + rng.normal(0, EF_SPREAD), 5, 85)), 1)
+
+
 def draw_priors(generator: Generator, rng: np.random.Generator, given: Priors = Priors()) -> Priors:
     """Priors of a random training patient, jittered, with everything that ``given`` sets put in.
 
@@ -32,7 +37,7 @@ def draw_priors(generator: Generator, rng: np.random.Generator, given: Priors = 
             values[name] = round(float(value) * size * float(np.exp(rng.normal(0, VOLUME_SPREAD / 2))), 1)
     for name in ("lv_ef", "rv_ef"):
         if (value := getattr(base, name)) is not None:
-            values[name] = round(float(np.clip(float(value) + rng.normal(0, EF_SPREAD), 5, 85)), 1)
+            values[name] = near_ef(float(value), rng)
     drawn = replace(base, age=None, height=None, weight=None, sex=None, **values)
     return drawn.updated(given)
 

@@ -24,7 +24,7 @@ from nnunet_synth_aug.generator import Generator
 from nnunet_synth_aug.latents import encode
 from nnunet_synth_aug.priors import Priors
 from nnunet_synth_aug.synthesis.cascade import Origin, Request
-from nnunet_synth_aug.synthesis.requests import EF_SPREAD
+from nnunet_synth_aug.synthesis.requests import near_ef
 
 #: Share of the way to noise. At 0.5 hearts are their patient's with other walls; at 1 they are new ones in the patient's chest.
 STRENGTH = 0.5
@@ -102,8 +102,5 @@ def around_heart(mask: torch.Tensor, factor: int) -> torch.Tensor:
 
 def _asked(priors: Priors, rng: np.random.Generator) -> Priors:
     """What is asked of a copy: its own volumes and mass, an EF near its own, and nothing that identifies the patient."""
-
-    def near(ef: float | None) -> float | None:
-        return None if ef is None else round(float(np.clip(ef + rng.normal(0, EF_SPREAD), 5, 85)), 1)
-
-    return replace(priors, age=None, height=None, weight=None, sex=None, lv_ef=near(priors.lv_ef), rv_ef=near(priors.rv_ef))
+    lv_ef, rv_ef = (None if ef is None else near_ef(ef, rng) for ef in (priors.lv_ef, priors.rv_ef))
+    return replace(priors, age=None, height=None, weight=None, sex=None, lv_ef=lv_ef, rv_ef=rv_ef)
