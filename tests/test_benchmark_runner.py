@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import signal
 import subprocess
 import sys
@@ -12,8 +14,8 @@ import benchmark_fixture
 import pytest
 from benchmark_fixture import a_study, run, starts, step
 
-from evaluation.benchmark.executors import ClusterExecutor, Command
-from evaluation.benchmark.processes import lock_path, try_lock
+from evaluation.benchmark.executors import ClusterExecutor, Command, make_executor
+from evaluation.benchmark.processes import lock_path, share_of_cores, try_lock
 from evaluation.benchmark.runner import Runner
 from evaluation.benchmark.stamps import Stamps
 from evaluation.benchmark.steps import difference
@@ -57,6 +59,18 @@ def test_workers_share_the_steps_and_the_gpus(tmp_path):
     assert {(tmp_path / name).read_text() for name in ("one", "two")} == {"4", "6"}
     ended = [Stamps(tmp_path / "steps").read(s)["seconds"] for s in steps]
     assert min(ended) > 0.9
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity") or len(os.sched_getaffinity(0)) < 2, reason="cores cannot be shared out here")
+def test_workers_without_gpus_share_out_the_cores(tmp_path):
+    show = "import os, sys, time; time.sleep(1.0); open(sys.argv[1], 'w').write(str(sorted(os.sched_getaffinity(0))))"
+    study = a_study(workers=2, device="cpu")
+    Runner(study, [step(tmp_path, name, code=show) for name in ("one", "two")], tmp_path, make_executor(study, tmp_path)).run()
+    one, two = (set(json.loads((tmp_path / name).read_text())) for name in ("one", "two"))
+    assert not one & two
+    assert one | two == os.sched_getaffinity(0)
+    assert make_executor(a_study(workers=2, device="cuda"), tmp_path) == make_executor(a_study(), tmp_path)  # all cores for each
+    assert share_of_cores(5, 6) is None or len(os.sched_getaffinity(0)) > 5  # more workers than cores
 
 
 @pytest.fixture

@@ -28,7 +28,8 @@ from nnunet_synth_aug.fit import PIXEL_STEP, fit_generator
 from nnunet_synth_aug.generator import load_generator
 from nnunet_synth_aug.motion_ldm.sampling import motion_channels
 from nnunet_synth_aug.priors import Priors
-from nnunet_synth_aug.synthesis.cascade import Request, sample_sequence
+from nnunet_synth_aug.synthesis.cascade import sample_sequence
+from nnunet_synth_aug.synthesis.hearts import Request
 
 CPU = torch.device("cpu")
 SHORT = TrainConfig(steps=4, batch_size=2)

@@ -27,7 +27,7 @@ from nnunet_synth_aug.nnunet.refresh_cases import VERSION, case_file, live_folde
 from nnunet_synth_aug.nnunet.refresh_generator import HeartReplacer, bank_judge
 from nnunet_synth_aug.nnunet.target import label_lookup, load_target
 from nnunet_synth_aug.priors import Priors
-from nnunet_synth_aug.synthesis.cascade import Request
+from nnunet_synth_aug.synthesis.hearts import Request
 from nnunet_synth_aug.synthesis.rounds import Outcome
 from nnunet_synth_aug.synthesis.sequences import write_sequence
 

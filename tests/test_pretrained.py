@@ -16,7 +16,8 @@ from nnunet_synth_aug.labels import LV, MYO, RV
 from nnunet_synth_aug.latents import encode, encode_training_set, with_decoded_priors
 from nnunet_synth_aug.pretrained import PHANTOM, shipped_for
 from nnunet_synth_aug.priors import FROM_MASKS, NUMERIC, VARIABLES, Priors
-from nnunet_synth_aug.synthesis.cascade import Request, sample_anatomies, sample_cycles
+from nnunet_synth_aug.synthesis.cascade import sample_anatomies, sample_cycles
+from nnunet_synth_aug.synthesis.hearts import Request
 from nnunet_synth_aug.synthesis.quality import frame_defects
 
 CPU = torch.device("cpu")

@@ -17,7 +17,7 @@ from nnunet_synth_aug.files import read_json
 from nnunet_synth_aug.labels import LV, MYO, RV
 from nnunet_synth_aug.priors import Priors, measure
 from nnunet_synth_aug.synthesis import rounds
-from nnunet_synth_aug.synthesis.cascade import Request
+from nnunet_synth_aug.synthesis.hearts import Request
 from nnunet_synth_aug.synthesis.rounds import MAX_ANATOMIES, MAX_CYCLES, Judge, sample_accepted
 from nnunet_synth_aug.synthesis.sampling import describe, sample_to_folder
 from nnunet_synth_aug.synthesis.sequences import read_index, read_sequence, write_sequence

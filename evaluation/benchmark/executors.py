@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from evaluation.benchmark.processes import launch, lock_path, stop
+from evaluation.benchmark.processes import launch, lock_path, share_of_cores, stop
 from evaluation.benchmark.steps import Step
 from evaluation.benchmark.study import Study
 from nnunet_synth_aug.errors import UserError
@@ -31,8 +31,8 @@ class Job(Protocol):
 class Executor(Protocol):
     """Starts commands."""
 
-    def start(self, step: Step, words: list[str], environment: dict[str, str], log: Path) -> Job:
-        """Start a step's command with its output in ``log``."""
+    def start(self, step: Step, words: list[str], environment: dict[str, str], log: Path, slot: int) -> Job:
+        """Start a step's command with its output in ``log``; ``slot`` is its number among those that run at a time."""
 
     def find(self, name: str) -> Job:
         """A job of Slurm that an earlier start left in the queue."""
@@ -55,9 +55,10 @@ class LocalExecutor:
     """Processes of this machine."""
 
     out: Path
+    shares: int = 1  # of the cores; each command gets that of its slot
 
-    def start(self, step: Step, words: list[str], environment: dict[str, str], log: Path) -> Job:
-        return ProcessJob(launch(words, environment, log, lock_path(self.out, step.id)))
+    def start(self, step: Step, words: list[str], environment: dict[str, str], log: Path, slot: int) -> Job:
+        return ProcessJob(launch(words, environment, log, lock_path(self.out, step.id), share_of_cores(slot, self.shares)))
 
     def find(self, name: str) -> Job:
         raise _queued(name)
@@ -122,7 +123,7 @@ class ClusterExecutor:
                 f"executor {study.executor} cannot be used ({' '.join(str(error).split())}); correct 'slurm' in the study file"
             ) from error
 
-    def start(self, step: Step, words: list[str], environment: dict[str, str], log: Path) -> Job:
+    def start(self, step: Step, words: list[str], environment: dict[str, str], log: Path, slot: int) -> Job:
         self._executor.update_parameters(name=step.id)
         log.parent.mkdir(parents=True, exist_ok=True)
         job = self._executor.submit(Command(words, environment, log, lock_path(self._out, step.id)))
@@ -146,4 +147,6 @@ def _queued(name: str) -> UserError:
 
 def make_executor(study: Study, out: Path) -> Executor:
     """The executor that the study asks for."""
-    return LocalExecutor(out) if study.executor == "local" else ClusterExecutor(study, out)
+    if study.executor != "local":
+        return ClusterExecutor(study, out)
+    return LocalExecutor(out, study.workers if study.device == "cpu" else 1)

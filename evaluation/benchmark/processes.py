@@ -34,7 +34,17 @@ def try_lock(stream: IO[str]) -> bool:
     return False
 
 
-def launch(words: list[str], environment: dict[str, str], log: Path, lock: Path) -> subprocess.Popen[bytes]:
+def share_of_cores(slot: int, shares: int) -> set[int] | None:
+    """The cores of one of several commands at a time, None for all: where there are fewer than shares, or no way to say it.
+
+    nnU-Net on a CPU starts as many threads as the machine has cores, whatever else runs there, and they wait for each other.
+    """
+    if shares < 2 or not hasattr(os, "sched_setaffinity"):
+        return None
+    return set(sorted(os.sched_getaffinity(0))[slot::shares]) or None
+
+
+def launch(words: list[str], environment: dict[str, str], log: Path, lock: Path, cores: set[int] | None = None) -> subprocess.Popen[bytes]:
     """Start a command with its output appended to ``log``.
 
     The command holds the lock as long as it lives. Whoever finds it held ends that process first: its own benchmark was killed, and
@@ -45,6 +55,7 @@ def launch(words: list[str], environment: dict[str, str], log: Path, lock: Path)
         environment: beyond this process's.
         log: made if missing.
         lock: see :func:`lock_path`.
+        cores: what it may use, and whatever it starts; default all.
 
     Raises:
         UserError: the earlier process cannot be ended.
@@ -66,6 +77,9 @@ def launch(words: list[str], environment: dict[str, str], log: Path, lock: Path)
                 start_new_session=True,
                 pass_fds=(holder.fileno(),),
             )
+        if cores is not None:
+            with suppress(ProcessLookupError, PermissionError):  # it has ended already, or this machine does not allow it
+                os.sched_setaffinity(process.pid, cores)
         holder.seek(0)
         holder.truncate()
         holder.write(str(process.pid))

@@ -110,7 +110,7 @@ class Runner:
         slot = self._slot()
         gpus = self._study.gpus
         environment = step.environment | ({"CUDA_VISIBLE_DEVICES": str(gpus[slot % len(gpus)])} if gpus else {})
-        job = (self._executor if heavy else self._here).start(step, step.command(attempt), environment, self._log(step))
+        job = (self._executor if heavy else self._here).start(step, step.command(attempt), environment, self._log(step), slot)
         self._stamps.note_job(step, job.name)
         self._running.append(_Running(step, job, slot, start))
 

@@ -32,7 +32,7 @@ from nnunet_synth_aug.nnunet.refresh import STATE
 from nnunet_synth_aug.nnunet.refresh_cases import VERSION, add_to_journal, mend_journal, publish
 from nnunet_synth_aug.nnunet.target import Target, label_lookup, load_target
 from nnunet_synth_aug.priors import Priors
-from nnunet_synth_aug.synthesis.cascade import Request
+from nnunet_synth_aug.synthesis.hearts import Request
 from nnunet_synth_aug.synthesis.requests import request
 from nnunet_synth_aug.synthesis.rounds import Judge, Outcome, sample_accepted
 

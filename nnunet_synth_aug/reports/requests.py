@@ -16,7 +16,7 @@ from nnunet_synth_aug.data.training_set import grid_priors
 from nnunet_synth_aug.errors import UserError
 from nnunet_synth_aug.generator import Generator
 from nnunet_synth_aug.priors import Priors
-from nnunet_synth_aug.synthesis.cascade import Request
+from nnunet_synth_aug.synthesis.hearts import Request
 
 
 @dataclass(frozen=True)

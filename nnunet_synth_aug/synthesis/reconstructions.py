@@ -21,8 +21,9 @@ from nnunet_synth_aug.generator import Generator
 from nnunet_synth_aug.grain import noise_level
 from nnunet_synth_aug.latents import encode
 from nnunet_synth_aug.priors import Priors, measure
-from nnunet_synth_aug.synthesis.cascade import DEFAULT_CYCLE_SECONDS, decode, to_grey
+from nnunet_synth_aug.synthesis.cascade import DEFAULT_CYCLE_SECONDS, to_grey
 from nnunet_synth_aug.synthesis.controls import agree, fill
+from nnunet_synth_aug.synthesis.decoding import decode
 
 
 def reconstructions_to_folder(generator: Generator, cohort: Cohort, patients: Iterable[str], folder: Path, n: int) -> list[str]:

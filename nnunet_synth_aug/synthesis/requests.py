@@ -9,7 +9,7 @@ import numpy as np
 
 from nnunet_synth_aug.generator import Generator
 from nnunet_synth_aug.priors import Priors
-from nnunet_synth_aug.synthesis.cascade import Request
+from nnunet_synth_aug.synthesis.hearts import Request
 
 #: Multiplicative (volumes, mass) and additive (EF, percentage points) spread around a training patient.
 VOLUME_SPREAD, EF_SPREAD = 0.12, 5.0

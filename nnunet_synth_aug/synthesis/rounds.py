@@ -15,7 +15,8 @@ import numpy as np
 from nnunet_synth_aug.cases import SyntheticSequence
 from nnunet_synth_aug.generator import Generator
 from nnunet_synth_aug.priors import measure
-from nnunet_synth_aug.synthesis.cascade import Anatomy, Request, anatomy_masks, sample_anatomies, stream_cycles
+from nnunet_synth_aug.synthesis.cascade import anatomy_masks, sample_anatomies, stream_cycles
+from nnunet_synth_aug.synthesis.hearts import Anatomy, Request
 from nnunet_synth_aug.synthesis.quality import ANATOMY, MIN_AGREEMENT, MOTION, disagreement, frame_defects, missed, motion_defects
 
 #: Anatomies per request, and cycles per accepted anatomy, before a request counts as impossible.

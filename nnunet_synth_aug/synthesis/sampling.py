@@ -15,7 +15,7 @@ from nnunet_synth_aug.errors import UserError
 from nnunet_synth_aug.files import atomic_path, hash_json, read_json, write_json
 from nnunet_synth_aug.generator import Generator
 from nnunet_synth_aug.priors import VARIABLES
-from nnunet_synth_aug.synthesis.cascade import Request
+from nnunet_synth_aug.synthesis.hearts import Request
 from nnunet_synth_aug.synthesis.quality import defective_frames
 from nnunet_synth_aug.synthesis.rounds import ALL_CHECKS, Judge, sample_accepted
 from nnunet_synth_aug.synthesis.sequences import read_index, read_sequence, sequence_exists, write_index, write_sequence

@@ -23,7 +23,7 @@ from nnunet_synth_aug.errors import UserError
 from nnunet_synth_aug.generator import Generator
 from nnunet_synth_aug.latents import encode
 from nnunet_synth_aug.priors import Priors
-from nnunet_synth_aug.synthesis.cascade import Origin, Request
+from nnunet_synth_aug.synthesis.hearts import Origin, Request
 from nnunet_synth_aug.synthesis.requests import near_ef
 
 #: Share of the way to noise. At 0.5 hearts are their patient's with other walls; at 1 they are new ones in the patient's chest.

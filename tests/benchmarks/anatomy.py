@@ -43,7 +43,8 @@ from nnunet_synth_aug.reports.memorisation import membership_of, neighbours_in
 from nnunet_synth_aug.reports.neighbours import SPACES, Portrait, portrait
 from nnunet_synth_aug.reports.requests import judging_requests
 from nnunet_synth_aug.static_ldm.stage import train_static
-from nnunet_synth_aug.synthesis.cascade import decode, sample_anatomies
+from nnunet_synth_aug.synthesis.cascade import sample_anatomies
+from nnunet_synth_aug.synthesis.decoding import decode
 from nnunet_synth_aug.synthesis.quality import MIN_ENCLOSED, frame_defects
 
 CPU = torch.device("cpu")

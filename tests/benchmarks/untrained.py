@@ -25,7 +25,8 @@ from nnunet_synth_aug.motion_ldm.stage import motion_network
 from nnunet_synth_aug.periodic import ES_SHARE
 from nnunet_synth_aug.priors import NUMERIC, Priors
 from nnunet_synth_aug.static_ldm.stage import static_network
-from nnunet_synth_aug.synthesis.cascade import Request, sample_anatomies, sample_cycles
+from nnunet_synth_aug.synthesis.cascade import sample_anatomies, sample_cycles
+from nnunet_synth_aug.synthesis.hearts import Request
 
 FRAMES = 30  # of one case
 FOV = 192.0  # mm in plane

@@ -27,7 +27,8 @@ from nnunet_synth_aug.errors import UserError
 from nnunet_synth_aug.files import write_json
 from nnunet_synth_aug.generator import Generator, load_generator
 from nnunet_synth_aug.priors import Priors
-from nnunet_synth_aug.synthesis.cascade import Request, anatomy_masks, sample_anatomies
+from nnunet_synth_aug.synthesis.cascade import anatomy_masks, sample_anatomies
+from nnunet_synth_aug.synthesis.hearts import Request
 from nnunet_synth_aug.synthesis.requests import requests
 from nnunet_synth_aug.synthesis.rounds import ALL_CHECKS
 from nnunet_synth_aug.synthesis.variations import variations

@@ -36,8 +36,8 @@ class Row:
 class Checks:
     """Places, preparations and checks in one workspace."""
 
-    def __init__(self, workspace: Workspace) -> None:
-        self.workspace = workspace
+    def __init__(self, workspace: Workspace, device: str = "cpu") -> None:
+        self.workspace, self.device = workspace, device
 
     # ------------------------------------------------------------------ places
 

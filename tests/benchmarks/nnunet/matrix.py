@@ -1,6 +1,7 @@
 """nnU-Net's own commands with our trainers, each in its own process with nothing set by hand but nnU-Net's folders.
 
     python tests/benchmarks/nnunet/matrix.py --out matrix_run [--json docs/nnunet/matrix.json] [--only ROW ...]
+    python tests/benchmarks/nnunet/matrix.py --out matrix_cuda --device cuda --json docs/nnunet/matrix_cuda.json
 
 A row (rows.py) that has run in the folder is not run again unless --only names it, its command changed, or it did not end as expected.
 The table is in docs/nnunet.md (page.py).
@@ -18,6 +19,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import torch
 from checks import Row
 from rows import Matrix
 from workspace import DOCS, TESTS, Workspace, stamp
@@ -88,15 +90,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="working folder")
     parser.add_argument("--json", type=Path, default=DOCS / "matrix.json")
+    parser.add_argument("--device", default="cpu", help="of every training and prediction")
+    parser.add_argument("--keep", nargs="+", default=[], metavar="VARIABLE", help="of the environment, e.g. PYTHONPATH")
     parser.add_argument("--only", nargs="+", default=[], metavar="ROW", help="run these rows, again if need be")
     parser.add_argument("--skip", nargs="+", default=[], metavar="ROW")
     parser.add_argument("--list", action="store_true")
     arguments = parser.parse_args()
-    workspace = Workspace(arguments.out.resolve())
+    if arguments.device != "cpu" and arguments.json == DOCS / "matrix.json":
+        parser.error("the table of -device cpu is kept in matrix.json; give --json another name")
+    workspace = Workspace(arguments.out.resolve(), tuple(arguments.keep))
     workspace.enter()
+    gpu = {} if arguments.device == "cpu" else {"device": arguments.device, "gpu": torch.cuda.get_device_name(arguments.device)}
     state = workspace.root / "rows.json"
     done: dict[str, Any] = read_json(state) if state.is_file() else {}
-    rows = Matrix(workspace).rows()
+    rows = Matrix(workspace, arguments.device).rows()
     names = [row.name for row in rows]
     assert len(set(names)) == len(names)
     for wrong in sorted({*arguments.only, *arguments.skip} - set(names)):
@@ -113,7 +120,7 @@ def main() -> None:
         done[row.name] = run(row, workspace)
         print(f"{row.name}: {done[row.name]}", flush=True)
         write_json(state, done)
-        write_json(arguments.json, {**stamp(), "rows": {name: done[name] for name in names if name in done}})
+        write_json(arguments.json, {**stamp(), **gpu, "rows": {name: done[name] for name in names if name in done}})
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ class Matrix(Checks):
         group: str = "train",
         **more: Any,
     ) -> Row:
-        command = f"nnUNetv2_train {dataset.number} {configuration} {fold} -tr {trainer} -p {plans} -device cpu {options}"
+        command = f"nnUNetv2_train {dataset.number} {configuration} {fold} -tr {trainer} -p {plans} -device {self.device} {options}"
         if "check" not in more and not more.get("expected"):
             more["check"] = lambda: self.check_training(dataset, trainer, plans, configuration, fold)
         return Row(name, group, command, configuration, **more)
@@ -46,7 +46,7 @@ class Matrix(Checks):
         folder, which = self.predicted(name), f"-f {fold} " if fold else ""
         command = f"nnUNetv2_predict -i {self.images} -o {folder} -d {dataset.number} -c {configuration} {which}-tr {MIX50} -p {plans}"
         more.setdefault("check", lambda: self.check_prediction(name))
-        command += f" -device cpu -npp 1 -nps 1 {options}"
+        command += f" -device {self.device} -npp 1 -nps 1 {options}"
         return Row(f"predict {name}", "predict", command, configuration, prepare=self.remove(folder), **more)
 
     def plans(
@@ -136,6 +136,9 @@ class Matrix(Checks):
         unknown = "nnUNetTrainerSynthAug_mix101"
         channels = "2 input channels"
         leak = "validation patients of fold 1"
+        # nnU-Net's own sentence; several processes without CUDA: tests/test_nnunet_ddp.py.
+        ddp = self.refuse("two GPUs on a CPU", "2d", 0, "only implemented for cuda devices", options="-num_gpus 2", trainer=MIX25)
+        on_cpu = [ddp] if self.device == "cpu" else []
         return [
             # A patient of fold 1's validation in the manifest; the bank is made again afterwards.
             self.refuse("leaking bank", "2d", 1, leak, prepare=self.leaking_bank(1), trainer=f"{MIX25}_2epochs"),
@@ -143,8 +146,7 @@ class Matrix(Checks):
             self.plans("short plans, two channels", CHANNELS, "nnUNetPlans", SHORT, group="refuse", expected=2, says=channels),
             self.refuse("two channels", "2d", 0, channels, dataset=CHANNELS, plans="nnUNetPlans"),
             self.refuse("mix101", "2d", 0, "Could not find requested nnunet trainer", trainer=unknown),
-            # nnU-Net's own sentence; several processes without CUDA: tests/test_nnunet_ddp.py.
-            self.refuse("two GPUs on a CPU", "2d", 0, "only implemented for cuda devices", options="-num_gpus 2", trainer=MIX25),
+            *on_cpu,
         ]
 
     def _after_training(self) -> list[Row]:
@@ -170,7 +172,7 @@ class Matrix(Checks):
             Row(
                 "predict from model folder",
                 "predict",
-                f"nnUNetv2_predict_from_modelfolder -i {self.images} -o {direct} -m {model} -f 0 -device cpu -npp 1 -nps 1",
+                f"nnUNetv2_predict_from_modelfolder -i {self.images} -o {direct} -m {model} -f 0 -device {self.device} -npp 1 -nps 1",
                 "2d",
                 check=lambda: self.check_prediction("model_folder", "2d"),
             ),

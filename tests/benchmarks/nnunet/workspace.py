@@ -68,6 +68,7 @@ class Workspace:
     """nnU-Net's three folders under ``root``."""
 
     root: Path
+    keep: tuple[str, ...] = ()  # variables of this process's environment that commands see, too
 
     def folder(self, name: str, *parts: str) -> Path:
         return self.root / name / Path(*parts)
@@ -75,7 +76,7 @@ class Workspace:
     @property
     def environment(self) -> dict[str, str]:
         """A login shell with nnU-Net's folders and few processes; nothing that points to this package."""
-        kept = {k: v for k, v in os.environ.items() if k in {"PATH", "HOME", "LANG", "USER", "TMPDIR", "SSL_CERT_FILE"}}
+        kept = {k: v for k, v in os.environ.items() if k in {"PATH", "HOME", "LANG", "USER", "TMPDIR", "SSL_CERT_FILE", *self.keep}}
         limits = {"nnUNet_def_n_proc": "1", "nnUNet_n_proc_DA": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
         return kept | limits | {name: str(self.root / name) for name in FOLDERS}
 
