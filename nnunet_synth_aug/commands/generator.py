@@ -35,7 +35,7 @@ def fit(
     generator: GeneratorFolder = None,
     device: Device = "cpu",
     seed: Seed = 0,
-    pretrain: Annotated[str, typer.Option("--pretrain", help="phantom: continue one of phantoms, with half of the steps; or none.")] = "none",
+    pretrain: Annotated[str, typer.Option("--pretrain", help="phantom: go on from phantoms, with half of the steps; or none.")] = "none",
     report: Annotated[
         bool, typer.Option("--report/--no-report", help="End with a short report: does it obey the priors of held-out patients?")
     ] = True,
