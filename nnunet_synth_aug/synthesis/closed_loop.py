@@ -42,6 +42,9 @@ def close_loops(generator: Generator, anatomies: list[Anatomy], residuals: list[
         generator: a trained one.
         anatomies: what moves.
         residuals: latents (T, C, x, y, Z) of every heart.
+
+    Returns:
+        one per heart, in order; of a request in the open loop the default, which changes nothing.
     """
     closed = [i for i, a in enumerate(anatomies) if a.request.calibrate]
     seen = dict(zip(closed, _look(generator, [anatomies[i] for i in closed], [residuals[i] for i in closed]), strict=True))

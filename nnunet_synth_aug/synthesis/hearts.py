@@ -33,7 +33,7 @@ class Request:
     seed: int
     priors: Priors
     n_frames: int | None = None
-    calibrate: bool = False  # closed loop, see synthesis.calibration
+    calibrate: bool = False  # closed loop, see synthesis.closed_loop
     grain: bool = True  # images as noisy as real ones; False gives the decoder's mean
     origin: Origin | None = None  # all requests of one call have one of the same strength, or none has
 
