@@ -26,7 +26,7 @@ from nnunet_synth_aug.data.grid import Grid
 from nnunet_synth_aug.data.predicted_masks import Annotator, with_predicted_masks
 from nnunet_synth_aug.data.pretraining import write_phantoms
 from nnunet_synth_aug.data.splits import fold_patients
-from nnunet_synth_aug.data.training_set import cohort_grid, load_training_set
+from nnunet_synth_aug.data.training_set import TrainingSet, cohort_grid, load_training_set, with_copies
 from nnunet_synth_aug.distributed import barrier, broadcast, is_first, processes
 from nnunet_synth_aug.errors import UserError
 from nnunet_synth_aug.files import hash_json, read_json, sha256, write_json
@@ -205,9 +205,17 @@ def _fit(
     if is_first():
         write_json(folder / META, meta)
     barrier()
+
+    def shown() -> TrainingSet:
+        return with_copies(data, config) if config.latents.remodel else data
+
     make(
         "vae",
-        lambda me, weights: (train_vae(data, running.vae, folder, config.seed, me, device, weights), {}, {"patients": list(data.patients)}),
+        lambda me, weights: (
+            train_vae(shown(), running.vae, folder, config.seed, me, device, weights),
+            {},
+            {"patients": list(data.patients)},
+        ),
     )
     if any(not case.gridded.masked for case in data.cases):  # requests are drawn near what is known of the training patients
         told = with_decoded_priors(data, load_vae(folder, config, device), device)

@@ -47,6 +47,10 @@ def stage_identity(
     if stage != "vae":
         settings |= {"latents": config.latents, stage: getattr(config, stage)}
     plain = {name: asdict(part) for name, part in settings.items()}
+    if stage == "vae" and config.latents.remodel:  # it sees remodelled copies
+        plain["latents"] = asdict(config.latents)
+    elif stage != "vae" and not config.latents.remodel:  # as stages were named before there was any
+        del plain["latents"]["remodel"]
     if stage != "vae":  # trained alike, however it is sampled
         for name in SAMPLING:
             del plain[stage][name]

@@ -12,7 +12,8 @@ from nnunet_synth_aug.conditions import Conditions, PriorScaler
 from nnunet_synth_aug.config import GeneratorConfig
 from nnunet_synth_aug.console import progress
 from nnunet_synth_aug.data.cohort import load_sequence
-from nnunet_synth_aug.data.training_set import TrainingCase, TrainingSet, augmented
+from nnunet_synth_aug.data.remodelling import Remodelling
+from nnunet_synth_aug.data.training_set import TrainingSet, augmented, chosen_frames
 from nnunet_synth_aug.decoded_priors import regained, told_by_masks
 from nnunet_synth_aug.errors import UserError
 from nnunet_synth_aug.periodic import fit_motion, phases
@@ -103,15 +104,6 @@ def encode(vae: AnatomyVAE, image: torch.Tensor, valid: torch.Tensor, device: to
     return torch.cat(out)
 
 
-def _chosen_frames(case: TrainingCase, limit: int) -> list[int]:
-    """ED, ES and an even selection of the others."""
-    n = case.subject.n_frames if case.subject.cine is not None else 2
-    if case.subject.cine is None:
-        return [0, 1]
-    picked = {case.subject.ed, case.subject.es} | set(np.linspace(0, n - 1, min(limit, n)).round().astype(int).tolist())
-    return sorted(picked)
-
-
 def with_decoded_priors(data: TrainingSet, vae: AnatomyVAE, device: torch.device) -> TrainingSet:
     """The training set in which patients without masks have the volumes, EF and mass of the masks that the VAE gives them."""
     cases = []
@@ -155,7 +147,7 @@ def encode_training_set(
     taught = data.structures
     with progress("encoding", len(data.cases) * variants) as bar:
         for number, case in enumerate(data.cases):
-            frames = _chosen_frames(case, settings.max_frames)
+            frames = chosen_frames(case, settings.max_frames)
             sequence = load_sequence(case.subject)
             for variant in range(variants):
                 if variant == 0:
@@ -171,9 +163,11 @@ def encode_training_set(
                 if not gridded.masked:
                     prior = prior.completed(told_by_masks(vae, ends, gridded.valid, gridded.spacing, device, taught))
                 gain = 1.0
-                if variant and settings.gain:
+                if variant and (settings.gain or settings.remodel):
                     # From a stream of its own: with and without it, a copy shows the same heart in the same pose.
-                    gain = 1 + settings.gain * float(np.random.default_rng([config.seed, number, variant, 1]).uniform(-1, 1))
+                    beat = np.random.default_rng([config.seed, number, variant, 1])
+                    gain = 1 + settings.gain * float(beat.uniform(-1, 1))
+                    gain *= Remodelling.drawn(beat, settings.remodel).beat
                     prior = regained(vae, ends, gain, gridded.valid, gridded.spacing, prior, device)
                 if case.cycle is not None:
                     phi = phases(case.subject.n_frames, case.cycle, case.subject.ed, case.subject.es)[frames].float()

@@ -88,7 +88,9 @@ def test_what_is_not_yaml_is_refused_in_one_line(tmp_path):
     with pytest.raises(UserError, match="is not YAML") as caught:
         read_study(written(tmp_path, "a: [1\nb: {"))
     assert "\n" not in str(caught.value)
-    with pytest.raises(UserError, match="ready study: acdc_scarce, acdc_to_other_vendor, phantom_cross_vendor, smoke"):
+    with pytest.raises(
+        UserError, match="ready study: acdc_normal_to_disease, acdc_scarce, acdc_to_other_vendor, phantom_cross_vendor, smoke"
+    ):
         read_study(tmp_path / "nothing.yaml")
 
 
@@ -233,7 +235,7 @@ def test_a_share_that_changes_has_plans_of_its_own_and_the_bank_of_the_others(tm
     assert words[words.index("-tr") + 1] == fixed.trainer
 
 
-@pytest.mark.parametrize("name", ["smoke", "acdc_scarce", "acdc_to_other_vendor", "phantom_cross_vendor"])
+@pytest.mark.parametrize("name", ["smoke", "acdc_normal_to_disease", "acdc_scarce", "acdc_to_other_vendor", "phantom_cross_vendor"])
 def test_ready_studies_are_complete(tmp_path, monkeypatch, name):
     for variable in ("ACDC", "MNMS", "SUNNYBROOK"):
         monkeypatch.setenv(variable, str(tmp_path))
@@ -292,6 +294,17 @@ def test_too_few_patients_are_refused():
         restricted(SPLIT, CASES, Data("phantom", per_group=11))
     with pytest.raises(UserError, match="no training patient of Canon"):
         restricted(SPLIT, CASES, Data("phantom", vendors=("Canon",)))
+    with pytest.raises(UserError, match="no training patient of GE or Siemens with RV; choose other vendors or diagnoses"):
+        restricted(SPLIT, CASES, Data("phantom", vendors=("GE", "Siemens"), diagnoses=("RV",)))
+
+
+def test_training_on_some_diagnoses_tests_on_all_others():
+    data = Data("phantom", diagnoses=("NOR",), per_group=4, test_unused=True)
+    assert data.restricted
+    for split in restricted(SPLIT, CASES, data):
+        assert {CASES[c].diagnosis for c in split["train"]} == {"NOR"}
+        assert len(split["train"]) == 8
+        assert set(split["train"]) | set(split["val"]) == set(CASES)
 
 
 # ------------------------------------------------------------------ test sets

@@ -18,7 +18,7 @@ Splits = list[dict[str, list[str]]]
 
 
 def restricted(splits: Splits, cases: Mapping[str, CaseInfo], data: Data) -> Splits:
-    """The splits with fewer training patients: of some vendors, or some per diagnosis.
+    """The splits with fewer training patients: of some vendors or diagnoses, or some per diagnosis.
 
     The order within a diagnosis depends on ``subset_seed`` and the patient's name alone, so that the patients of a smaller
     ``per_group`` are among those of a larger one. The next ``unlabelled`` in this order are for the generator, without their masks;
@@ -32,10 +32,11 @@ def restricted(splits: Splits, cases: Mapping[str, CaseInfo], data: Data) -> Spl
         groups: dict[str, dict[str, list[str]]] = {}
         for case in split["train"]:
             about = cases[case]
-            if not data.vendors or about.vendor in data.vendors:
+            if (not data.vendors or about.vendor in data.vendors) and (not data.diagnoses or about.diagnosis in data.diagnoses):
                 groups.setdefault(about.diagnosis or "unknown", {}).setdefault(about.patient, []).append(case)
         if not groups:
-            raise UserError(f"fold {fold} has no training patient of {' or '.join(data.vendors)}; choose other vendors")
+            wanted_by = [" or ".join(names) for names in (data.vendors, data.diagnoses) if names]
+            raise UserError(f"fold {fold} has no training patient of {' with '.join(wanted_by)}; choose other vendors or diagnoses")
         kept: list[str] = []
         silent: list[str] = []
         for group, members in sorted(groups.items()):
@@ -62,7 +63,7 @@ def write_restricted(data: Data, raw: Path, full: Path, target: Path) -> None:
         if silent:
             raise UserError(
                 f"{len(silent)} patients of {raw.name} such as {silent[0]} have no masks, and the generator would learn from them in every "
-                "fold; leave them out of the import, or train without vendors and per_group"
+                "fold; leave them out of the import, or train without vendors, diagnoses and per_group"
             )
     ids = frozenset(case for split in splits for side in ("train", "val") for case in split[side])
     write_json(target, restricted(splits, find_dataset(ids, [raw], dataset=raw).cases, data))

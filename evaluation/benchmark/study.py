@@ -12,14 +12,14 @@ import yaml
 
 from evaluation.benchmark.fields import build, option
 from nnunet_synth_aug.errors import UserError
-from nnunet_synth_aug.labels import VENDORS
+from nnunet_synth_aug.labels import DIAGNOSES, VENDORS
 
 SOURCES = ("nnunet", "acdc", "mnms", "mnms2", "phantom")
 TEST_SOURCES = (*SOURCES, "sunnybrook")
 EXECUTORS = ("local", "slurm", "submitit-local")
 #: The validation cases of each fold: a test set that every study has.
 VALIDATION = "validation"
-_ARM = re.compile(r"(?P<kind>mix|variations|reconstructions|phantom|pseudolabels)(?P<percent>\d\d|100)(to(?P<until>\d\d|100))?")
+_ARM = re.compile(r"(?P<kind>mix|variations|reconstructions|copies|phantom|pseudolabels)(?P<percent>\d\d|100)(to(?P<until>\d\d|100))?")
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,7 @@ class Data:
     seed: int = option(0, least=0)  # of the phantom cohort
     splits: int = option(5, least=2)  # folds that an import makes
     vendors: tuple[str, ...] = option((), choices=VENDORS)  # only these train
+    diagnoses: tuple[str, ...] = option((), choices=DIAGNOSES)  # only these train
     per_group: int | None = option(None, least=1)  # training patients per diagnosis; those of 2 are among those of 4
     subset_seed: int = option(0, least=0)  # who they are
     unlabelled: int | None = option(None, least=1)  # patients per diagnosis, of those left out, that the generator sees without masks
@@ -40,7 +41,7 @@ class Data:
 
     @property
     def restricted(self) -> bool:
-        return bool(self.vendors) or self.per_group is not None
+        return bool(self.vendors) or bool(self.diagnoses) or self.per_group is not None
 
 
 @dataclass(frozen=True)
@@ -104,8 +105,8 @@ class BankSettings:
 
 @dataclass(frozen=True)
 class Arm:
-    """What a training mixes in: ``real``, ``mixNN``, ``synthetic``, ``variationsNN``, ``reconstructionsNN``, ``phantomNN``, or
-    ``pseudolabelsNN``.
+    """What a training mixes in: ``real``, ``mixNN``, ``synthetic``, ``variationsNN``, ``reconstructionsNN``, ``copiesNN``,
+    ``phantomNN``, or ``pseudolabelsNN``.
 
     ``mixNNtoMM`` begins with NN per cent and ends with MM, linearly over the epochs; likewise for the others.
     """
@@ -121,7 +122,7 @@ class Arm:
 
     @property
     def needs_generator(self) -> bool:
-        return self.source in ("generator", "variations", "reconstructions")
+        return self.source in ("generator", "variations", "reconstructions", "copies")
 
     @property
     def is_sampled(self) -> bool:
@@ -175,8 +176,8 @@ def parse_arm(name: str) -> Arm:
     match = _ARM.fullmatch(name)
     if match is None or int(match["percent"]) == 0:
         raise UserError(
-            f"there is no arm {name!r}; choose from real, mixNN, synthetic, variationsNN, reconstructionsNN, phantomNN and pseudolabelsNN "
-            "with NN per cent from 01 to 100, or mixNNtoMM for a share that changes"
+            f"there is no arm {name!r}; choose from real, mixNN, synthetic, variationsNN, reconstructionsNN, copiesNN, phantomNN and "
+            "pseudolabelsNN with NN per cent from 01 to 100, or mixNNtoMM for a share that changes"
         )
     until = None if match["until"] is None else int(match["until"])
     return Arm(name, "generator" if match["kind"] == "mix" else match["kind"], int(match["percent"]), until)

@@ -73,7 +73,7 @@ def bank(
         typer.Option(
             "--source",
             help="generator; variations (of training patients, see --strength); or a control: reconstructions (training patients through "
-            "its VAE), phantom, or pseudolabels (real cines as --segmenter contours them).",
+            "its VAE), copies (training patients, deformed), phantom, or pseudolabels (real cines as --segmenter contours them).",
         ),
     ] = "generator",
     strength: Annotated[
@@ -140,8 +140,8 @@ def _write_controls(
     from nnunet_synth_aug.data.splits import fold_patients
     from nnunet_synth_aug.paths import raw_folder
 
-    if source not in ("reconstructions", "phantom", "pseudolabels"):
-        raise UserError(f"there is no --source {source!r}; choose generator, variations, reconstructions, phantom or pseudolabels")
+    if source not in ("reconstructions", "copies", "phantom", "pseudolabels"):
+        raise UserError(f"there is no --source {source!r}; choose generator, variations, reconstructions, copies, phantom or pseudolabels")
     if source == "phantom":
         from nnunet_synth_aug.synthesis.phantoms import phantoms_to_folder
 
@@ -163,12 +163,16 @@ def _write_controls(
         pseudolabels_to_folder(judge.segment, maker, cohort.without_masks(split.unlabelled), split.train, folder, n)
         return
     from nnunet_synth_aug.generator import load_generator
+    from nnunet_synth_aug.synthesis.copies import copies_to_folder
     from nnunet_synth_aug.synthesis.reconstructions import reconstructions_to_folder
 
     cohort = Cohort.load(dataset)
     train_patients = fold_patients(cohort, fold_of(fold)).train
     cascade = load_generator(generator_at(dataset, fold, generator), torch_device(device))
-    reconstructions_to_folder(cascade, cohort, train_patients, folder, n)
+    if source == "copies":
+        copies_to_folder(cascade, cohort, train_patients, folder, n, seed)
+    else:
+        reconstructions_to_folder(cascade, cohort, train_patients, folder, n)
 
 
 def plans(

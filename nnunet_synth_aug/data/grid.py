@@ -12,6 +12,7 @@ from scipy.ndimage import gaussian_filter
 
 from nnunet_synth_aug.cases import Sequence, Spacing
 from nnunet_synth_aug.config import GridConfig
+from nnunet_synth_aug.data.remodelling import RadialMap
 from nnunet_synth_aug.labels import N_CLASSES
 
 #: Over what distance [mm] a deformed heart is deformed alike: about the radius of a left ventricle. Much shorter ones would bend walls.
@@ -32,12 +33,13 @@ class Grid:
 
 @dataclass(frozen=True)
 class Placement:
-    """Where the grid lies on the image: an in-plane similarity transform, and a smooth deformation on top of it."""
+    """Where the grid lies on the image: an in-plane similarity transform, and smooth deformations on top of it."""
 
     centre: tuple[float, float]  # mm from the image's corner
     angle: float = 0.0  # degrees
     scale: float = 1.0  # > 1 enlarges the heart
     warp: torch.Tensor | None = None  # (2, X, Y): mm along the grid's axes by which its points are moved; the same in all slices and frames
+    maps: tuple[RadialMap, ...] = ()  # what remodels the heart, in the image's own geometry
 
 
 @dataclass(frozen=True)
@@ -111,6 +113,8 @@ def _sampling_points(placement: Placement, grid: Grid, shape: tuple[int, int], s
         gx, gy = gx + placement.warp[0], gy + placement.warp[1]
     px = math.cos(angle) * gx - math.sin(angle) * gy + placement.centre[0]
     py = math.sin(angle) * gx + math.cos(angle) * gy + placement.centre[1]
+    for remodel in placement.maps:
+        px, py = remodel(px, py)
     # align_corners=False: -1 and 1 are the outer edges of the first and last pixel.
     nx = 2 * px / (shape[0] * spacing[0]) - 1
     ny = 2 * py / (shape[1] * spacing[1]) - 1

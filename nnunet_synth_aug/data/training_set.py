@@ -12,6 +12,7 @@ from nnunet_synth_aug.console import progress
 from nnunet_synth_aug.data.cohort import Cohort, extent, load_sequence
 from nnunet_synth_aug.data.gating import cycle_frames
 from nnunet_synth_aug.data.grid import Grid, Gridded, Placement, choose_grid, place, smooth_warp, to_grid
+from nnunet_synth_aug.data.remodelling import Remodelling, radial_maps
 from nnunet_synth_aug.errors import UserError
 from nnunet_synth_aug.priors import FROM_MASKS, Priors, measure
 
@@ -24,6 +25,10 @@ class TrainingCase:
     gridded: Gridded
     priors: Priors  # of what the grid shows
     cycle: float | None  # frames of the whole cardiac cycle; None without a cine
+
+
+#: Remodelled hearts that a VAE sees besides the patients, about; of few patients many copies each.
+VAE_COPIES = 64
 
 
 @dataclass(frozen=True)
@@ -96,7 +101,7 @@ def load_training_set(cohort: Cohort, patients: tuple[str, ...], config: Generat
 def augmented(
     subject: Subject, sequence: Sequence, grid: Grid, config: GeneratorConfig, rng: np.random.Generator, frames: list[int]
 ) -> tuple[Gridded, Priors]:
-    """A copy of a patient: rotated, scaled, shifted and deformed in one resampling, with the priors of the result."""
+    """A copy of a patient: rotated, scaled, shifted, deformed and remodelled in one resampling, with the priors of the result."""
     settings = config.latents
     base = place(sequence, grid)
     # Volumes are measured at ED and ES; resampling the masks of all frames would take longer than encoding them.
@@ -107,7 +112,35 @@ def augmented(
         angle=float(rng.uniform(-settings.rotation, settings.rotation)),
         scale=float(np.exp(rng.uniform(np.log(1 - settings.scale), np.log(1 + settings.scale)))),
         warp=smooth_warp(grid, settings.warp, rng) if settings.warp else None,
+        maps=radial_maps(sequence, Remodelling.drawn(rng, settings.remodel)) if settings.remodel else (),
     )
     gridded = to_grid(sequence, grid, config.grid, placement, frames)
-    body = {"height": None, "weight": None}  # a scaled heart says nothing certain about the body
-    return gridded, replace(grid_priors(subject, gridded, moved=True), **body)
+    unknown = ["height", "weight"]  # a scaled heart says nothing certain about the body
+    if settings.remodel:
+        unknown.append("diagnosis")  # nor a dilated one about a disease
+    return gridded, replace(grid_priors(subject, gridded, moved=True), **dict.fromkeys(unknown))
+
+
+def with_copies(data: TrainingSet, config: GeneratorConfig) -> TrainingSet:
+    """The training set with augmented copies of its patients, so that a VAE meets the hearts that its LDMs are to make."""
+    variants = max(1, round(VAE_COPIES / len(data.cases)))
+    copies = []
+    with progress("remodelling", len(data.cases)) as bar:
+        for number, case in enumerate(data.cases):
+            sequence = load_sequence(case.subject)
+            frames = chosen_frames(case, config.latents.max_frames)
+            for variant in range(variants):
+                rng = np.random.default_rng([config.seed, number, variant, 2])
+                gridded, priors = augmented(case.subject, sequence, data.grid, config, rng, frames)
+                copies.append(replace(case, gridded=gridded, priors=priors))
+            bar.advance(number + 1, case.subject.patient)
+    return replace(data, cases=[*data.cases, *copies])
+
+
+def chosen_frames(case: TrainingCase, limit: int) -> list[int]:
+    """ED, ES and an even selection of the others."""
+    if case.subject.cine is None:
+        return [0, 1]
+    n = case.subject.n_frames
+    picked = {case.subject.ed, case.subject.es} | set(np.linspace(0, n - 1, min(limit, n)).round().astype(int).tolist())
+    return sorted(picked)

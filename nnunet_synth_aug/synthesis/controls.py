@@ -1,15 +1,20 @@
-"""Folders of sequences that no diffusion model made: what reconstructions and phantoms share."""
+"""Folders of sequences that no diffusion model made: what reconstructions, copies, phantoms and pseudolabels share."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from nnunet_synth_aug.cases import SyntheticSequence
+import numpy as np
+
+from nnunet_synth_aug.cases import Subject, SyntheticSequence
 from nnunet_synth_aug.console import progress
+from nnunet_synth_aug.data.cohort import Cohort
+from nnunet_synth_aug.data.grid import Gridded
 from nnunet_synth_aug.errors import UserError
 from nnunet_synth_aug.files import hash_json, read_json, write_json
+from nnunet_synth_aug.generator import Generator
 from nnunet_synth_aug.synthesis.sampling import write_table
 from nnunet_synth_aug.synthesis.sequences import sequence_exists, write_index, write_sequence
 
@@ -46,3 +51,36 @@ def fill(
             bar.advance(done := done + 1, sequence.id)
     write_index(folder, [i for i in ids if sequence_exists(folder, i)], provenance)
     write_table(folder)
+
+
+def trained_on(generator: Generator, cohort: Cohort, patients: Iterable[str], verb: str) -> list[Subject]:
+    """Those of the training patients that have contours.
+
+    Args:
+        generator: must have seen them.
+        cohort: that they belong to.
+        patients: training patients of the generator's fold.
+        verb: what is to be done with them.
+
+    Raises:
+        UserError: one is not among those that the generator was trained on, or none has contours.
+    """
+    chosen = [s for s in cohort.select(patients).subjects if s.cases]
+    if not chosen:
+        raise UserError(f"no training patient of this fold of {cohort.name} has masks, so there is nothing to {verb}")
+    if foreign := sorted({s.patient for s in chosen} - set(generator.provenance["patients"])):
+        raise UserError(f"the generator was not trained on {foreign[0]}, a training patient of this fold; train the fold's own generator")
+    return chosen
+
+
+def filled(gridded: Gridded, *arrays: np.ndarray) -> list[np.ndarray]:
+    """Arrays (T, X, Y, Z), cut to the part of the grid that the patient's images fill."""
+    where = np.argwhere(gridded.valid.numpy())
+    box = (slice(None), *(slice(low, high + 1) for low, high in zip(where.min(0), where.max(0), strict=True)))
+    return [array[box] for array in arrays]
+
+
+def in_grey(image: np.ndarray, gridded: Gridded) -> np.ndarray:
+    """An image in [-1, 1] in the patient's grey values."""
+    low, high = gridded.grey
+    return np.clip((image + 1) / 2 * (high - low) + low, 0, None).astype(np.float32)

@@ -16,13 +16,12 @@ from nnunet_synth_aug.cases import Subject, SyntheticSequence
 from nnunet_synth_aug.console import console
 from nnunet_synth_aug.data.cohort import Cohort, load_sequence
 from nnunet_synth_aug.data.grid import to_grid
-from nnunet_synth_aug.errors import UserError
 from nnunet_synth_aug.generator import Generator
 from nnunet_synth_aug.grain import noise_level
 from nnunet_synth_aug.latents import encode
 from nnunet_synth_aug.priors import Priors, measure
 from nnunet_synth_aug.synthesis.cascade import DEFAULT_CYCLE_SECONDS, to_grey
-from nnunet_synth_aug.synthesis.controls import agree, fill
+from nnunet_synth_aug.synthesis.controls import agree, fill, filled, in_grey, trained_on
 from nnunet_synth_aug.synthesis.decoding import decode
 
 
@@ -42,11 +41,7 @@ def reconstructions_to_folder(generator: Generator, cohort: Cohort, patients: It
     Raises:
         UserError: a patient is not among those that the generator was trained on, or none has cases.
     """
-    chosen = [s for s in cohort.select(patients).subjects if s.cases][:n]
-    if not chosen:
-        raise UserError(f"no training patient of this fold of {cohort.name} has masks, so there is nothing to reconstruct")
-    if foreign := sorted({s.patient for s in chosen} - set(generator.provenance["patients"])):
-        raise UserError(f"the generator was not trained on {foreign[0]}, a training patient of this fold; train the fold's own generator")
+    chosen = trained_on(generator, cohort, patients, "reconstruct")[:n]
     if len(chosen) < n:
         console.print(f"{len(chosen)} reconstructions, one per training patient, instead of {n}")
     wanted = {sequence_name(number): number for number in range(len(chosen))}
@@ -71,13 +66,11 @@ def reconstructed(generator: Generator, subject: Subject, number: int) -> Synthe
     # Rough like a generated heart: the two differ in whose anatomy and motion they show, and in nothing else.
     level = noise_level(gridded, generator.grain)
     image = np.clip(image + generator.grain.draw(image, np.random.default_rng([number, 1]), level), -1, 1)
-    filled = np.argwhere(gridded.valid.numpy())
-    box = (slice(None), *(slice(low, high + 1) for low, high in zip(filled.min(0), filled.max(0), strict=True)))
+    image, mask = filled(gridded, image, mask)
     low, high = gridded.grey
-    image, mask = image[box], mask[box]
     return SyntheticSequence(
         id=sequence_name(number),
-        image=np.clip((image + 1) / 2 * (high - low) + low, 0, None).astype(np.float32),
+        image=in_grey(image, gridded),
         mask=mask,
         spacing=gridded.spacing,
         ed=gridded.ed,

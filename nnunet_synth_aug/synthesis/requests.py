@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from nnunet_synth_aug.data.remodelling import Remodelling
 from nnunet_synth_aug.generator import Generator
-from nnunet_synth_aug.priors import Priors
+from nnunet_synth_aug.priors import VARIABLES, Priors
 from nnunet_synth_aug.synthesis.hearts import Request
 
 #: Multiplicative (volumes, mass) and additive (EF, percentage points) spread around a training patient.
@@ -24,17 +25,21 @@ def draw_priors(generator: Generator, rng: np.random.Generator, given: Priors = 
     """Priors of a random training patient, jittered, with everything that ``given`` sets put in.
 
     A patient's variables are kept together because they depend on each other; if ``given`` sets a diagnosis
-    the patient is one of that group. Patient data that identify (age, height, weight) are not passed on.
+    the patient is one of that group. A generator that was taught with remodelled copies is asked for remodelled hearts, whose
+    diagnosis is then open. Patient data that identify (age, height, weight) are not passed on.
     """
     pool = [t.priors for t in generator.templates if given.diagnosis in (None, t.priors.diagnosis)] or [
         t.priors for t in generator.templates
     ]
     base = pool[rng.integers(len(pool))]
+    if spread := generator.config.latents.remodel:  # its LDMs have seen remodelled copies
+        base = replace(Remodelling.drawn(rng, spread).applied(base), diagnosis=None)
     values: dict[str, Any] = {}
     size = float(np.exp(rng.normal(0, VOLUME_SPREAD)))
     for name in ("lv_edv", "rv_edv", "lv_mass"):
         if (value := getattr(base, name)) is not None:
-            values[name] = round(float(value) * size * float(np.exp(rng.normal(0, VOLUME_SPREAD / 2))), 1)
+            drawn_value = float(value) * size * float(np.exp(rng.normal(0, VOLUME_SPREAD / 2)))
+            values[name] = round(min(drawn_value, VARIABLES[name].high), 1)
     for name in ("lv_ef", "rv_ef"):
         if (value := getattr(base, name)) is not None:
             values[name] = near_ef(float(value), rng)

@@ -17,6 +17,7 @@ from nnunet_synth_aug.anatomy_vae.network import latent_validity
 from nnunet_synth_aug.cases import Subject
 from nnunet_synth_aug.console import progress
 from nnunet_synth_aug.data.cohort import Cohort, load_sequence
+from nnunet_synth_aug.data.remodelling import Remodelling
 from nnunet_synth_aug.data.training_set import augmented
 from nnunet_synth_aug.decoded_priors import told_by_masks
 from nnunet_synth_aug.errors import UserError
@@ -85,7 +86,9 @@ def _variation(
     latent = generator.scale.standardise(ends[:1].to(generator.device)).cpu() * inside
     heart = around_heart(decoded * gridded.valid, generator.vae.factor)
     origin = Origin(generator.templates[which], latent, heart, strength, f"{subject.patient}, copy {index} of seed {seed}")
-    return Request(f"synth_{index:05d}", int(rng.integers(2**31)), _asked(priors, rng), calibrate=True, origin=origin)
+    return Request(
+        f"synth_{index:05d}", int(rng.integers(2**31)), _asked(priors, rng, generator.config.latents.remodel), calibrate=True, origin=origin
+    )
 
 
 def around_heart(mask: torch.Tensor, factor: int) -> torch.Tensor:
@@ -100,7 +103,8 @@ def around_heart(mask: torch.Tensor, factor: int) -> torch.Tensor:
     return near[..., None].expand(-1, -1, -1, -1, mask.shape[-1])
 
 
-def _asked(priors: Priors, rng: np.random.Generator) -> Priors:
-    """What is asked of a copy: its own volumes and mass, an EF near its own, and nothing that identifies the patient."""
-    lv_ef, rv_ef = (None if ef is None else near_ef(ef, rng) for ef in (priors.lv_ef, priors.rv_ef))
+def _asked(priors: Priors, rng: np.random.Generator, spread: float) -> Priors:
+    """What is asked of a copy: its own volumes and mass, an EF near its own or weaker, and nothing that identifies the patient."""
+    beat = Remodelling.drawn(rng, spread).beat if spread else 1.0
+    lv_ef, rv_ef = (None if ef is None else near_ef(beat * ef, rng) for ef in (priors.lv_ef, priors.rv_ef))
     return replace(priors, age=None, height=None, weight=None, sex=None, lv_ef=lv_ef, rv_ef=rv_ef)

@@ -6,9 +6,9 @@
 A study of ``synthaug benchmark`` with settings of CPU size: nnU-Net 2d is trained on ten ACDC patients (two per group, out of
 fold 0's training patients), with real data only and with mixes, for the same number of iterations, and tested on all other patients of
 the folder and on the Sunnybrook LV. The generator sees the same ten patients and no other, or with --unlabelled N also the cines of
-N more per group, without their masks; those are not tested. A killed probe goes on where it
-stopped when started again; another --label in the same --out adds a generator and shares the real-only runs. The last line
-printed is one JSON object.
+N more per group, without their masks; those are not tested. With --diagnoses NOR --per-group 6 the healthy train, and the ill are tested.
+A killed probe goes on where it stopped when started again; another --label in the same --out adds a generator and shares the real-only
+runs. The last line printed is one JSON object.
 """
 
 from __future__ import annotations
@@ -49,7 +49,6 @@ from nnunet_synth_aug.config import PRESETS
 from nnunet_synth_aug.errors import UserError
 from nnunet_synth_aug.files import hash_json, read_json, write_json
 
-PER_GROUP = 2
 SMALL = PlansSettings(spacing=2, patch=96, batch=8, stages=4, features=12)
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 #: What tables call the test sets.
@@ -91,7 +90,14 @@ def make_study(a: argparse.Namespace, label: str) -> Study:
     tests = () if a.sunnybrook is None else (TestSet("Sunnybrook", "sunnybrook", folder=a.sunnybrook.resolve()),)
     study = Study(
         title="Utility probe",
-        data=Data("acdc", folder=a.data.resolve(), per_group=PER_GROUP, unlabelled=a.unlabelled, test_unused=True),
+        data=Data(
+            "acdc",
+            folder=a.data.resolve(),
+            diagnoses=tuple(a.diagnoses.split(",")) if a.diagnoses else (),
+            per_group=a.per_group,
+            unlabelled=a.unlabelled,
+            test_unused=True,
+        ),
         arms=tuple(dict.fromkeys(["real", *a.arms.split(",")])),
         plans=SMALL,
         training=Training(a.iterations // per_epoch, per_epoch, 1),
@@ -130,6 +136,7 @@ def probe_all(a: argparse.Namespace) -> dict[str, Any]:
         "settings": {"iterations": a.iterations, "seeds": seeds, "arms": arms},
         "patients": {
             "train": len(patients["train"]),
+            "diagnoses": list(at.study.data.diagnoses),
             "unlabelled": len(split.get("unlabelled", [])),
             "test": len(patients["val"]),
             "split_hash": hash_json(split),
@@ -176,6 +183,8 @@ def main() -> None:
     parser.add_argument(
         "--unlabelled", type=int, help="patients per group whose cines the generator sees without their masks; none by default"
     )
+    parser.add_argument("--per-group", type=int, default=2, help="patients per group that train (2)")
+    parser.add_argument("--diagnoses", help="only patients of these groups train, e.g. NOR; all by default")
     parser.add_argument("--label", help="what tables call the generator; default its preset or folder")
     parser.add_argument("--iterations", type=int, default=3000)
     parser.add_argument("--seeds", default="0", help="e.g. 0,1")
