@@ -12,9 +12,9 @@ INTRO = """# Utility probe
 
 Does nnU-Net segment unseen patients better when it also trains on synthetic ones? `tests/benchmarks/utility_probe.py` asks this in
 miniature: nnU-Net 2d of CPU size (2 mm pixels, 96 x 96 patches, batch 8, 4 stages of 12 to 96 features), ten ACDC patients (two per
-group), real only against mixes with equal iterations, tested on the other ACDC patients and on the LV of three Sunnybrook patients.
-Generator and nnU-Net saw the same ten patients, but for probes with *unlabelled* ones: of those the generator saw the cines, too, without
-masks, and they were not tested. Every probe that was kept is listed, helped or not. This page is written from
+group; six normal ones in `normal_to_disease`), real only against mixes with equal iterations, tested on the other ACDC patients and on the
+LV of three Sunnybrook patients. Generator and nnU-Net saw the same patients, but for probes with *unlabelled* ones: of those the generator
+saw the cines, too, without masks, and they were not tested. Every probe that was kept is listed, helped or not. This page is written from
 [utility/](utility) by `--write`.
 
 It steers development. It does not show what the method does in a full nnU-Net training of 250 000 iterations. Three patients
@@ -55,7 +55,8 @@ def _section(name: str, probe: dict[str, Any]) -> str:
     generator, patients = probe["generator"], probe["patients"]
     parts = [f"## {name}\n"]
     silent = f", {patients['unlabelled']} unlabelled ones for the generator" if patients.get("unlabelled") else ""
-    about = f"{patients['train']} training and {patients['test']} test patients{silent}, {probe['machine']}, "
+    only = f" ({', '.join(patients['diagnoses'])} alone)" if patients.get("diagnoses") else ""
+    about = f"{patients['train']} training{only} and {patients['test']} test patients{silent}, {probe['machine']}, "
     about += f"version {probe['version']}, {probe['date']}."
     if generator is not None:
         seconds = sum(generator["fit_seconds"].values())
@@ -84,10 +85,28 @@ def _section(name: str, probe: dict[str, Any]) -> str:
                 for row in rows
             ]
             parts.append(_table(["", "patients", "real only", arm, "difference [95 % CI]", "Holm p", ""], cells))
+    if patients.get("diagnoses"):
+        parts += _groups(probe["by_diagnosis"])
     columns = list(dict.fromkeys(key for run in probe["runs"] for key in run if key not in ("generator", "iterations")))
     parts.append("Every run:\n")
     parts.append(_table(columns, [[_cell(run.get(column)) for column in columns] for run in probe["runs"]]))
     return "\n".join(parts)
+
+
+def _groups(arms: dict[str, list[dict[str, Any]]]) -> list[str]:
+    """One table per metric: who gains where not every diagnosis was trained on."""
+    parts = []
+    for metric in ("Dice", "HD"):
+        cells = []
+        for arm, rows in arms.items():
+            for group in dict.fromkeys(row["group"] for row in rows):
+                found = {row["structure"]: row for row in rows if (row["group"], row["metric"]) == (group, metric)}
+                own = " / ".join(_number(found[s]["baseline_mean"]) if s in found else "-" for s in ("RV", "MYO", "LV"))
+                cells.append([group, str(found["RV"]["n"]), own, arm, *(_difference(found.get(s)) for s in ("RV", "MYO", "LV", "mean"))])
+        parts.append(f"ACDC by diagnosis, {metric}{'' if metric == 'Dice' else ' in mm'}, intervals without correction:\n")
+        header = ["group", "patients", "real only (RV / MYO / LV)", "arm", "RV", "MYO", "LV", "mean"]
+        parts.append(_table(header, sorted(cells, key=lambda row: row[0])))
+    return parts
 
 
 def _table(header: list[str], rows: list[list[str]]) -> str:

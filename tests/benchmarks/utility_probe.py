@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from utility_page import write_page
-from utility_scores import append_result, compared, run_scores
+from utility_scores import append_result, by_diagnosis, compared, run_scores
 
 from evaluation.benchmark.conclude import FIGURES
 from evaluation.benchmark.main import run_study
@@ -148,6 +148,9 @@ def probe_all(a: argparse.Namespace) -> dict[str, Any]:
                 TESTS[test]: compared((report / found[arm]["report"]).with_name("comparison.json")) for test, found in comparisons.items()
             }
             for arm in arms[1:]
+        },
+        "by_diagnosis": {
+            arm: by_diagnosis((report / comparisons[VALIDATION][arm]["report"]).with_name("comparison.json")) for arm in arms[1:]
         },
     }
 

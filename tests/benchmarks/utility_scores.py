@@ -41,6 +41,12 @@ def compared(comparison: Path) -> list[dict[str, Any]]:
     return [{key: row[key] for key in (*COLUMNS, "effect", "verdict")} for row in rows]
 
 
+def by_diagnosis(comparison: Path) -> list[dict[str, Any]]:
+    """The same differences for each group of patients, without tests: few patients each."""
+    rows: list[dict[str, Any]] = read_json(comparison)["breakdown"]["diagnosis"]
+    return rows
+
+
 def append_result(path: Path, row: dict[str, Any]) -> None:
     """Put a run into the table of all runs of this work folder, in the place of the same run if it is there."""
     key = ["arm", "seed", "generator", "iterations"]
