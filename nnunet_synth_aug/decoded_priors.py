@@ -44,25 +44,21 @@ def _masks(vae: AnatomyVAE, latents: torch.Tensor, valid: torch.Tensor, device: 
 
 
 @torch.no_grad()
-def regained(
-    vae: AnatomyVAE, ends: torch.Tensor, gain: float, valid: torch.Tensor, spacing: Spacing, prior: Priors, device: torch.device
-) -> Priors:
-    """The priors of a heart whose motion is ``gain`` times its own.
+def regained(vae: AnatomyVAE, ends: torch.Tensor, valid: torch.Tensor, spacing: Spacing, prior: Priors, device: torch.device) -> Priors:
+    """The priors of a heart that beats more or less than its own.
 
     A few dozen patients have a few dozen EFs, and a motion LDM learns those by heart. The same heart beating more or less shows every
     value between. EF changes in the proportion in which that of the decoded masks does.
 
     Args:
         vae: decodes.
-        ends: (2, C, x, y, Z), latents of ED and ES.
-        gain: on their difference.
+        ends: (3, C, x, y, Z), latents of ED, of ES, and of ES as it is to be.
         valid: (X, Y, Z).
         spacing: mm.
         prior: of the heart as it is.
         device: of the VAE.
     """
-    ed, es = ends
-    masks = _masks(vae, torch.stack([ed, es, ed + gain * (es - ed)]), valid, device)
+    masks = _masks(vae, ends, valid, device)
     before, after = (measure(masks[0], mask, spacing) for mask in masks[1:])
 
     def moved(name: str) -> float | None:

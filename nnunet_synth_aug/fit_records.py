@@ -57,13 +57,18 @@ def stage_identity(
     if stage == "static":  # its latents are those of ED, however the motion is described
         for name in ("motion", "harmonics", "components"):
             del plain["latents"][name]
-    return plain | {
-        "seed": config.seed,
-        "own_grid": asdict(grid),
-        "cohort": cohort.hash(),
-        "patients": list(patients),
-        "start": start,
-    }
+    beat = {} if stage == "vae" else {"beat": "frames"}  # how copies beat less: they were blends of ED and ES before
+    return (
+        plain
+        | beat
+        | {
+            "seed": config.seed,
+            "own_grid": asdict(grid),
+            "cohort": cohort.hash(),
+            "patients": list(patients),
+            "start": start,
+        }
+    )
 
 
 def take_stage(stage: str, identity: str, reuse: Path | None, folder: Path) -> dict[str, Any] | None:

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from nnunet_synth_aug.anatomy_vae.network import AnatomyVAE, latent_validity
+from nnunet_synth_aug.beat import STRONGER, beaten
 from nnunet_synth_aug.conditions import Conditions, PriorScaler
 from nnunet_synth_aug.config import GeneratorConfig
 from nnunet_synth_aug.console import progress
@@ -162,16 +163,17 @@ def encode_training_set(
                 ends = latent[[ed_at, es_at]]
                 if not gridded.masked:
                     prior = prior.completed(told_by_masks(vae, ends, gridded.valid, gridded.spacing, device, taught))
-                gain = 1.0
+                residuals = latent - latent[ed_at]
                 if variant and (settings.gain or settings.remodel):
                     # From a stream of its own: with and without it, a copy shows the same heart in the same pose.
                     beat = np.random.default_rng([config.seed, number, variant, 1])
-                    gain = 1 + settings.gain * float(beat.uniform(-1, 1))
+                    gain = float(beat.uniform(1 - settings.gain, 1 + min(settings.gain, STRONGER)))
                     gain *= Remodelling.drawn(beat, settings.remodel).beat
-                    prior = regained(vae, ends, gain, gridded.valid, gridded.spacing, prior, device)
+                    residuals = beaten(residuals, ed_at, es_at, gain)
+                    beating = torch.stack([*ends, latent[ed_at] + residuals[es_at]])
+                    prior = regained(vae, beating, gridded.valid, gridded.spacing, prior, device)
                 if case.cycle is not None:
                     phi = phases(case.subject.n_frames, case.cycle, case.subject.ed, case.subject.es)[frames].float()
-                    residuals = gain * (latent - latent[ed_at])
                     if settings.motion == "framewise":
                         others = [i for i in range(len(frames)) if i != ed_at]
                         coefficients += list(residuals[others][:, None])

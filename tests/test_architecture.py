@@ -15,7 +15,7 @@ ROOMS: list[set[str]] = [
     {"files", "priors", "cases", "paths", "console"},
     {"config", "checkpoint"},
     {"data"},
-    {"conditions", "diffusion", "distributed", "periodic", "unet", "training"},
+    {"conditions", "diffusion", "distributed", "periodic", "beat", "unet", "training"},
     {"anatomy_vae"},
     {"decoded_priors", "latents", "ldm"},
     {"grain", "latent_cache"},

@@ -107,7 +107,7 @@ def stream_cycles(generator: Generator, anatomies: list[Anatomy], seeds: list[in
             [phases(a.n_frames, es=a.template.es_fraction * a.n_frames) for a in anatomies],
         )
     loops = close_loops(generator, anatomies, residuals)
-    decoded = decode(generator, [moved(generator, a, loop.gain * r) for a, r, loop in zip(anatomies, residuals, loops, strict=True)])
+    decoded = decode(generator, [moved(generator, a, loop.applied(r)) for a, r, loop in zip(anatomies, residuals, loops, strict=True)])
     for anatomy, seed, loop in zip(anatomies, seeds, loops, strict=True):
         image, mask = next(decoded)
         if anatomy.request.grain:

@@ -1,4 +1,4 @@
-"""The closed loop on the ejection fractions of several hearts at once: one gain on the motion brings the LV to its EF.
+"""The closed loop on the ejection fractions of several hearts at once: beating more or less brings the LV to its EF.
 
 The volume at ED is closed elsewhere, by the pixel size (see :mod:`nnunet_synth_aug.synthesis.calibration`).
 """
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from nnunet_synth_aug.beat import beaten
 from nnunet_synth_aug.generator import Generator
 from nnunet_synth_aug.labels import LV
 from nnunet_synth_aug.priors import Priors, measure
@@ -22,8 +23,13 @@ from nnunet_synth_aug.synthesis.hearts import Anatomy
 class Loop:
     """What the closed loop does to the motion of one heart."""
 
-    gain: float = 1.0  # on the residuals
+    gain: float = 1.0  # on the contraction
+    es: int = 0  # frame of the smallest LV before
     open_loop: Priors | None = None  # measured before; None in the open loop
+
+    def applied(self, residuals: torch.Tensor) -> torch.Tensor:
+        """Residuals (T, C, x, y, Z) of the heart that beats as it should."""
+        return residuals if self.gain == 1 else beaten(residuals, 0, self.es, self.gain)
 
 
 @dataclass(frozen=True)
@@ -50,15 +56,15 @@ def close_loops(generator: Generator, anatomies: list[Anatomy], residuals: list[
     seen = dict(zip(closed, _look(generator, [anatomies[i] for i in closed], [residuals[i] for i in closed]), strict=True))
 
     def efs_of(hearts: list[int], tried: list[float]) -> list[float]:
-        at_es = [residuals[i][seen[i].es : seen[i].es + 1] for i in hearts]
-        latents = [moved(generator, anatomies[i], gain * r) for i, gain, r in zip(hearts, tried, at_es, strict=True)]
+        beating = [Loop(gain, seen[i].es).applied(residuals[i]) for i, gain in zip(hearts, tried, strict=True)]
+        latents = [moved(generator, anatomies[i], r[seen[i].es : seen[i].es + 1]) for i, r in zip(hearts, beating, strict=True)]
         masks = [mask[0][..., anatomies[i].slices] for i, (_, mask) in zip(hearts, decode(generator, latents), strict=True)]
         return [100 * (1 - np.count_nonzero(m == LV) / np.count_nonzero(seen[i].ed == LV)) for i, m in zip(hearts, masks, strict=True)]
 
     known = {i: ef for i, s in seen.items() if (ef := s.measured.lv_ef) is not None}
     wanted = {i: ef for i in known if (ef := anatomies[i].request.priors.lv_ef) is not None}
     gains = motion_gains(efs_of, wanted, known)
-    return [Loop(gains.get(i, 1.0), seen[i].measured if i in seen else None) for i in range(len(anatomies))]
+    return [Loop(gains.get(i, 1.0), seen[i].es, seen[i].measured) if i in seen else Loop() for i in range(len(anatomies))]
 
 
 def _look(generator: Generator, anatomies: list[Anatomy], residuals: list[torch.Tensor]) -> list[_Seen]:
