@@ -158,7 +158,7 @@ def probe_all(a: argparse.Namespace) -> dict[str, Any]:
 def about_generator(at: Workspace, a: argparse.Namespace, label: str) -> dict[str, Any]:
     """What is to be reported of the generator and its bank."""
     meta = read_json(at.generator(0) / "generator.json")
-    mix = next(arm for arm in (parse_arm(name) for name in at.study.arms) if arm.is_sampled)
+    mix = next((arm for arm in (parse_arm(name) for name in at.study.arms) if arm.is_sampled), None)  # controls alone have none
     return {
         "label": label,
         "generator": Path(a.generator).name,
@@ -167,7 +167,7 @@ def about_generator(at: Workspace, a: argparse.Namespace, label: str) -> dict[st
         "frames": a.frames,
         "segmenter": a.check_images,
         "fit_seconds": {stage: entry["seconds"] for stage, entry in meta["finished"].items()},
-        "bank": read_json(at.bank(mix, 0) / "sequences" / "figures.json"),
+        "bank": None if mix is None else read_json(at.bank(mix, 0) / "sequences" / "figures.json"),
     }
 
 
