@@ -15,6 +15,7 @@ from nnunet_fixture import DATASET, PLANS, Project, built_project, project, sequ
 from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2
 
 from nnunet_synth_aug.cases import SyntheticSequence
+from nnunet_synth_aug.config import GeneratorConfig
 from nnunet_synth_aug.errors import UserError
 from nnunet_synth_aug.files import read_json, write_json
 from nnunet_synth_aug.nnunet import refresh_cases, refresh_generator
@@ -32,8 +33,8 @@ from nnunet_synth_aug.synthesis.rounds import Outcome
 from nnunet_synth_aug.synthesis.sequences import write_sequence
 
 __all__ = ["built_project", "project"]
-GENERATOR: Any = dataclasses.make_dataclass("Templates", ["templates"])(
-    [dataclasses.make_dataclass("Template", ["priors"])(Priors(diagnosis=d, lv_ef=50.0)) for d in ("NOR", "DCM")]
+GENERATOR: Any = dataclasses.make_dataclass("Templates", ["config", "templates"])(
+    GeneratorConfig(), [dataclasses.make_dataclass("Template", ["priors"])(Priors(diagnosis=d, lv_ef=50.0)) for d in ("NOR", "DCM")]
 )
 
 
