@@ -12,7 +12,7 @@ INTRO = """# Utility probe
 
 Does nnU-Net segment unseen patients better when it also trains on synthetic ones? `tests/benchmarks/utility_probe.py` asks this in
 miniature: nnU-Net 2d of CPU size (2 mm pixels, 96 x 96 patches, batch 8, 4 stages of 12 to 96 features), ten ACDC patients (two per
-group; six normal ones in `normal_to_disease...`), real only against mixes with equal iterations, tested on the other ACDC patients and on the
+group; six normal ones in `normal_to_disease*`), real only against mixes with equal iterations, tested on the other ACDC patients and on the
 LV of three Sunnybrook patients. Generator and nnU-Net saw the same patients, but for probes with *unlabelled* ones: of those the generator
 saw the cines, too, without masks, and they were not tested. Every probe that was kept is listed, helped or not. This page is written from
 [utility/](utility) by `--write`.
