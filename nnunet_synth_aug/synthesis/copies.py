@@ -49,7 +49,8 @@ def copies_to_folder(generator: Generator, cohort: Cohort, patients: Iterable[st
         "copies": settings,
         "version": __version__,
     }
-    made = (_copy(generator, chosen[i], i, np.random.default_rng([seed, list(chosen).index(i), 3]), seed) for i in missing)
+    numbers = {i: number for number, i in enumerate(chosen)}
+    made = (_copy(generator, chosen[i], i, np.random.default_rng([seed, numbers[i], 3]), seed) for i in missing)
     fill(folder, "copying patients", list(chosen), missing, made, provenance)
     return list(chosen)
 
