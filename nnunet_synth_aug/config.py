@@ -89,7 +89,7 @@ class LatentConfig:
     rotation: float = 20.0  # degrees, uniform +-
     scale: float = 0.12  # relative, uniform +-; EDV and mass follow by measurement, not by formula
     shift: float = 6.0  # mm, uniform +-
-    warp: float = 3.5  # mm, SD of the smooth deformation of augmented copies, see grid.smooth_warp; volumes follow by measurement
+    warp: float = 3.5  # mm, SD of the smooth deformation of augmented copies, see data.deforming; volumes follow by measurement
     gain: float = 0.35  # how much less copies beat at most, relative, and up to 0.1 more, see beat; EF follows by decoding
     remodel: float = 0.0  # 0 to 1: how much copies are dilated, thickened and weakened, see data.remodelling
     max_frames: int = 16  # frames encoded per cine; the periodic fit needs no more

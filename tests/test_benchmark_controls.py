@@ -1,8 +1,7 @@
-"""The control arms: reconstructions, copies, pseudolabels and phantoms as banks, their provenance, and the leak guard that goes by it."""
+"""The control arms: reconstructions, pseudolabels and phantoms as banks, their provenance, and the leak guard that goes by it."""
 
 from __future__ import annotations
 
-from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,7 +15,6 @@ from nnunet_synth_aug.data.phantom import phantom_subject
 from nnunet_synth_aug.data.predicted_masks import without_islands
 from nnunet_synth_aug.errors import UserError
 from nnunet_synth_aug.nnunet.manifest import check_leak
-from nnunet_synth_aug.synthesis.copies import copies_to_folder
 from nnunet_synth_aug.synthesis.phantoms import FIRST_SEED, phantoms_to_folder
 from nnunet_synth_aug.synthesis.pseudolabels import pseudolabels_to_folder
 from nnunet_synth_aug.synthesis.reconstructions import reconstructions_to_folder
@@ -46,37 +44,6 @@ def test_reconstructions_show_the_training_patients_and_say_so(world, tmp_path):
         low, high = grey_window(real, generator.config.grid)
         assert made.image.min() >= min(0, low) - 1
         assert made.image.max() <= high + 1
-
-
-def test_copies_show_the_contours_of_training_patients_bent(world, tmp_path):
-    generator, patients = world.generator, world.generator.provenance["patients"]
-    ids = copies_to_folder(generator, world.cohort, patients, tmp_path / "all", n=TRAINING + 1, seed=4)
-    assert len(ids) == TRAINING + 1  # each patient in turn, as often as asked
-    listed, provenance = read_index(tmp_path / "all")
-    assert listed == ids
-    assert (provenance["source"], provenance["patients"]) == ("copies", sorted(patients))
-    for sequence_id in ids:
-        made = read_sequence(tmp_path / "all", sequence_id)
-        assert made.image.shape[0] == 2  # ED and ES
-        assert all((made.mask[frame] == label).any() for frame in (made.ed, made.es) for label in (1, 2, 3))
-        assert made.measured.lv_edv > made.measured.lv_edv * made.measured.lv_ef / 100 > 0
-        muscle, blood = (np.median(made.image[made.ed][made.mask[made.ed] == label]) for label in (2, 3))
-        assert blood > muscle  # image and contours were bent alike
-    one = copies_to_folder(generator, world.cohort, patients, tmp_path / "one", n=1, seed=4)
-    np.testing.assert_array_equal(read_sequence(tmp_path / "one", one[0]).image, read_sequence(tmp_path / "all", ids[0]).image)
-    (tmp_path / "all" / f"{ids[2]}.json").unlink()
-    before = read_sequence(tmp_path / "all", ids[1]).image
-    assert copies_to_folder(generator, world.cohort, patients, tmp_path / "all", n=TRAINING + 1, seed=4) == ids
-    np.testing.assert_array_equal(read_sequence(tmp_path / "all", ids[1]).image, before)
-    with pytest.raises(UserError, match="made otherwise"):
-        copies_to_folder(generator, world.cohort, patients, tmp_path / "all", n=1, seed=5)
-    stranger = next(s.patient for s in world.cohort.subjects if s.patient not in patients)
-    with pytest.raises(UserError, match=f"not trained on {stranger}"):
-        copies_to_folder(generator, world.cohort, [stranger], tmp_path / "other", n=1)
-    with pytest.raises(UserError, match="nothing to copy"):
-        copies_to_folder(
-            generator, replace(world.cohort, subjects=[replace(s, cases={}) for s in world.cohort.subjects]), patients, tmp_path, n=1
-        )
 
 
 def test_pseudolabels_are_the_segmenters_where_there_are_no_contours(world, tmp_path):

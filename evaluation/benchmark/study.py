@@ -19,7 +19,7 @@ TEST_SOURCES = (*SOURCES, "sunnybrook")
 EXECUTORS = ("local", "slurm", "submitit-local")
 #: The validation cases of each fold: a test set that every study has.
 VALIDATION = "validation"
-_ARM = re.compile(r"(?P<kind>mix|variations|reconstructions|copies|phantom|pseudolabels)(?P<percent>\d\d|100)(to(?P<until>\d\d|100))?")
+_ARM = re.compile(r"(?P<kind>mix|variations|reconstructions|copies|bent|phantom|pseudolabels)(?P<percent>\d\d|100)(to(?P<until>\d\d|100))?")
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ class BankSettings:
 @dataclass(frozen=True)
 class Arm:
     """What a training mixes in: ``real``, ``mixNN``, ``synthetic``, ``variationsNN``, ``reconstructionsNN``, ``copiesNN``,
-    ``phantomNN``, or ``pseudolabelsNN``.
+    ``bentNN``, ``phantomNN``, or ``pseudolabelsNN``.
 
     ``mixNNtoMM`` begins with NN per cent and ends with MM, linearly over the epochs; likewise for the others.
     """
@@ -122,7 +122,7 @@ class Arm:
 
     @property
     def needs_generator(self) -> bool:
-        return self.source in ("generator", "variations", "reconstructions", "copies")
+        return self.source in ("generator", "variations", "reconstructions")
 
     @property
     def is_sampled(self) -> bool:
@@ -176,8 +176,8 @@ def parse_arm(name: str) -> Arm:
     match = _ARM.fullmatch(name)
     if match is None or int(match["percent"]) == 0:
         raise UserError(
-            f"there is no arm {name!r}; choose from real, mixNN, synthetic, variationsNN, reconstructionsNN, copiesNN, phantomNN and "
-            "pseudolabelsNN with NN per cent from 01 to 100, or mixNNtoMM for a share that changes"
+            f"there is no arm {name!r}; choose from real, mixNN, synthetic, variationsNN, reconstructionsNN, copiesNN, bentNN, "
+            "phantomNN and pseudolabelsNN with NN per cent from 01 to 100, or mixNNtoMM for a share that changes"
         )
     until = None if match["until"] is None else int(match["until"])
     return Arm(name, "generator" if match["kind"] == "mix" else match["kind"], int(match["percent"]), until)

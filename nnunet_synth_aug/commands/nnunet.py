@@ -72,8 +72,9 @@ def bank(
         str,
         typer.Option(
             "--source",
-            help="generator; variations (of training patients, see --strength); or a control: reconstructions (training patients through "
-            "its VAE), copies (training patients, deformed), phantom, or pseudolabels (real cines as --segmenter contours them).",
+            help="generator; variations (of training patients, see --strength); or what needs no diffusion model: copies (training "
+            "patients, bent and remodelled), bent (the same, not remodelled), reconstructions (training patients through the VAE), "
+            "phantom, or pseudolabels (real cines as --segmenter contours them).",
         ),
     ] = "generator",
     strength: Annotated[
@@ -135,13 +136,16 @@ def bank(
 def _write_controls(
     source: str, dataset: str, fold: str, n: int, folder: Path, generator: Path | None, segmenter: Path | None, device: str, seed: int
 ) -> None:
-    """Sequences of a control arm."""
+    """Sequences that no diffusion model makes."""
     from nnunet_synth_aug.data.cohort import COHORT, Cohort
     from nnunet_synth_aug.data.splits import fold_patients
     from nnunet_synth_aug.paths import raw_folder
 
-    if source not in ("reconstructions", "copies", "phantom", "pseudolabels"):
-        raise UserError(f"there is no --source {source!r}; choose generator, variations, reconstructions, copies, phantom or pseudolabels")
+    controls = ("copies", "bent", "reconstructions", "phantom", "pseudolabels")
+    if source not in controls:
+        raise UserError(f"there is no --source {source!r}; choose generator, variations, {', '.join(controls[:-1])} or {controls[-1]}")
+    if generator is not None and source != "reconstructions":
+        raise UserError(f"--source {source} needs no generator; leave out --generator")
     if source == "phantom":
         from nnunet_synth_aug.synthesis.phantoms import phantoms_to_folder
 
@@ -162,17 +166,18 @@ def _write_controls(
         maker = str(judge.provenance["checkpoint_sha256"])
         pseudolabels_to_folder(judge.segment, maker, cohort.without_masks(split.unlabelled), split.train, folder, n)
         return
-    from nnunet_synth_aug.generator import load_generator
-    from nnunet_synth_aug.synthesis.copies import copies_to_folder
-    from nnunet_synth_aug.synthesis.reconstructions import reconstructions_to_folder
-
     cohort = Cohort.load(dataset)
     train_patients = fold_patients(cohort, fold_of(fold)).train
-    cascade = load_generator(generator_at(dataset, fold, generator), torch_device(device))
-    if source == "copies":
-        copies_to_folder(cascade, cohort, train_patients, folder, n, seed)
-    else:
+    if source == "reconstructions":
+        from nnunet_synth_aug.generator import load_generator
+        from nnunet_synth_aug.synthesis.reconstructions import reconstructions_to_folder
+
+        cascade = load_generator(generator_at(dataset, fold, generator), torch_device(device))
         reconstructions_to_folder(cascade, cohort, train_patients, folder, n)
+        return
+    from nnunet_synth_aug.synthesis.copies import copies_to_folder
+
+    copies_to_folder(cohort, train_patients, folder, n, seed, source)
 
 
 def plans(

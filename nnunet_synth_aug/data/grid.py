@@ -15,9 +15,6 @@ from nnunet_synth_aug.config import GridConfig
 from nnunet_synth_aug.data.remodelling import RadialMap
 from nnunet_synth_aug.labels import N_CLASSES
 
-#: Over what distance [mm] a deformed heart is deformed alike: about the radius of a left ventricle. Much shorter ones would bend walls.
-WARP_LENGTH = 25.0
-
 
 @dataclass(frozen=True)
 class Grid:
@@ -88,19 +85,6 @@ def place(sequence: Sequence, grid: Grid) -> Placement:
         extent = sequence.image.shape[1 + axis] * sequence.spacing[axis]
         centre.append(extent / 2 if extent <= grid.fov else float(np.clip(middle, grid.fov / 2, extent - grid.fov / 2)))
     return Placement((centre[0], centre[1]))
-
-
-def smooth_warp(grid: Grid, spread: float, rng: np.random.Generator) -> torch.Tensor:
-    """A random displacement (2, X, Y) in mm with this standard deviation, smooth over :data:`WARP_LENGTH`.
-
-    White noise under a Gaussian of that length, so that its gradient has a standard deviation of spread / (sqrt(2) WARP_LENGTH): at 0.15
-    or less the map practically never folds.
-    """
-    length = WARP_LENGTH / grid.pixel
-    around = round(3 * length)  # filtered with a margin, so that the edge moves as much as the middle
-    white = rng.standard_normal((2, *(n + 2 * around for n in grid.size[:2])))
-    smooth = gaussian_filter(white, (0, length, length), truncate=3)[:, around : around + grid.size[0], around : around + grid.size[1]]
-    return torch.from_numpy(spread * 2 * math.sqrt(math.pi) * length * smooth).float()
 
 
 def _sampling_points(placement: Placement, grid: Grid, shape: tuple[int, int], spacing: Spacing) -> torch.Tensor:

@@ -10,8 +10,9 @@ from nnunet_synth_aug.cases import Sequence, Subject
 from nnunet_synth_aug.config import GeneratorConfig
 from nnunet_synth_aug.console import progress
 from nnunet_synth_aug.data.cohort import Cohort, extent, load_sequence
+from nnunet_synth_aug.data.deforming import smooth_warp
 from nnunet_synth_aug.data.gating import cycle_frames
-from nnunet_synth_aug.data.grid import Grid, Gridded, Placement, choose_grid, place, smooth_warp, to_grid
+from nnunet_synth_aug.data.grid import Grid, Gridded, Placement, choose_grid, place, to_grid
 from nnunet_synth_aug.data.remodelling import Remodelling, radial_maps
 from nnunet_synth_aug.errors import UserError
 from nnunet_synth_aug.priors import FROM_MASKS, Priors, measure
@@ -111,7 +112,7 @@ def augmented(
         centre=(base.centre[0] + float(shift[0]), base.centre[1] + float(shift[1])),
         angle=float(rng.uniform(-settings.rotation, settings.rotation)),
         scale=float(np.exp(rng.uniform(np.log(1 - settings.scale), np.log(1 + settings.scale)))),
-        warp=smooth_warp(grid, settings.warp, rng) if settings.warp else None,
+        warp=smooth_warp(grid.size[:2], (grid.pixel, grid.pixel), settings.warp, rng) if settings.warp else None,
         maps=radial_maps(sequence, Remodelling.drawn(rng, settings.remodel)) if settings.remodel else (),
     )
     gridded = to_grid(sequence, grid, config.grid, placement, frames)

@@ -14,7 +14,6 @@ from nnunet_synth_aug.data.cohort import Cohort
 from nnunet_synth_aug.data.grid import Gridded
 from nnunet_synth_aug.errors import UserError
 from nnunet_synth_aug.files import hash_json, read_json, write_json
-from nnunet_synth_aug.generator import Generator
 from nnunet_synth_aug.synthesis.sampling import write_table
 from nnunet_synth_aug.synthesis.sequences import sequence_exists, write_index, write_sequence
 
@@ -53,23 +52,20 @@ def fill(
     write_table(folder)
 
 
-def trained_on(generator: Generator, cohort: Cohort, patients: Iterable[str], verb: str) -> list[Subject]:
-    """Those of the training patients that have contours.
+def contoured(cohort: Cohort, patients: Iterable[str], verb: str) -> list[Subject]:
+    """Those of the patients that have contours.
 
     Args:
-        generator: must have seen them.
         cohort: that they belong to.
-        patients: training patients of the generator's fold.
+        patients: training patients of a fold.
         verb: what is to be done with them.
 
     Raises:
-        UserError: one is not among those that the generator was trained on, or none has contours.
+        UserError: none has.
     """
     chosen = [s for s in cohort.select(patients).subjects if s.cases]
     if not chosen:
         raise UserError(f"no training patient of this fold of {cohort.name} has masks, so there is nothing to {verb}")
-    if foreign := sorted({s.patient for s in chosen} - set(generator.provenance["patients"])):
-        raise UserError(f"the generator was not trained on {foreign[0]}, a training patient of this fold; train the fold's own generator")
     return chosen
 
 

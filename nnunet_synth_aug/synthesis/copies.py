@@ -1,77 +1,100 @@
-"""Training patients turned, scaled, deformed and perhaps remodelled, with their contours: the control for "bending images does as well".
+"""Training patients deformed, with their own contours: what can be had without a network, and what every generator has to beat.
 
-They are what the LDMs are taught with, and no network made them. ED and ES alone have contours, so each copy has two frames.
+Copies are bent smoothly and remodelled as disease does it; bent ones keep the heart's proportions, which tells how much of a gain is the
+remodelling's. They keep their own pixels: nothing is turned, scaled or shifted, because nnU-Net does that itself. ED and ES alone have
+contours, so each copy has two frames.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from nnunet_synth_aug import __version__
-from nnunet_synth_aug.cases import Subject, SyntheticSequence
+from nnunet_synth_aug.cases import Sequence, Subject, SyntheticSequence
+from nnunet_synth_aug.config import LatentConfig
 from nnunet_synth_aug.data.cohort import Cohort, load_sequence
-from nnunet_synth_aug.data.training_set import augmented
-from nnunet_synth_aug.generator import Generator
+from nnunet_synth_aug.data.deforming import deformed, smooth_warp
+from nnunet_synth_aug.data.remodelling import Remodelling, radial_maps
 from nnunet_synth_aug.priors import Priors, measure
-from nnunet_synth_aug.synthesis.cascade import DEFAULT_CYCLE_SECONDS, to_grey
-from nnunet_synth_aug.synthesis.controls import agree, fill, filled, in_grey, trained_on
+from nnunet_synth_aug.synthesis.cascade import DEFAULT_CYCLE_SECONDS
+from nnunet_synth_aug.synthesis.controls import agree, contoured, fill
+
+#: ``--source`` -> how much its copies are remodelled, as ``latents.remodel``.
+REMODEL = {"copies": 1.0, "bent": 0.0}
+#: Standard deviation of the smooth deformation in mm: that of the copies which generators are taught with.
+WARP = LatentConfig().warp
 
 
-def copies_to_folder(generator: Generator, cohort: Cohort, patients: Iterable[str], folder: Path, n: int, seed: int = 0) -> list[str]:
+def copies_to_folder(cohort: Cohort, patients: Iterable[str], folder: Path, n: int, seed: int = 0, source: str = "copies") -> list[str]:
     """Write ``n`` copies of the training patients that have contours, in turn; those that are there are kept.
 
     Args:
-        generator: whose settings say how copies differ from their patient (``latents``), and on whose grid they lie.
         cohort: that the patients belong to.
-        patients: training patients of the generator's fold.
+        patients: training patients of a fold.
         folder: made if missing; must not hold sequences of another kind.
         n: how many; copy i is the same for any ``n``.
         seed: other seeds give other copies.
+        source: ``copies`` or ``bent``; the same seed bends them alike.
 
     Returns:
         ids of the sequences.
 
     Raises:
-        UserError: a patient is not among those that the generator was trained on, or none has contours.
+        UserError: none of the patients has contours.
     """
-    subjects = trained_on(generator, cohort, patients, "copy")
+    subjects = contoured(cohort, patients, "copy")
     order = np.random.default_rng(seed).permutation(len(subjects))
     chosen = {f"copy_{index:05d}": subjects[int(order[index % len(order)])] for index in range(n)}
-    settings = {name: getattr(generator.config.latents, name) for name in ("rotation", "scale", "shift", "warp", "remodel")}
-    missing = agree(folder, f"copies {__version__}", {i: [s.patient, seed, settings] for i, s in chosen.items()})
+    settings = {"warp": WARP, "remodel": REMODEL[source]}
+    missing = agree(folder, f"{source} {__version__}", {i: [s.patient, seed, settings] for i, s in chosen.items()})
     provenance = {
-        "source": "copies",
+        "source": source,
         "dataset": cohort.name,
         "patients": sorted(s.patient for s in subjects),  # what the leak guard goes by
         "copies": settings,
         "version": __version__,
     }
     numbers = {i: number for number, i in enumerate(chosen)}
-    made = (_copy(generator, chosen[i], i, np.random.default_rng([seed, numbers[i], 3]), seed) for i in missing)
+    made = (copied(chosen[i], i, np.random.default_rng([seed, numbers[i], 3]), settings["remodel"], seed) for i in missing)
     fill(folder, "copying patients", list(chosen), missing, made, provenance)
     return list(chosen)
 
 
-def _copy(generator: Generator, subject: Subject, sequence_id: str, rng: np.random.Generator, seed: int) -> SyntheticSequence:
-    """ED and ES of one patient on the part of the grid that its images fill."""
-    sequence = load_sequence(subject)
-    frames = sorted({sequence.ed, sequence.es})
-    gridded, priors = augmented(subject, sequence, generator.grid, generator.config, rng, frames)
-    image, mask = filled(gridded, gridded.image.float().numpy(), gridded.mask.numpy())
-    low, high = gridded.grey
+def copied(subject: Subject, sequence_id: str, rng: np.random.Generator, remodel: float, seed: int = 0) -> SyntheticSequence:
+    """ED and ES of one patient, deformed.
+
+    Args:
+        subject: with contours at ED, at ES or both; frames without them are left out.
+        sequence_id: of the copy.
+        rng: decides the deformation.
+        remodel: 0 to 1, as ``latents.remodel``.
+        seed: to be written down.
+    """
+    own = _contoured_frames(load_sequence(subject))
+    warp = smooth_warp((own.image.shape[1], own.image.shape[2]), own.spacing[:2], WARP, rng)
+    made = deformed(own, warp, radial_maps(own, Remodelling.drawn(rng, remodel)) if remodel else ())
     return SyntheticSequence(
         id=sequence_id,
-        image=in_grey(image, gridded),
-        mask=mask,
-        spacing=gridded.spacing,
-        ed=gridded.ed,
-        es=gridded.es,
+        image=made.image,
+        mask=made.mask,
+        spacing=made.spacing,
+        ed=made.ed,
+        es=made.es,
         frame_seconds=subject.frame_seconds or DEFAULT_CYCLE_SECONDS / subject.n_frames,
         seed=seed,
-        requested=Priors(diagnosis=priors.diagnosis, vendor=priors.vendor),
-        measured=measure(mask[gridded.ed], mask[gridded.es], gridded.spacing),
-        context=None if gridded.context is None else to_grey(gridded.context, low, high),
+        # A dilated heart says nothing certain about its patient's disease.
+        requested=Priors(diagnosis=None if remodel else subject.priors.diagnosis, vendor=subject.priors.vendor),
+        measured=measure(made.mask[made.ed], made.mask[made.es] if made.es != made.ed else None, made.spacing, subject.annotated),
     )
+
+
+def _contoured_frames(sequence: Sequence) -> Sequence:
+    """ED and ES alone, or the one of them that has contours, which then stands for both."""
+    frames = sorted(sequence.labelled)
+    position = {frame: number for number, frame in enumerate(frames)}
+    ed, es = (position.get(frame, 0) for frame in (sequence.ed, sequence.es))
+    return replace(sequence, image=sequence.image[frames], mask=sequence.mask[frames], ed=ed, es=es, labelled=(*range(len(frames)),))

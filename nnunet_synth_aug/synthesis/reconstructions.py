@@ -16,12 +16,13 @@ from nnunet_synth_aug.cases import Subject, SyntheticSequence
 from nnunet_synth_aug.console import console
 from nnunet_synth_aug.data.cohort import Cohort, load_sequence
 from nnunet_synth_aug.data.grid import to_grid
+from nnunet_synth_aug.errors import UserError
 from nnunet_synth_aug.generator import Generator
 from nnunet_synth_aug.grain import noise_level
 from nnunet_synth_aug.latents import encode
 from nnunet_synth_aug.priors import Priors, measure
 from nnunet_synth_aug.synthesis.cascade import DEFAULT_CYCLE_SECONDS, to_grey
-from nnunet_synth_aug.synthesis.controls import agree, fill, filled, in_grey, trained_on
+from nnunet_synth_aug.synthesis.controls import agree, contoured, fill, filled, in_grey
 from nnunet_synth_aug.synthesis.decoding import decode
 
 
@@ -41,7 +42,10 @@ def reconstructions_to_folder(generator: Generator, cohort: Cohort, patients: It
     Raises:
         UserError: a patient is not among those that the generator was trained on, or none has cases.
     """
-    chosen = trained_on(generator, cohort, patients, "reconstruct")[:n]
+    chosen = contoured(cohort, patients, "reconstruct")
+    if foreign := sorted({s.patient for s in chosen} - set(generator.provenance["patients"])):
+        raise UserError(f"the generator was not trained on {foreign[0]}, a training patient of this fold; train the fold's own generator")
+    chosen = chosen[:n]
     if len(chosen) < n:
         console.print(f"{len(chosen)} reconstructions, one per training patient, instead of {n}")
     wanted = {sequence_name(number): number for number in range(len(chosen))}

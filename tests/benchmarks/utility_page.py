@@ -62,10 +62,12 @@ def _section(name: str, probe: dict[str, Any]) -> str:
         seconds = sum(generator["fit_seconds"].values())
         took = f", {seconds / 60:.0f} min" if seconds else ""  # not known of a generator that was fitted in pieces
         options = f" {' '.join(generator['fit'])}" if generator["fit"] else ""
-        about += (
-            f" Generator: {generator['label']} (`{generator['generator']}{options}`{took}); "
-            f"bank: {generator['sequences']} sequences, {generator['frames']} frames of each."
+        what = (
+            "No generator"
+            if generator["generator"] is None
+            else f"Generator: {generator['label']} (`{generator['generator']}{options}`{took})"
         )
+        about += f" {what}; bank: {generator['sequences']} sequences, {generator['frames']} frames of each."
         if generator.get("segmenter"):
             about += " The real-only nnU-Net of the first seed checked every heart of the bank."
     parts.append(about + "\n")

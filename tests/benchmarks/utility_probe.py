@@ -84,8 +84,11 @@ def generator_settings(asked: str, label: str, fit: str) -> GeneratorSettings:
 
 def make_study(a: argparse.Namespace, label: str) -> Study:
     """The probe as a study."""
-    if a.generator is None:
+    needed = any(parse_arm(name).needs_generator for name in a.arms.split(","))
+    if needed and a.generator is None:
         raise UserError("--generator is needed: a preset or the folder of a generator that was fitted on the probe's patients")
+    if not needed and (a.generator is not None or a.fit):
+        raise UserError(f"no arm of {a.arms} needs a generator; leave out --generator and --fit")
     per_epoch = math.gcd(a.iterations, 50)
     tests = () if a.sunnybrook is None else (TestSet("Sunnybrook", "sunnybrook", folder=a.sunnybrook.resolve()),)
     study = Study(
@@ -101,7 +104,7 @@ def make_study(a: argparse.Namespace, label: str) -> Study:
         arms=tuple(dict.fromkeys(["real", *a.arms.split(",")])),
         plans=SMALL,
         training=Training(a.iterations // per_epoch, per_epoch, 1),
-        generator=generator_settings(a.generator, label, a.fit),
+        generator=generator_settings(a.generator, label, a.fit) if needed else GeneratorSettings(),
         bank=BankSettings(a.sequences, a.frames, segmenter=a.check_images),
         seeds=tuple(int(seed) for seed in a.seeds.split(",")),
         tests=tests,
@@ -113,7 +116,7 @@ def make_study(a: argparse.Namespace, label: str) -> Study:
 
 def probe_all(a: argparse.Namespace) -> dict[str, Any]:
     """Every step of the probe; returns its figures."""
-    label = a.label or Path(a.generator or "").name  # never a path: tables are published
+    label = a.label or Path(a.generator or "none").name  # never a path: tables are published
     study = make_study(a, label)
     at = Workspace(a.out.resolve(), study)
     report = run_study(study, at.out).parent
@@ -156,16 +159,15 @@ def probe_all(a: argparse.Namespace) -> dict[str, Any]:
 
 
 def about_generator(at: Workspace, a: argparse.Namespace, label: str) -> dict[str, Any]:
-    """What is to be reported of the generator and its bank."""
+    """What is to be reported of the generator and its bank; without a generator, of the banks of the controls."""
+    bank = {"label": label, "sequences": a.sequences, "frames": a.frames, "segmenter": a.check_images}
+    if a.generator is None:
+        return bank | {"generator": None, "fit": [], "fit_seconds": {}, "bank": None}
     meta = read_json(at.generator(0) / "generator.json")
     mix = next((arm for arm in (parse_arm(name) for name in at.study.arms) if arm.is_sampled), None)  # controls alone have none
-    return {
-        "label": label,
+    return bank | {
         "generator": Path(a.generator).name,
         "fit": shlex.split(a.fit),
-        "sequences": a.sequences,
-        "frames": a.frames,
-        "segmenter": a.check_images,
         "fit_seconds": {stage: entry["seconds"] for stage, entry in meta["finished"].items()},
         "bank": None if mix is None else read_json(at.bank(mix, 0) / "sequences" / "figures.json"),
     }
@@ -177,7 +179,10 @@ def main() -> None:
     parser.add_argument("--sunnybrook", type=Path, help="folder of Sunnybrook NIfTI files; without it only ACDC is tested")
     parser.add_argument("--out", type=Path, help="work folder; the same command resumes")
     parser.add_argument("--arms", default="real,mix50", help="real and mixes, e.g. real,mix25,mix50")
-    parser.add_argument("--generator", help="preset to fit on the ten patients, or the folder fold_0 of a generator fitted on them")
+    parser.add_argument(
+        "--generator",
+        help="preset to fit on the ten patients, or the folder fold_0 of a generator fitted on them; none for arms that need none",
+    )
     parser.add_argument(
         "--fit",
         default="",
