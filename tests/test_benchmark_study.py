@@ -188,6 +188,17 @@ def test_pseudolabels_wait_for_the_real_training_and_need_no_generator(tmp_path)
     assert words[words.index("--source") + 1] == "pseudolabels"
 
 
+@pytest.mark.parametrize("source", ["copies", "bent"])
+def test_copies_wait_for_no_generator_and_no_network(tmp_path, source):
+    study = read_study(written(tmp_path, GOOD | {"arms": [f"{source}50"]}))
+    steps = {step.id: step for step in build_steps(study, Workspace(tmp_path / "out", study))}
+    bank = steps[f"bank_{source}_fold_1"]
+    words = bank.command(0)
+    assert words[words.index("--source") + 1] == source
+    assert not any(need.startswith(("generator", "train")) for need in bank.needs)
+    assert not [step for step in steps if step.startswith("generator")]
+
+
 def test_variations_have_a_strength_and_nothing_else_has(tmp_path):
     study = read_study(written(tmp_path, GOOD | {"arms": ["mix50", "variations50to00"], "bank": {"strength": 0.7}}))
     at = Workspace(tmp_path / "out", study)

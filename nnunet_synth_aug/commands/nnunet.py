@@ -166,18 +166,18 @@ def _write_controls(
         maker = str(judge.provenance["checkpoint_sha256"])
         pseudolabels_to_folder(judge.segment, maker, cohort.without_masks(split.unlabelled), split.train, folder, n)
         return
-    cohort = Cohort.load(dataset)
-    train_patients = fold_patients(cohort, fold_of(fold)).train
+    split = fold_patients(cohort := Cohort.load(dataset), fold_of(fold))
+    cohort = cohort.without_masks(split.unlabelled)  # nobody has contoured them, whatever lies in the folder
     if source == "reconstructions":
         from nnunet_synth_aug.generator import load_generator
         from nnunet_synth_aug.synthesis.reconstructions import reconstructions_to_folder
 
         cascade = load_generator(generator_at(dataset, fold, generator), torch_device(device))
-        reconstructions_to_folder(cascade, cohort, train_patients, folder, n)
+        reconstructions_to_folder(cascade, cohort, split.train, folder, n)
         return
     from nnunet_synth_aug.synthesis.copies import copies_to_folder
 
-    copies_to_folder(cohort, train_patients, folder, n, seed, source)
+    copies_to_folder(cohort, split.train, folder, n, seed, source)
 
 
 def plans(
