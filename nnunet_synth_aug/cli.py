@@ -9,11 +9,12 @@ from typing import Annotated, Any
 import typer
 
 from nnunet_synth_aug import __version__
+from nnunet_synth_aug.commands.bank import bank
 from nnunet_synth_aug.commands.common import say
 from nnunet_synth_aug.commands.data import importers, phantom
 from nnunet_synth_aug.commands.evaluate import evaluate
 from nnunet_synth_aug.commands.generator import fit, report, sample
-from nnunet_synth_aug.commands.nnunet import bank, doctor, install_trainers, plans
+from nnunet_synth_aug.commands.nnunet import doctor, install_trainers, plans
 from nnunet_synth_aug.commands.study import benchmark, compare, demo
 from nnunet_synth_aug.errors import UserError
 

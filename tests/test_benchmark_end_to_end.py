@@ -99,7 +99,7 @@ UNLABELLED = {
         "segmenter": True,
         "set": ["latents.copies=20", *(f"{stage}.train.steps=5" for stage in ("vae", "static", "motion")), "latents.max_frames=4"],
     },
-    "arms": ["pseudolabels50", "reconstructions50", "copies50"],
+    "arms": ["pseudolabels50", "reconstructions50", "copies+phantom50"],
 }
 
 
@@ -129,7 +129,7 @@ def test_a_study_with_patients_whose_masks_nobody_may_see(tmp_path):
     assert set(read_json(reconstructed)["generator"]["patients"]) == set(split["unlabelled"]) | patients
     [reconstructions] = out.glob("views/reconstructions-*/*/synth_aug/fold_0/sequences/index.json")
     assert set(read_json(reconstructions)["provenance"]["reconstructed"]) <= patients
-    [copies] = out.glob("views/copies/*/synth_aug/fold_0/manifest_*.json")
+    [copies] = out.glob("views/copies+phantom/*/synth_aug/fold_0/manifest_*.json")
     assert set(read_json(copies)["generator"]["patients"]) == patients  # their contours are bent, and nobody else's
     figures = read_json(out / "report" / "benchmark.json")
     assert set(figures["comparisons"]["validation"]) == set(UNLABELLED["arms"])

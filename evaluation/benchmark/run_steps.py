@@ -48,7 +48,7 @@ class RunSteps:
     def _bank_settings(self, arm: Arm, fold: int) -> dict[str, Any]:
         # Named only where there is one: other banks are those of a study without it.
         named = {"segmenter"} if not arm.checked_by_segmenter(self.study.bank) else set()
-        named |= {"strength"} if arm.source != "variations" else set()
+        named |= {"strength"} if "variations" not in arm.parts else set()
         bank = {k: v for k, v in plain(self.study.bank).items() if k not in named} | {"source": arm.source}
         generator = {"generator": self._generator_settings()} if arm.needs_generator else {}
         return self._data | {"plans": plain(self.study.plans), "bank": bank, "fold": fold} | generator
@@ -73,7 +73,7 @@ class RunSteps:
         generator = [self._generator(fold)] if arm.needs_generator else []
         which = ["-d", number(at), "-f", str(fold), "-c", study.plans.configuration, "-p", PLANS]
         sizes = ["-n", str(size.sequences), "--frames", str(size.frames), "--seed", str(size.seed)]
-        sizes += ["--strength", str(size.strength)] if arm.source == "variations" else []
+        sizes += ["--strength", str(size.strength)] if "variations" in arm.parts else []
         witness, waits = [], [one.id for one in generator]
         if arm.needs_segmenter(size):
             witness = ["--segmenter", str(at.model(REAL, study.seeds[0]))]

@@ -13,13 +13,16 @@ import yaml
 from evaluation.benchmark.fields import build, option
 from nnunet_synth_aug.errors import UserError
 from nnunet_synth_aug.labels import DIAGNOSES, VENDORS
+from nnunet_synth_aug.nnunet import sources
 
 SOURCES = ("nnunet", "acdc", "mnms", "mnms2", "phantom")
 TEST_SOURCES = (*SOURCES, "sunnybrook")
 EXECUTORS = ("local", "slurm", "submitit-local")
 #: The validation cases of each fold: a test set that every study has.
 VALIDATION = "validation"
-_ARM = re.compile(r"(?P<kind>mix|variations|reconstructions|copies|bent|phantom|pseudolabels)(?P<percent>\d\d|100)(to(?P<until>\d\d|100))?")
+#: What arms call their sources: mixNN draws from the generator.
+_KINDS = {"mix" if source == "generator" else source: source for source in sources.SOURCES}
+_ARM = re.compile(rf"(?P<kinds>({'|'.join(_KINDS)})(\+({'|'.join(_KINDS)}))*)(?P<percent>\d\d|100)(to(?P<until>\d\d|100))?")
 
 
 @dataclass(frozen=True)
@@ -108,7 +111,8 @@ class Arm:
     """What a training mixes in: ``real``, ``mixNN``, ``synthetic``, ``variationsNN``, ``reconstructionsNN``, ``copiesNN``,
     ``bentNN``, ``phantomNN``, or ``pseudolabelsNN``.
 
-    ``mixNNtoMM`` begins with NN per cent and ends with MM, linearly over the epochs; likewise for the others.
+    ``mixNNtoMM`` begins with NN per cent and ends with MM, linearly over the epochs; likewise for the others. ``copies+phantomNN``
+    draws from a bank that holds as many copies as phantoms.
     """
 
     name: str
@@ -122,12 +126,17 @@ class Arm:
 
     @property
     def needs_generator(self) -> bool:
-        return self.source in ("generator", "variations", "reconstructions")
+        return not set(self.parts) <= set(sources.PLAIN)
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Its sources."""
+        return tuple(self.source.split("+")) if self.source else ()
 
     @property
     def is_sampled(self) -> bool:
-        """Whether the diffusion models make its hearts."""
-        return self.source in ("generator", "variations")
+        """Whether the diffusion models make hearts of it."""
+        return bool(set(self.parts) & set(sources.SAMPLED))
 
     def checked_by_segmenter(self, bank: BankSettings) -> bool:
         """Only sampled hearts are: the masks of controls are a patient's or a phantom's own, or the segmenter's."""
@@ -135,7 +144,7 @@ class Arm:
 
     def needs_segmenter(self, bank: BankSettings) -> bool:
         """Whether the bank waits for the real-only training of the fold's first seed."""
-        return self.source == "pseudolabels" or self.checked_by_segmenter(bank)
+        return "pseudolabels" in self.parts or self.checked_by_segmenter(bank)
 
 
 REAL = Arm("real", "", 0)
@@ -176,11 +185,12 @@ def parse_arm(name: str) -> Arm:
     match = _ARM.fullmatch(name)
     if match is None or int(match["percent"]) == 0:
         raise UserError(
-            f"there is no arm {name!r}; choose from real, mixNN, synthetic, variationsNN, reconstructionsNN, copiesNN, bentNN, "
-            "phantomNN and pseudolabelsNN with NN per cent from 01 to 100, or mixNNtoMM for a share that changes"
+            f"there is no arm {name!r}; choose from real, synthetic, {', '.join(f'{kind}NN' for kind in _KINDS)} with NN per cent from "
+            "01 to 100, mixNNtoMM for a share that changes, or copies+phantomNN for a bank of several sources"
         )
     until = None if match["until"] is None else int(match["until"])
-    return Arm(name, "generator" if match["kind"] == "mix" else match["kind"], int(match["percent"]), until)
+    source = "+".join(sources.sources_of("+".join(_KINDS[kind] for kind in match["kinds"].split("+"))))
+    return Arm(name, source, int(match["percent"]), until)
 
 
 def ready_studies() -> dict[str, Path]:

@@ -1,30 +1,13 @@
-"""Commands that meet nnU-Net: ``doctor``, ``install-trainers``, ``bank`` and ``plans``."""
+"""Commands that meet nnU-Net: ``doctor``, ``install-trainers`` and ``plans``."""
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from nnunet_synth_aug.commands.common import (
-    CheckedBy,
-    Configuration,
-    Dataset,
-    Device,
-    Fold,
-    GeneratorFolder,
-    MinAgreement,
-    Plans,
-    Seed,
-    fold_of,
-    generator_at,
-    quality_control,
-    real_only_network,
-    say,
-    torch_device,
-)
+from nnunet_synth_aug.commands.common import Configuration, Dataset, Plans, fold_of, say
 from nnunet_synth_aug.errors import UserError
 
 
@@ -59,125 +42,6 @@ def install_trainers(
         return
     say(f"wrote {install.install_trainers()}; 'synthaug install-trainers --undo' removes it: run that before uninstalling")
     say(f"without a file in nnU-Net's folder: export {VARIABLE}={trainers_folder()}")
-
-
-def bank(
-    dataset: Dataset,
-    fold: Fold = "0",
-    configuration: Configuration = "2d",
-    plans: Plans = "nnUNetPlans",
-    n: Annotated[int, typer.Option("-n", min=1, max=100_000, help="Number of sequences.")] = 200,
-    frames: Annotated[int, typer.Option("--frames", min=2, help="Frames taken from each: ED, ES and others spread over the cycle.")] = 4,
-    source: Annotated[
-        str,
-        typer.Option(
-            "--source",
-            help="generator; variations (of training patients, see --strength); or what needs no diffusion model: copies (training "
-            "patients, bent and remodelled), bent (the same, not remodelled), reconstructions (training patients through the VAE), "
-            "phantom, or pseudolabels (real cines as --segmenter contours them).",
-        ),
-    ] = "generator",
-    strength: Annotated[
-        float | None,
-        typer.Option("--strength", min=0.05, max=1, help="How much variations vary: 1 makes new hearts in old chests. [default: 0.5]"),
-    ] = None,
-    segmenter: CheckedBy = None,
-    min_agreement: MinAgreement = None,
-    generator: GeneratorFolder = None,
-    device: Device = "cpu",
-    seed: Seed = 0,
-) -> None:
-    """Sample sequences for one fold and preprocess them like nnU-Net's own cases. The same command resumes after a kill."""
-    from nnunet_synth_aug.data.cohort import Cohort
-    from nnunet_synth_aug.data.splits import fold_patients
-    from nnunet_synth_aug.generator import load_generator
-    from nnunet_synth_aug.nnunet.bank import build_bank_cases
-    from nnunet_synth_aug.nnunet.manifest import check_leak
-    from nnunet_synth_aug.nnunet.patients import ABOUT_ALL, fold_cases
-    from nnunet_synth_aug.nnunet.target import label_lookup, load_target
-    from nnunet_synth_aug.paths import bank_folder
-    from nnunet_synth_aug.priors import Priors
-    from nnunet_synth_aug.synthesis.requests import requests
-    from nnunet_synth_aug.synthesis.sampling import describe, sample_to_folder
-    from nnunet_synth_aug.synthesis.variations import STRENGTH, variations
-
-    target = load_target(dataset, configuration, plans)  # this and the other checks before minutes of sampling
-    label_lookup(target)
-    train, val = fold_cases(target.dataset, fold_of(fold), target.cases())
-    if fold == "all":
-        say(ABOUT_ALL)
-    folder = bank_folder(target.dataset, fold_of(fold)) / "sequences"
-    if strength is not None and source != "variations":
-        raise UserError(f"--strength is of --source variations, and this bank is of {source}; leave one of them out")
-    if source not in ("generator", "variations"):
-        if segmenter is not None and source != "pseudolabels":
-            raise UserError(f"--segmenter checks sampled hearts, and {source} are not sampled; leave it out")
-        _write_controls(source, target.dataset, fold, n, folder, generator, segmenter, device, seed)
-        say(f"bank: {build_bank_cases(folder, dataset, fold_of(fold), configuration, plans, frames)}")
-        return
-    cascade = load_generator(generator_at(dataset, fold, generator), torch_device(device))
-    if fold != "all":
-        check_leak(cascade.provenance, target, fold, train, val)
-    judge = quality_control(cascade, segmenter, min_agreement)
-    about: dict[str, Any] = {}
-    if source == "variations":
-        cohort = Cohort.load(target.dataset)
-        cohort = cohort.without_masks(fold_patients(cohort, fold_of(fold)).unlabelled)
-        asked = variations(cascade, cohort, n, seed, strength or STRENGTH)
-        about = {"source": source, "strength": strength or STRENGTH}
-    else:
-        asked = requests(cascade, n, seed, Priors(), None, False)
-    sample_to_folder(cascade, asked, folder, skip_impossible=True, judge=judge, about=about)
-    for line in describe(folder, cascade):
-        say(line)
-    say(f"bank: {build_bank_cases(folder, dataset, fold_of(fold), configuration, plans, frames)}")
-
-
-def _write_controls(
-    source: str, dataset: str, fold: str, n: int, folder: Path, generator: Path | None, segmenter: Path | None, device: str, seed: int
-) -> None:
-    """Sequences that no diffusion model makes."""
-    from nnunet_synth_aug.data.cohort import COHORT, Cohort
-    from nnunet_synth_aug.data.splits import fold_patients
-    from nnunet_synth_aug.paths import raw_folder
-
-    controls = ("copies", "bent", "reconstructions", "phantom", "pseudolabels")
-    if source not in controls:
-        raise UserError(f"there is no --source {source!r}; choose generator, variations, {', '.join(controls[:-1])} or {controls[-1]}")
-    if generator is not None and source != "reconstructions":
-        raise UserError(f"--source {source} needs no generator; leave out --generator")
-    if source == "phantom":
-        from nnunet_synth_aug.synthesis.phantoms import phantoms_to_folder
-
-        vendors: set[str] = set()
-        if (raw_folder(dataset) / COHORT).is_file():  # other vendors than the training patients' would teach what none of them shows
-            cohort = Cohort.load(dataset)
-            train = cohort.select(fold_patients(cohort, fold_of(fold)).train)
-            vendors = {v for s in train.subjects if (v := s.priors.vendor) is not None}
-        phantoms_to_folder(folder, n, seed, vendors, min(n, os.cpu_count() or 1))
-        return
-    if source == "pseudolabels":
-        from nnunet_synth_aug.synthesis.pseudolabels import pseudolabels_to_folder
-
-        if segmenter is None:
-            raise UserError("--source pseudolabels needs --segmenter, the results folder of an nnU-Net trained on this fold's real cases")
-        split = fold_patients(cohort := Cohort.load(dataset), fold_of(fold))
-        judge = real_only_network(dataset, fold, segmenter, device)
-        maker = str(judge.provenance["checkpoint_sha256"])
-        pseudolabels_to_folder(judge.segment, maker, cohort.without_masks(split.unlabelled), split.train, folder, n)
-        return
-    split = fold_patients(cohort := Cohort.load(dataset), fold_of(fold))
-    cohort = cohort.without_masks(split.unlabelled)  # nobody has contoured them, whatever lies in the folder
-    if source == "reconstructions":
-        from nnunet_synth_aug.generator import load_generator
-        from nnunet_synth_aug.synthesis.reconstructions import reconstructions_to_folder
-
-        cascade = load_generator(generator_at(dataset, fold, generator), torch_device(device))
-        reconstructions_to_folder(cascade, cohort, split.train, folder, n)
-        return
-    from nnunet_synth_aug.synthesis.copies import copies_to_folder
-
-    copies_to_folder(cohort, split.train, folder, n, seed, source)
 
 
 def plans(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from nnunet_synth_aug.cases import SyntheticSequence
 from nnunet_synth_aug.console import progress
 from nnunet_synth_aug.errors import UserError
 from nnunet_synth_aug.files import hash_json, read_json, sha256, write_json
-from nnunet_synth_aug.nnunet.manifest import FORMAT, check_leak, manifest_path
+from nnunet_synth_aug.nnunet.manifest import FORMAT, check_leak, manifest_path, together
 from nnunet_synth_aug.nnunet.patients import case_patients, fold_cases
 from nnunet_synth_aug.nnunet.preprocess import CASE_FILES, preprocess_frame, save_case
 from nnunet_synth_aug.nnunet.target import Target, label_lookup, load_target
@@ -26,7 +26,12 @@ _STAMP = "synth_aug_source"  # key in a case's properties: digest of what it was
 
 
 def build_bank_cases(
-    sequences: Path, dataset: str | int, fold: int | str, configuration: str, plans: str = "nnUNetPlans", frames: int = 4
+    sequences: Path | Mapping[str, Path],
+    dataset: str | int,
+    fold: int | str,
+    configuration: str,
+    plans: str = "nnUNetPlans",
+    frames: int = 4,
 ) -> Path:
     """Preprocess frames of synthetic sequences exactly like nnU-Net's own cases.
 
@@ -34,7 +39,7 @@ def build_bank_cases(
     undisturbed one makes. A case whose sequence, plans or generator changed is made again.
 
     Args:
-        sequences: a folder of sequences, see ``synthesis.sequences``.
+        sequences: a folder of sequences, see ``synthesis.sequences``; or several by the name of their source, which their cases then bear.
         dataset: id or name.
         fold: index in the splits, or "all".
         configuration: e.g. ``2d`` or ``3d_fullres``.
@@ -53,9 +58,7 @@ def build_bank_cases(
     target = load_target(dataset, configuration, plans)
     cases = target.cases()
     train, val = fold_cases(target.dataset, fold, cases)
-    ids, provenance = read_index(sequences)
-    if not ids:
-        raise UserError(f"{sequences} lists no sequences; run 'synthaug sample -d {target.dataset} -f {fold}' first")
+    ids, provenance = _listed(sequences, target, fold)
     if str(fold) != "all":
         check_leak(provenance, target, fold, train, val)
     lookup = label_lookup(target)
@@ -68,19 +71,20 @@ def build_bank_cases(
     recipe = hash_json({"format": FORMAT, "plans": target.preprocessing_hash(), "labels": lookup, "names": names})
     listed: list[dict[str, Any]] = []
     with progress(f"bank {target.data_identifier}", len(ids)) as bar, _workshop(folder) as workshop:
-        for done, sequence_id in enumerate(ids):
-            bar.advance(done, sequence_id)
-            meta = read_json(sequences / f"{sequence_id}.json")
+        for done, (name, where) in enumerate(ids.items()):
+            bar.advance(done, name)
+            sequence_id = where.name
+            meta = read_json(where.with_name(f"{sequence_id}.json"))
             chosen = choose_frames(meta["n_frames"], meta["ed"], meta["es"], frames)
-            stamp = _stamp(sequences, sequence_id, recipe)
-            wanted = {f"{sequence_id}_t{frame:02d}": frame for frame in chosen}
+            stamp = _stamp(where.parent, sequence_id, recipe)
+            wanted = {f"{name}_t{frame:02d}": frame for frame in chosen}
             open_cases = {case: frame for case, frame in wanted.items() if _stamp_of(folder / f"{case}.pkl") != stamp}
             if open_cases:
                 manifest.unlink(missing_ok=True)  # it promises a complete bank
-                sequence = read_sequence(sequences, sequence_id)
+                sequence = read_sequence(where.parent, sequence_id)
                 for case, frame in open_cases.items():
                     _make_case(sequence, frame, lookup, target, workshop, folder, case, stamp)
-            listed += [_entry(case, meta, frame) for case, frame in wanted.items()]
+            listed += [_entry(case, name, meta, frame) for case, frame in wanted.items()]
         _remove_strangers(folder, {entry["id"] for entry in listed})
         bar.advance(len(ids))
     write_json(
@@ -101,6 +105,19 @@ def build_bank_cases(
         },
     )
     return manifest
+
+
+def _listed(sequences: Path | Mapping[str, Path], target: Target, fold: int | str) -> tuple[dict[str, Path], dict[str, Any]]:
+    """The name of every sequence and where its files begin, and who made them."""
+    folders = {"": sequences} if isinstance(sequences, Path) else sequences
+    found: dict[str, Path] = {}
+    makers: dict[str, dict[str, Any]] = {}
+    for source, folder in folders.items():
+        ids, makers[source] = read_index(folder)
+        if not ids:
+            raise UserError(f"{folder} lists no sequences; run '{target.bank_command} -f {fold}' first")
+        found |= {f"{source}_{one}" if source else one: folder / one for one in ids}
+    return found, makers[""] if isinstance(sequences, Path) else together(makers)
 
 
 def choose_frames(n_frames: int, ed: int, es: int, count: int) -> list[int]:
@@ -163,10 +180,10 @@ def _make_case(
             (workshop / f"{case}{ending}").replace(folder / f"{case}{ending}")
 
 
-def _entry(case: str, meta: dict[str, Any], frame: int) -> dict[str, Any]:
+def _entry(case: str, sequence: str, meta: dict[str, Any], frame: int) -> dict[str, Any]:
     return {
         "id": case,
-        "sequence": meta["id"],
+        "sequence": sequence,
         "frame": frame,
         "seed": meta["seed"],
         "requested": meta["requested"],

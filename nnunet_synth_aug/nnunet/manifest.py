@@ -5,7 +5,7 @@ It lies beside the folder of cases (nnU-Net infers a folder's format from its fi
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -128,12 +128,16 @@ def check_leak(
     """Raise UserError unless the generator demonstrably saw no validation patient of the fold.
 
     Args:
-        generator: provenance with ``patients``, ``dataset`` and ``pretraining``.
+        generator: provenance with ``patients``, ``dataset`` and ``pretraining``; or ``parts``, each of which has to pass.
         target: the dataset.
         fold: index.
         train_cases, val_cases: of the fold.
         known: case -> patient as it was when the bank was made.
     """
+    if parts := generator.get("parts"):
+        for part in parts.values():
+            check_leak(part, target, fold, train_cases, val_cases, known)
+        return
     names = (case_patients(target.dataset, [*train_cases, *val_cases]), known or {})
     if generator.get("source") == "phantom":
         _refuse_phantoms(generator, fold, val_cases, *names)
@@ -161,6 +165,18 @@ def _refuse_phantoms(provenance: dict[str, Any], fold: int | str, val_cases: lis
         raise UserError(f"the bank of fold {fold} calls itself a phantom's, but does not say which phantoms it holds; make it again")
     if leaked := leaked_patients(phantoms, val_cases, *names):
         raise UserError(f"the bank holds phantoms that fold {fold} validates on ({', '.join(leaked[:10])}); make it with another --seed")
+
+
+def together(makers: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
+    """The provenance of a bank of several sources: what each says of itself, and what all together saw.
+
+    Args:
+        makers: provenance by the source's name.
+    """
+    seen = {key: sorted({str(one) for maker in makers.values() for one in maker.get(key) or []}) for key in ("patients", "phantoms")}
+    hashes = [maker["generator_hash"] for maker in makers.values() if "generator_hash" in maker]
+    own = {"generator_hash": hashes[0]} if hashes else {}  # a fold has one generator
+    return {"source": "+".join(makers), **seen, **own, "parts": dict(makers)}
 
 
 def bank_status(target: Target, fold: int | str) -> Manifest:
