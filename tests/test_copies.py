@@ -17,10 +17,11 @@ from nnunet_synth_aug.data.deforming import deformed, smooth_warp
 from nnunet_synth_aug.data.remodelling import Remodelling, radial_maps
 from nnunet_synth_aug.errors import UserError
 from nnunet_synth_aug.labels import LV, MYO, RV
-from nnunet_synth_aug.synthesis.copies import copied, copies_to_folder
+from nnunet_synth_aug.synthesis.copies import cohort_originals, copied, copies_to_folder
 from nnunet_synth_aug.synthesis.sequences import read_index, read_sequence
 
 __all__ = ["world"]
+NAME = "Dataset001_Hearts"
 
 
 @settings(max_examples=20, deadline=None)
@@ -92,11 +93,11 @@ def test_image_and_contours_move_together_in_own_pixels(world):
 
 def test_banks_of_copies_take_each_patient_in_turn(world, tmp_path):
     patients = world.generator.provenance["patients"]
-    ids = copies_to_folder(world.cohort, patients, tmp_path / "all", n=TRAINING + 1, seed=4)
+    ids = copies_to_folder(cohort_originals(world.cohort, patients), NAME, tmp_path / "all", n=TRAINING + 1, seed=4)
     assert len(ids) == TRAINING + 1  # as often as asked
     listed, provenance = read_index(tmp_path / "all")
     assert listed == ids
-    assert (provenance["source"], provenance["patients"], provenance["dataset"]) == ("copies", sorted(patients), world.cohort.name)
+    assert (provenance["source"], provenance["patients"], provenance["dataset"]) == ("copies", sorted(patients), NAME)
     spacings = {world.cohort.subject(p).spacing for p in patients}
     for sequence_id in ids:
         made = read_sequence(tmp_path / "all", sequence_id)
@@ -105,31 +106,32 @@ def test_banks_of_copies_take_each_patient_in_turn(world, tmp_path):
         assert all((made.mask[frame] == label).any() for frame in (made.ed, made.es) for label in (RV, MYO, LV))
         assert made.measured.lv_edv > made.measured.lv_edv * made.measured.lv_ef / 100 > 0
         assert made.requested.diagnosis is None
-    one = copies_to_folder(world.cohort, patients, tmp_path / "one", n=1, seed=4)
+    one = copies_to_folder(cohort_originals(world.cohort, patients), NAME, tmp_path / "one", n=1, seed=4)
     np.testing.assert_array_equal(read_sequence(tmp_path / "one", one[0]).image, read_sequence(tmp_path / "all", ids[0]).image)
 
 
 def test_a_killed_bank_of_copies_goes_on_and_other_copies_are_refused(world, tmp_path):
     patients = world.generator.provenance["patients"]
-    ids = copies_to_folder(world.cohort, patients, tmp_path / "all", n=TRAINING, seed=4)
+    ids = copies_to_folder(cohort_originals(world.cohort, patients), NAME, tmp_path / "all", n=TRAINING, seed=4)
     before = [read_sequence(tmp_path / "all", i).image for i in ids]
     (tmp_path / "all" / f"{ids[2]}.json").unlink()
-    assert copies_to_folder(world.cohort, patients, tmp_path / "all", n=TRAINING, seed=4) == ids
+    assert copies_to_folder(cohort_originals(world.cohort, patients), NAME, tmp_path / "all", n=TRAINING, seed=4) == ids
     for sequence_id, image in zip(ids, before, strict=True):
         np.testing.assert_array_equal(read_sequence(tmp_path / "all", sequence_id).image, image)
     for other in ({"seed": 5}, {"seed": 4, "source": "bent"}):
         with pytest.raises(UserError, match="made otherwise"):
-            copies_to_folder(world.cohort, patients, tmp_path / "all", n=1, **other)
+            copies_to_folder(cohort_originals(world.cohort, patients), NAME, tmp_path / "all", n=1, **other)
     silent = replace(world.cohort, subjects=[replace(s, cases={}) for s in world.cohort.subjects])
     with pytest.raises(UserError, match="nothing to copy"):
-        copies_to_folder(silent, patients, tmp_path / "none", n=1)
+        cohort_originals(silent, patients)
 
 
 def test_bent_copies_keep_the_proportions_and_the_diagnosis(world):
     subject = world.cohort.subjects[0]
+    [original] = cohort_originals(world.cohort, [subject.patient])
     spread = {}
     for remodel in (0.0, 1.0):
-        made = [copied(subject, "copy", np.random.default_rng(k), remodel) for k in range(8)]
+        made = [copied(original, "copy", np.random.default_rng(k), remodel) for k in range(8)]
         spread[remodel] = np.std([m.measured.lv_mass / m.measured.lv_edv for m in made])
         assert all(m.requested.diagnosis == (None if remodel else subject.priors.diagnosis) for m in made)
     assert subject.priors.diagnosis is not None
@@ -139,8 +141,9 @@ def test_bent_copies_keep_the_proportions_and_the_diagnosis(world):
 def test_frames_without_contours_are_left_out(world):
     """An empty mask would teach that there is no heart."""
     subject = world.cohort.subjects[0]
-    half = replace(subject, masks={"ES": subject.masks["ES"]})
-    made = copied(half, "copy", np.random.default_rng(0), 1.0)
+    half = replace(world.cohort, subjects=(replace(subject, masks={"ES": subject.masks["ES"]}),))
+    [original] = cohort_originals(half, [subject.patient])
+    made = copied(original, "copy", np.random.default_rng(0), 1.0)
     assert (made.image.shape[0], made.ed, made.es) == (1, 0, 0)
     assert (made.mask == LV).any()
     assert made.measured.lv_ef is None

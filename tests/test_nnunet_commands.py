@@ -100,7 +100,10 @@ def test_options_of_the_segmenter_that_do_not_go_together(project: Project, monk
         ([*words, "--min-agreement", "0.7"], "--min-agreement is of no use without --segmenter"),
         ([*words, "--segmenter", str(project.root), "--source", "phantom"], "phantom are not sampled; leave it out"),
         ([*words, "--strength", "0.5"], "--strength is of --source variations, and this bank is of generator"),
-        ([*words, "--source", "variation"], "choose generator, variations, copies, bent, phantom, pseudolabels or reconstructions, or join"),
+        (
+            [*words, "--source", "variation"],
+            "choose generator, variations, copies, bent, phantom, pseudolabels or reconstructions, or join",
+        ),
         ([*words, "--source", "copies"], "--source copies needs no generator; leave out --generator"),
         ([*sample, "--segmenter", str(project.root), "--no-check"], "--no-check switches off"),
     ):

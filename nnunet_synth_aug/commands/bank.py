@@ -130,10 +130,17 @@ class _Maker:
 
     def control(self, source: str, folder: Path, n: int) -> None:
         """Sequences that no diffusion model makes."""
+        from nnunet_synth_aug.nnunet.originals import raw_originals
+        from nnunet_synth_aug.synthesis.copies import REMODEL, cohort_originals, copies_to_folder
+
         if source == "phantom":
             from nnunet_synth_aug.synthesis.phantoms import phantoms_to_folder
 
             phantoms_to_folder(folder, n, self.seed, self._vendors(), min(n, os.cpu_count() or 1))
+            return
+        if source in REMODEL:
+            originals = cohort_originals(*self._cohort()) if self._imported() else raw_originals(self.target, self.fold)
+            copies_to_folder(originals, self.target.dataset, folder, n, self.seed, source)
             return
         cohort, patients = self._cohort()
         if source == "pseudolabels":
@@ -145,14 +152,10 @@ class _Maker:
                 )
             judge = real_only_network(self.target.dataset, self.fold, self.segmenter, self.device)
             pseudolabels_to_folder(judge.segment, str(judge.provenance["checkpoint_sha256"]), cohort, patients, folder, n)
-        elif source == "reconstructions":
+        else:
             from nnunet_synth_aug.synthesis.reconstructions import reconstructions_to_folder
 
             reconstructions_to_folder(self._cascade(), cohort, patients, folder, n)
-        else:
-            from nnunet_synth_aug.synthesis.copies import copies_to_folder
-
-            copies_to_folder(cohort, patients, folder, n, self.seed, source)
 
     def _cascade(self) -> Generator:
         from nnunet_synth_aug.generator import load_generator
@@ -167,12 +170,16 @@ class _Maker:
         split = fold_patients(cohort := Cohort.load(self.target.dataset), fold_of(self.fold))
         return cohort.without_masks(split.unlabelled), split.train
 
-    def _vendors(self) -> set[str]:
-        """Of the training patients: phantoms of other vendors would teach what none of them shows."""
+    def _imported(self) -> bool:
+        """Whether the dataset says who its patients are. Copies and phantoms can do without."""
         from nnunet_synth_aug.data.cohort import COHORT
         from nnunet_synth_aug.paths import raw_folder
 
-        if not (raw_folder(self.target.dataset) / COHORT).is_file():
+        return (raw_folder(self.target.dataset) / COHORT).is_file()
+
+    def _vendors(self) -> set[str]:
+        """Of the training patients: phantoms of other vendors would teach what none of them shows."""
+        if not self._imported():
             return set()
         cohort, patients = self._cohort()
         return {vendor for s in cohort.select(patients).subjects if (vendor := s.priors.vendor) is not None}

@@ -7,8 +7,9 @@ contours, so each copy has two frames.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import replace
+from collections.abc import Callable, Iterable
+from collections.abc import Sequence as Seq
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from nnunet_synth_aug.config import LatentConfig
 from nnunet_synth_aug.data.cohort import Cohort, load_sequence
 from nnunet_synth_aug.data.deforming import deformed, smooth_warp
 from nnunet_synth_aug.data.remodelling import Remodelling, radial_maps
+from nnunet_synth_aug.labels import LV, MYO, RV
 from nnunet_synth_aug.priors import Priors, measure
 from nnunet_synth_aug.synthesis.cascade import DEFAULT_CYCLE_SECONDS
 from nnunet_synth_aug.synthesis.controls import agree, contoured, fill
@@ -29,66 +31,35 @@ REMODEL = {"copies": 1.0, "bent": 0.0}
 WARP = LatentConfig().warp
 
 
-def copies_to_folder(cohort: Cohort, patients: Iterable[str], folder: Path, n: int, seed: int = 0, source: str = "copies") -> list[str]:
-    """Write ``n`` copies of the training patients that have contours, in turn; those that are there are kept.
+@dataclass(frozen=True)
+class Original:
+    """What is copied: frames of one patient that have contours."""
 
-    Args:
-        cohort: that the patients belong to.
-        patients: training patients of a fold.
-        folder: made if missing; must not hold sequences of another kind.
-        n: how many; copy i is the same for any ``n``.
-        seed: other seeds give other copies.
-        source: ``copies`` or ``bent``; the same seed bends them alike.
+    name: str  # unique
+    patient: str
+    load: Callable[[], Sequence] = field(repr=False)  # read when needed; every frame is contoured
+    annotated: frozenset[int] = frozenset({RV, MYO, LV})
+    frame_seconds: float = 0.0  # 0 if unknown
+    priors: Priors = Priors()
 
-    Returns:
-        ids of the sequences.
+
+def cohort_originals(cohort: Cohort, patients: Iterable[str]) -> list[Original]:
+    """ED and ES of those of the patients that have contours.
 
     Raises:
-        UserError: none of the patients has contours.
+        UserError: none has.
     """
-    subjects = contoured(cohort, patients, "copy")
-    order = np.random.default_rng(seed).permutation(len(subjects))
-    chosen = {f"copy_{index:05d}": subjects[int(order[index % len(order)])] for index in range(n)}
-    settings = {"warp": WARP, "remodel": REMODEL[source]}
-    missing = agree(folder, f"{source} {__version__}", {i: [s.patient, seed, settings] for i, s in chosen.items()})
-    provenance = {
-        "source": source,
-        "dataset": cohort.name,
-        "patients": sorted(s.patient for s in subjects),  # what the leak guard goes by
-        "copies": settings,
-        "version": __version__,
-    }
-    numbers = {i: number for number, i in enumerate(chosen)}
-    made = (copied(chosen[i], i, np.random.default_rng([seed, numbers[i], 3]), settings["remodel"], seed) for i in missing)
-    fill(folder, "copying patients", list(chosen), missing, made, provenance)
-    return list(chosen)
+    return [_of(subject) for subject in contoured(cohort, patients, "copy")]
 
 
-def copied(subject: Subject, sequence_id: str, rng: np.random.Generator, remodel: float, seed: int = 0) -> SyntheticSequence:
-    """ED and ES of one patient, deformed.
-
-    Args:
-        subject: with contours at ED, at ES or both; frames without them are left out.
-        sequence_id: of the copy.
-        rng: decides the deformation.
-        remodel: 0 to 1, as ``latents.remodel``.
-        seed: to be written down.
-    """
-    own = _contoured_frames(load_sequence(subject))
-    warp = smooth_warp((own.image.shape[1], own.image.shape[2]), own.spacing[:2], WARP, rng)
-    made = deformed(own, warp, radial_maps(own, Remodelling.drawn(rng, remodel)) if remodel else ())
-    return SyntheticSequence(
-        id=sequence_id,
-        image=made.image,
-        mask=made.mask,
-        spacing=made.spacing,
-        ed=made.ed,
-        es=made.es,
+def _of(subject: Subject) -> Original:
+    return Original(
+        name=subject.patient,
+        patient=subject.patient,
+        load=lambda: _contoured_frames(load_sequence(subject)),
+        annotated=subject.annotated,
         frame_seconds=subject.frame_seconds or DEFAULT_CYCLE_SECONDS / subject.n_frames,
-        seed=seed,
-        # A dilated heart says nothing certain about its patient's disease.
-        requested=Priors(diagnosis=None if remodel else subject.priors.diagnosis, vendor=subject.priors.vendor),
-        measured=measure(made.mask[made.ed], made.mask[made.es] if made.es != made.ed else None, made.spacing, subject.annotated),
+        priors=subject.priors,
     )
 
 
@@ -98,3 +69,63 @@ def _contoured_frames(sequence: Sequence) -> Sequence:
     position = {frame: number for number, frame in enumerate(frames)}
     ed, es = (position.get(frame, 0) for frame in (sequence.ed, sequence.es))
     return replace(sequence, image=sequence.image[frames], mask=sequence.mask[frames], ed=ed, es=es, labelled=(*range(len(frames)),))
+
+
+def copies_to_folder(originals: Seq[Original], dataset: str, folder: Path, n: int, seed: int = 0, source: str = "copies") -> list[str]:
+    """Write ``n`` copies, of each original in turn; those that are there are kept.
+
+    Args:
+        originals: of a fold's training patients.
+        dataset: that they belong to.
+        folder: made if missing; must not hold sequences of another kind.
+        n: how many; copy i is the same for any ``n``.
+        seed: other seeds give other copies.
+        source: ``copies`` or ``bent``; the same seed bends them alike.
+
+    Returns:
+        ids of the sequences.
+    """
+    order = np.random.default_rng(seed).permutation(len(originals))
+    chosen = {f"copy_{index:05d}": originals[int(order[index % len(order)])] for index in range(n)}
+    settings = {"warp": WARP, "remodel": REMODEL[source]}
+    missing = agree(folder, f"{source} {__version__}", {i: [one.name, seed, settings] for i, one in chosen.items()})
+    provenance = {
+        "source": source,
+        "dataset": dataset,
+        "patients": sorted({one.patient for one in originals}),  # what the leak guard goes by
+        "copies": settings,
+        "version": __version__,
+    }
+    numbers = {i: number for number, i in enumerate(chosen)}
+    made = (copied(chosen[i], i, np.random.default_rng([seed, numbers[i], 3]), settings["remodel"], seed) for i in missing)
+    fill(folder, "copying patients", list(chosen), missing, made, provenance)
+    return list(chosen)
+
+
+def copied(original: Original, sequence_id: str, rng: np.random.Generator, remodel: float, seed: int = 0) -> SyntheticSequence:
+    """One copy.
+
+    Args:
+        original: what to copy.
+        sequence_id: of the copy.
+        rng: decides the deformation.
+        remodel: 0 to 1, as ``latents.remodel``.
+        seed: to be written down.
+    """
+    own = original.load()
+    warp = smooth_warp((own.image.shape[1], own.image.shape[2]), own.spacing[:2], WARP, rng)
+    made = deformed(own, warp, radial_maps(own, Remodelling.drawn(rng, remodel)) if remodel else ())
+    es = made.mask[made.es] if made.es != made.ed else None
+    return SyntheticSequence(
+        id=sequence_id,
+        image=made.image,
+        mask=made.mask,
+        spacing=made.spacing,
+        ed=made.ed,
+        es=made.es,
+        frame_seconds=original.frame_seconds,
+        seed=seed,
+        # A dilated heart says nothing certain about its patient's disease.
+        requested=Priors(diagnosis=None if remodel else original.priors.diagnosis, vendor=original.priors.vendor),
+        measured=measure(made.mask[made.ed], es, made.spacing, original.annotated),
+    )

@@ -1,0 +1,106 @@
+"""Copies of a plain nnU-Net dataset, without a cohort of this package: the command, and what is wrong with the files."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from nnunet_fixture import DATASET, PATIENTS, PLANS, SPACING, VALIDATION, Project, built_project, project
+from typer.testing import CliRunner
+
+from nnunet_synth_aug.cli import app
+from nnunet_synth_aug.errors import UserError
+from nnunet_synth_aug.files import read_json, read_nifti, write_json, write_nifti
+from nnunet_synth_aug.labels import LV, MYO, RV
+from nnunet_synth_aug.nnunet.manifest import bank_status
+from nnunet_synth_aug.nnunet.originals import raw_originals
+from nnunet_synth_aug.nnunet.patients import splits_file
+from nnunet_synth_aug.nnunet.target import load_target
+
+__all__ = ["built_project", "plain", "project"]
+
+
+@pytest.fixture
+def plain(project: Project):
+    """The project as somebody has it who never met this package."""
+    cohort, kept = project.raw / "cohort.json", project.root / "cohort.json"
+    bank = project.preprocessed / "synth_aug" / "fold_1"
+    cohort.rename(kept)
+    yield project
+    kept.rename(cohort)
+    shutil.rmtree(bank, ignore_errors=True)
+
+
+def test_originals_are_the_cases_as_they_lie_in_this_packages_labels(plain: Project) -> None:
+    originals = raw_originals(load_target(731, "2d", PLANS), 1)
+    assert {one.patient for one in originals} == set(PATIENTS) - set(VALIDATION[1])
+    assert len(originals) == 8
+    for one in originals[:2]:
+        read = one.load()
+        image, spacing, _ = read_nifti(plain.raw / "imagesTr" / f"{one.name}_0000.nii.gz", ndim=3)
+        labels, _, _ = read_nifti(plain.raw / "labelsTr" / f"{one.name}.nii.gz", ndim=3)
+        assert read.spacing == spacing == SPACING
+        np.testing.assert_allclose(read.image[0], image)
+        for here, there in ((RV, 3), (MYO, 2), (LV, 1)):
+            np.testing.assert_array_equal(read.mask[0] == here, labels == there)
+
+
+def test_the_command_needs_neither_a_cohort_nor_a_generator(plain: Project) -> None:
+    result = CliRunner().invoke(app, ["bank", "-d", "731", "-f", "1", "-p", PLANS, "--source", "copies", "-n", "9"])
+    assert result.exit_code == 0, result.output
+    manifest = bank_status(load_target(731, "2d", PLANS), 1)
+    assert len(manifest.ids) == 9
+    provenance = manifest.content["generator"]
+    assert (provenance["source"], provenance["dataset"]) == ("copies", DATASET)
+    assert provenance["patients"] == sorted(set(PATIENTS) - set(VALIDATION[1]))
+
+
+def test_a_patient_on_both_sides_is_refused(plain: Project) -> None:
+    """As in the split that nnU-Net makes by itself, which knows cases and no patients."""
+    path = splits_file(DATASET)
+    before = read_json(path)
+    train = sorted({*before[1]["train"], "patient001_ES"})
+    try:
+        write_json(path, [before[0], {"train": train, "val": [c for c in before[1]["val"] if c != "patient001_ES"]}])
+        with pytest.raises(UserError, match="has cases of patient001 in training and in validation of fold 1"):
+            raw_originals(load_target(731, "2d", PLANS), 1)
+    finally:
+        write_json(path, before)
+
+
+def test_bad_files_are_one_sentence(plain: Project) -> None:
+    target = load_target(731, "2d", PLANS)
+    one = raw_originals(target, 1)[0]
+    image, label = plain.raw / "imagesTr" / f"{one.name}_0000.nii.gz", plain.raw / "labelsTr" / f"{one.name}.nii.gz"
+    grey, labels = read_nifti(image, ndim=3)[0], read_nifti(label, ndim=3)[0]
+    good = {path: path.read_bytes() for path in (image, label)}
+    foreign = np.where(labels == 3, 9, labels).astype(np.uint8)
+    nan = grey.copy()
+    nan[0, 0, 0] = np.nan
+    bad = {
+        "not a complete NIfTI": (image, lambda: image.write_bytes(good[image][:200])),
+        "1 NaN or infinite voxels": (image, lambda: write_nifti(image, nan, SPACING)),
+        "but its image has": (label, lambda: write_nifti(label, labels[:, :, 1:].astype(np.uint8), SPACING)),
+        "other values than those of RV, MYO and LV": (label, lambda: write_nifti(label, foreign, SPACING)),
+    }  # fmt: skip
+    for sentence, (path, spoil) in bad.items():
+        spoil()
+        try:
+            with pytest.raises(UserError, match=sentence) as caught:
+                one.load()
+            assert str(path) in str(caught.value)
+            assert "\n" not in str(caught.value)
+        finally:
+            path.write_bytes(good[path])
+    with pytest.raises(UserError, match=r"has \.png files"):
+        raw_originals(replace(target, dataset_json=target.dataset_json | {"file_ending": ".png"}), 1)
+    label.rename(label.with_suffix(".away"))
+    image.rename(image.with_suffix(".away"))
+    try:
+        with pytest.raises(UserError, match=f"has no case {one.name}"):
+            raw_originals(target, 1)
+    finally:
+        label.with_suffix(".away").rename(label)
+        image.with_suffix(".away").rename(image)
