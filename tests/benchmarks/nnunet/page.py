@@ -142,7 +142,8 @@ def loader(figures: dict[str, Any]) -> str:
     return f"{table(head, lines)}\n\n{made_with(figures)}{busy}"
 
 
-def main() -> None:
+def write_page(page: Path) -> None:
+    """Write the text with a table in place of every mark in it."""
     text = TEXT.read_text(encoding="utf-8")
     for name, render in (("matrix", matrix), ("quota", quota), ("refresh", refresh), ("kills", kills), ("loader", loader)):
         path = DOCS / f"{name}.json"
@@ -150,7 +151,11 @@ def main() -> None:
         mark = f"<!-- {name} -->"
         assert text.count(mark) == 1, f"{TEXT.name} must hold {mark} once"
         text = text.replace(mark, shown)
-    write_text(PAGE, text)
+    write_text(page, text)
+
+
+def main() -> None:
+    write_page(PAGE)
     print(PAGE.name)
 
 
