@@ -161,6 +161,7 @@ def _about(arm: Arm, found: Dataset, rules: Rules, structures: list[str], notes:
         "engine": rules.engine,
         "empty_masks": {"policy": rules.empty, "rule": EMPTY_POLICIES[rules.empty]},
         "surface_dice_tolerance_mm": tolerances(rules.tolerance, structures),
+        "largest_heart": rules.largest_heart,
         "definitions": {
             **{name: metric.definition for name, metric in METRICS.items()},
             HD95_DIRECTED: "The larger of the 95th percentiles of the two directions (MONAI, MetricsReloaded): not the HD95 above.",

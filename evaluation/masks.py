@@ -26,6 +26,7 @@ class Options(TypedDict, total=False):
     labels: structure -> label values, of both sides; by default those of each side's ``dataset.json``.
     prediction_labels, reference_labels: those of one side, where they differ.
     engine, empty, tolerance: see :func:`evaluation.metrics.score`.
+    largest_heart: score the largest connected heart of every prediction alone, as nnU-Net's postprocessing of the foreground leaves it.
     allow_missing: score cases without a prediction by ``empty`` instead of refusing.
     workers: processes; None: as many as are worth their start; 1 by default. More than one needs an importable main module.
     """
@@ -38,6 +39,7 @@ class Options(TypedDict, total=False):
     engine: str
     empty: str
     tolerance: Tolerance
+    largest_heart: bool
     allow_missing: bool
     workers: int | None
 
@@ -77,7 +79,8 @@ def score_masks(arms: Sequence[Arm], options: Options) -> ScoredMasks:
     notes = [note for _, told in maps for note in told]
     rules = _same_structures(arms, [one for one, _ in maps])
     engine, empty, tolerance = options.get("engine", "native"), options.get("empty", PENALTY), options.get("tolerance", TOLERANCE_MM)
-    rules = [replace(one, engine=engine, empty=empty, tolerance=tolerance) for one in rules]
+    heart = options.get("largest_heart", False)
+    rules = [replace(one, engine=engine, empty=empty, tolerance=tolerance, largest_heart=heart) for one in rules]
     n = options.get("workers", 1)
     workers = workers_for(sum(len(arm.predictions) for arm in arms)) if n is None else n
     scored = score_arms(arms, found, rules, workers, missing)

@@ -15,6 +15,10 @@ SURFACE = (
     "Voxels of the mask with a face neighbour outside it (6-neighbourhood in 3D; the image border counts as outside), at "
     "their centres; distances in mm in 3D on the native grid. HD, HD95 and ASSD so defined equal medpy.metric.binary.hd, hd95 and assd."
 )
+LARGEST_HEART = (
+    "Of every prediction of all arms only the largest connected part of all structures together was scored (26-neighbourhood), as "
+    "nnU-Net's postprocessing of the foreground leaves it. Islands are an error that this hides."
+)
 _BOTH_EMPTY = (
     "Excluded from every metric and counted. If only one arm is empty there (the other predicts a structure that the ground truth lacks), "
     "the arm that is right gets the perfect score, so that the error of the other is not hidden."
@@ -67,7 +71,8 @@ def stated(metrics: Sequence[str], how: How, *, failures: bool = True) -> str:
     for metric in metrics:
         text = f"{metric}: {METRICS[metric].short}"
         parts.append(f"{text} ({_tolerance(how)})" if metric == "Surface Dice" and how.tolerance else text)
-    return "; ".join([*parts, *([IN_SHORT[how.empty]] if failures else [])]) + "."
+    heart = ["largest connected heart of every prediction alone"] if how.largest_heart else []
+    return "; ".join([*parts, *heart, *([IN_SHORT[how.empty]] if failures else [])]) + "."
 
 
 def _tolerance(how: How) -> str:
@@ -81,6 +86,8 @@ def definitions(how: How) -> dict[str, str]:
     found = {name: metric.definition for name, metric in METRICS.items()}
     if how.tolerance:
         found["Tolerance of the surface Dice"] = f"{_tolerance(how)}."
+    if how.largest_heart:
+        found["Largest heart"] = LARGEST_HEART
     one = EMPTY_POLICIES.get(how.empty, "As in the tables that were read, which came without word of it.")
     of_empty = f"Policy '{how.empty}'. {one}" if how.empty else one
     listed = " Failures are listed by case; the sensitivity table leaves these pairs out of both arms."
@@ -112,6 +119,7 @@ def methods(
         f"{', '.join(DISTANCES)} are in mm, between the centres of surface voxels (6-neighbourhood), HD95 and ASSD over the pooled "
         f"distances of both directions, equal to the definitions of medpy; the surface Dice is weighted by area{tolerance}. "
     )
+    heart = "Of every prediction the largest connected heart alone was scored (26-neighbourhood). " if how.largest_heart else ""
     empty = f"Where exactly one mask was empty, {_EMPTY_IN_A_PAPER[how.empty]}. " if how.empty else ""
     ties = f" Differences of a patient up to {_with_units(margins.ties)} counted as ties." if margins.ties else ""
     margin = (
@@ -121,7 +129,7 @@ def methods(
         else ""
     )
     software = ", ".join(f"{name} {versions[name]}" for name in ("nnunet-synth-aug", "Python", "numpy", "scipy") if name in versions)
-    return f"{opening}{empty}{METHODS}{ties}{margin} Software: {software}."
+    return f"{opening}{heart}{empty}{METHODS}{ties}{margin} Software: {software}."
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from evaluation.pairing import AUGMENTED, BASELINE, MEAN
-from evaluation.scoring import Rules, read_mask, translated
+from evaluation.scoring import Rules, as_scored, read_mask
 from evaluation.style import STRUCTURE_COLOURS, sober
 from nnunet_synth_aug.errors import UserError
 from nnunet_synth_aug.files import read_nifti
@@ -122,11 +122,10 @@ def overlay(cases: list[Shown], names: tuple[str, str], rules: tuple[Rules, Rule
 
 
 def _predicted(path: Path | None, reference: np.ndarray, rules: Rules) -> np.ndarray:
-    """The prediction in the reference's label values; nothing where it is missing."""
+    """The prediction as it was scored; nothing where it is missing."""
     if path is None:
         return np.zeros_like(reference)
-    mask = read_mask(path)[0]
-    return mask if rules.prediction_labels is None else translated(mask, rules.prediction_labels, rules.labels)
+    return as_scored(read_mask(path)[0], rules)
 
 
 def _outline() -> list[object]:

@@ -35,6 +35,7 @@ def printed(result: Evaluation) -> str:
         "Surface Dice within "
         + ", ".join(f"{mm:g} mm ({s})" for s, mm in result.about["surface_dice_tolerance_mm"].items())
         + ", by area, as in surface-distance.",
+        *(["Largest connected heart of every prediction alone (--largest-heart)."] if result.about["largest_heart"] else []),
         f"Policy '{result.about['empty_masks']['policy']}': {result.about['empty_masks']['rule']}",
         *result.notes,
     ]

@@ -19,6 +19,7 @@ from evaluation.policies import PENALTY
 from evaluation.table import TOLERANCE_MM
 from nnunet_synth_aug.errors import UserError
 from nnunet_synth_aug.files import read_nifti
+from nnunet_synth_aug.islands import without_islands
 
 #: Writers round spacing differently (float32, text): a thousandth is far below any error that would matter.
 SPACING_TOLERANCE = 1e-3
@@ -42,6 +43,7 @@ class Rules:
     engine: str = "native"
     empty: str = PENALTY
     tolerance: Tolerance = TOLERANCE_MM  # of the surface Dice
+    largest_heart: bool = False  # whether islands are taken out of the predictions, see nnunet_synth_aug.islands
 
 
 @dataclass(frozen=True)
@@ -126,17 +128,21 @@ def score_case(files: CaseFiles, rules: Rules) -> list[dict[str, Score]]:
             result.append(score_missing(reference, spacing, rules.labels, **options))
             continue
         mask = read_pair(path, reference, files.reference, spacing)
-        if rules.prediction_labels is None:
-            check_labels(path, mask, rules.known)
-        else:
-            check_labels(path, mask, rules.prediction_known)
-            mask = translated(mask, rules.prediction_labels, rules.labels)
-        mask = _only(counted, mask)
+        check_labels(path, mask, rules.known if rules.prediction_labels is None else rules.prediction_known)
+        mask = as_scored(mask, rules, counted)
         scores = score(mask, reference, spacing, rules.labels, **options)
         for structure, values in level_scores(mask, reference, rules.labels).items():
             scores[structure].values.update(values)
         result.append(scores)
     return result
+
+
+def as_scored(mask: np.ndarray, rules: Rules, counted: np.ndarray | None = None) -> np.ndarray:
+    """A prediction in the reference's label values, where voxels count, and without islands if the rules say so."""
+    if rules.prediction_labels is not None:
+        mask = translated(mask, rules.prediction_labels, rules.labels)
+    mask = _only(counted, mask)
+    return without_islands(mask) if rules.largest_heart else mask
 
 
 def _only(counted: np.ndarray | None, mask: np.ndarray) -> np.ndarray:

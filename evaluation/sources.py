@@ -26,6 +26,7 @@ class How:
     empty: str = ""  # one of policies.EMPTY_POLICIES
     tolerance: Mapping[str, float] = field(default_factory=dict)  # of the surface Dice in mm, by structure
     engine: str = ""
+    largest_heart: bool = False  # whether islands were taken out of the predictions
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ def read_sources(sources: Mapping[str, Sequence[Path]], **options: Unpack[Option
         found, wanted, notes = masks.dataset, dict(masks.rules[0].labels), masks.notes
         one = masks.rules[0]
         by_arm = {arm.name: own for arm, own in reversed([*zip(flat, masks.rules, strict=True)])}
-        rules = {"the predictions": How(one.empty, tolerances(one.tolerance, wanted), one.engine), **rules}
+        rules = {"the predictions": How(one.empty, tolerances(one.tolerance, wanted), one.engine, one.largest_heart), **rules}
         tables.insert(0, long_table(masks.scored, found))
     else:
         found = Dataset(str(tables[0]["dataset"].iloc[0]), {}, {}, {})
@@ -85,7 +86,7 @@ def _rules_beside(table: Path) -> How | None:
     for name in ("evaluation.json", "comparison.json", "overview.json"):
         path = table.with_name(name)
         if path.is_file() and (policy := (about := read_object(path)).get("empty_masks", {}).get("policy")):
-            return How(policy, about.get("surface_dice_tolerance_mm", {}), about.get("engine", ""))
+            return How(policy, about.get("surface_dice_tolerance_mm", {}), about.get("engine", ""), about.get("largest_heart", False))
     return None
 
 
@@ -101,6 +102,8 @@ def _common(rules: Mapping[str, How], structures: Sequence[str]) -> How:
             raise UserError(
                 f"empty masks were scored by '{how.empty}' in {first} and by '{other.empty}' in {where}; score both with the same --empty"
             )
+        if other.largest_heart != how.largest_heart:
+            raise UserError(f"{first} and {where} differ in whether islands were scored; score both with --largest-heart or both without")
         if any(other.tolerance.get(s, mm) != mm for s, mm in how.tolerance.items()):
             raise UserError(f"{first} and {where} were scored with different tolerances of the surface Dice; score both with the same")
     return replace(how, tolerance={s: mm for s, mm in how.tolerance.items() if s in structures})

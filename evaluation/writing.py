@@ -125,6 +125,7 @@ def _rules(how: How) -> dict[str, Any]:
         "engine": how.engine,
         "empty_masks": {"policy": how.empty, "rule": EMPTY_POLICIES.get(how.empty, "")},
         "surface_dice_tolerance_mm": dict(how.tolerance),
+        "largest_heart": how.largest_heart,
     }
 
 

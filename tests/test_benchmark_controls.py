@@ -12,8 +12,8 @@ from realism_fixture import TRAINING, world
 from nnunet_synth_aug.data.cohort import load_sequence
 from nnunet_synth_aug.data.grid import grey_window
 from nnunet_synth_aug.data.phantom import phantom_subject
-from nnunet_synth_aug.data.predicted_masks import without_islands
 from nnunet_synth_aug.errors import UserError
+from nnunet_synth_aug.islands import without_islands
 from nnunet_synth_aug.nnunet.manifest import check_leak
 from nnunet_synth_aug.synthesis.phantoms import FIRST_SEED, phantoms_to_folder
 from nnunet_synth_aug.synthesis.pseudolabels import pseudolabels_to_folder

@@ -12,12 +12,13 @@ from nnunet_synth_aug.anatomy_vae.stage import FrameSampler, vae_loss
 from nnunet_synth_aug.config import VAEConfig, overridden
 from nnunet_synth_aug.data.cohort import Cohort, load_sequence
 from nnunet_synth_aug.data.phantom import phantom_subject
-from nnunet_synth_aug.data.predicted_masks import Annotator, annotate, impossible, with_predicted_masks, without_islands
+from nnunet_synth_aug.data.predicted_masks import Annotator, annotate, impossible, with_predicted_masks
 from nnunet_synth_aug.data.training_set import augmented, load_training_set
 from nnunet_synth_aug.errors import UserError
 from nnunet_synth_aug.files import read_json
 from nnunet_synth_aug.fit import PREDICTED, fit_generator
 from nnunet_synth_aug.generator import load_generator
+from nnunet_synth_aug.islands import without_islands
 from nnunet_synth_aug.labels import LV, MYO, RV
 from nnunet_synth_aug.priors import FROM_MASKS, measure
 from nnunet_synth_aug.training import Step
@@ -62,15 +63,6 @@ def known_by_heart(cohort):
         return contours[int(np.argmin(alike))][1]
 
     return Annotator(segment, {"checkpoint_sha256": "by heart"})
-
-
-def test_islands_fall_and_the_heart_stays():
-    mask = rings(np.zeros((60, 50, 8)), (1.5, 1.5, 8.0))
-    clean = without_islands(mask)
-    assert not clean[:2, :2, 0].any()
-    mask[:2, :2, 0] = 0
-    np.testing.assert_array_equal(clean, mask)
-    np.testing.assert_array_equal(without_islands(np.zeros((4, 4, 2), np.uint8)), 0)
 
 
 def lost(mask, kind):

@@ -22,8 +22,8 @@ FIGURES, PAGE = "benchmark.json", "benchmark.md"
 _SHOWN = ("structure", "metric", "unit", "n", "baseline_mean", "augmented_mean", "difference", "ci_low", "ci_high", "p_holm", "verdict")
 
 
-def conclude(study: Study, at: Workspace) -> Path:
-    """Check that the arms are comparable, compare them, and write ``OUT/report``.
+def conclude(study: Study, at: Workspace, name: str = "report") -> Path:
+    """Check that the arms are comparable, compare them, and write ``OUT/report``, or a folder of another ``name``.
 
     Returns:
         the page that sums up the reports.
@@ -32,7 +32,7 @@ def conclude(study: Study, at: Workspace) -> Path:
         UserError: see :func:`evaluation.benchmark.fairness.check_fair`.
     """
     runs = check_fair(study, at)
-    report = at.out / "report"
+    report = at.out / name
     found = {
         name: _compared(study, at, test, report / name) for name, test in {VALIDATION: None, **{t.name: t for t in study.tests}}.items()
     }
@@ -64,9 +64,9 @@ def _compared(study: Study, at: Workspace, test: TestSet | None, out: Path) -> d
     dataset = at.raw if test is None else at.test_raw(test)
     with _environment(at.environment()):  # where the splits of the study are
         if len(arms) > 2:
-            return compare_arms(arms, out, dataset=dataset).comparisons
+            return compare_arms(arms, out, dataset=dataset, largest_heart=study.largest_heart).comparisons
         (baseline, real), (name, augmented) = arms.items()
-        return {name: compare(real, augmented, out, dataset=dataset, names=(baseline, name))}
+        return {name: compare(real, augmented, out, dataset=dataset, names=(baseline, name), largest_heart=study.largest_heart)}
 
 
 def _share_record(trained: Path, predicted: Path) -> None:

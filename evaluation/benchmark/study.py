@@ -163,6 +163,7 @@ class Study:
     bank: BankSettings = field(default_factory=BankSettings)
     folds: tuple[int, ...] = option((0,), least=0)
     seeds: tuple[int, ...] = option((0,), least=0)
+    largest_heart: bool = False  # of scoring, as 'synthaug compare --largest-heart'; may be changed when everything is trained
     device: str = option("cpu", choices=("cpu", "cuda", "mps"))
     workers: int = option(1, least=1)
     gpus: tuple[int, ...] = option((), least=0)  # shared out among local workers

@@ -25,6 +25,7 @@ def evaluate(
     engine: how.Engine = "native",
     empty: how.Empty = "penalty",
     tolerance: how.Tolerance = None,
+    largest_heart: how.LargestHeart = False,
     allow_missing: how.AllowMissing = False,
     processes: how.Processes = None,
 ) -> None:
@@ -32,5 +33,6 @@ def evaluate(
     from evaluation.evaluate import evaluate_folder
     from evaluation.printing import printed
 
-    options = how.scoring(gt, dataset, labels, prediction_labels, reference_labels, engine, empty, tolerance, allow_missing, processes)
+    sides = (labels, prediction_labels, reference_labels)
+    options = how.scoring(gt, dataset, *sides, engine, empty, tolerance, largest_heart, allow_missing, processes)
     say(printed(evaluate_folder(predictions, out, name=name, **options)))

@@ -21,6 +21,10 @@ ReferenceLabels = Annotated[str | None, typer.Option("--gt-labels", help="Those 
 Engine = Annotated[str, typer.Option("--engine", help="native or medpy (same values, slower).")]
 Empty = Annotated[str, typer.Option("--empty", help="What one empty mask scores: penalty (distance: image diagonal), nan or drop.")]
 Tolerance = Annotated[str | None, typer.Option("--tolerance", help="Of the surface Dice, mm: 2, or RV=3,MYO=2,LV=2.")]
+LargestHeart = Annotated[
+    bool,
+    typer.Option("--largest-heart", help="Score the largest connected heart of each prediction, as nnU-Net's postprocessing does."),
+]
 AllowMissing = Annotated[bool, typer.Option("--allow-missing", help="Score missing predictions as --empty says instead of refusing.")]
 Processes = Annotated[int | None, typer.Option("-np", min=1, help="Processes; default: as many as are worth their start.")]
 
@@ -34,6 +38,7 @@ def scoring(
     engine: str,
     empty: str,
     tolerance: str | None,
+    largest_heart: bool,
     allow_missing: bool,
     processes: int | None,
 ) -> Options:
@@ -54,6 +59,7 @@ def scoring(
         "engine": engine,
         "empty": empty,
         "tolerance": parse_tolerance(tolerance),
+        "largest_heart": largest_heart,
         "allow_missing": allow_missing,
         "workers": processes,
     }

@@ -38,6 +38,7 @@ def compare(
     engine: how.Engine = "native",
     empty: how.Empty = "penalty",
     tolerance: how.Tolerance = None,
+    largest_heart: how.LargestHeart = False,
     allow_missing: how.AllowMissing = False,
     processes: how.Processes = None,
     margin: Annotated[
@@ -63,7 +64,8 @@ def compare(
 
     margins = Margins(ties=limits("--tie", tie), noninferiority=limits("--margin", margin))
     arms = named_arms(arm or [], baseline or [], augmented or [])
-    options = how.scoring(gt, dataset, labels, prediction_labels, reference_labels, engine, empty, tolerance, allow_missing, processes)
+    sides = (labels, prediction_labels, reference_labels)
+    options = how.scoring(gt, dataset, *sides, engine, empty, tolerance, largest_heart, allow_missing, processes)
     if len(arms) == 2:
         first, second = arms
         found = {second: run(arms[first], arms[second], out, names=(first, second), margins=margins, images=images, **options)}

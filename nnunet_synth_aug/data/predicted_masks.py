@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy import ndimage
 
 from nnunet_synth_aug.cases import Sequence, Spacing, Subject
 from nnunet_synth_aug.console import progress
 from nnunet_synth_aug.data.cohort import Cohort, load_sequence
 from nnunet_synth_aug.files import hash_json, nifti_shape, read_json, write_json, write_nifti
+from nnunet_synth_aug.islands import without_islands
 from nnunet_synth_aug.labels import LV, MYO, RV
 
 #: Grey values (X, Y, Z) and spacing in mm -> mask uint8 (X, Y, Z) in this package's labels.
@@ -62,15 +62,6 @@ def impossible(mask: np.ndarray) -> np.ndarray:
     muscle = (volumes[MYO] < MYO_RANGE[0] * usual[MYO]) | (volumes[MYO] > MYO_RANGE[1] * usual[MYO])
     cavity = [(volumes[label] > MAX_CAVITY * usual[label]) | ((volumes[label] == 0) & (usual[label] > 0)) for label in (RV, LV)]
     return muscle | cavity[0] | cavity[1] | ~mask.any(axis=(1, 2, 3))
-
-
-def without_islands(mask: np.ndarray) -> np.ndarray:
-    """The largest connected part of the heart, all structures together (X, Y, Z).
-
-    What a network trained on few patients finds elsewhere in the body is the commonest of its gross errors.
-    """
-    parts, count = ndimage.label(mask > 0, np.ones((3, 3, 3)))
-    return mask if count < 2 else mask * (parts == np.bincount(parts[mask > 0]).argmax())
 
 
 def with_predicted_masks(cohort: Cohort, patients: tuple[str, ...], annotator: Annotator, folder: Path, write: bool = True) -> Cohort:

@@ -87,12 +87,36 @@ def _section(name: str, probe: dict[str, Any]) -> str:
                 for row in rows
             ]
             parts.append(_table(["", "patients", "real only", arm, "difference [95 % CI]", "Holm p", ""], cells))
+    if probe.get("largest_heart"):
+        parts += _without_islands(probe["largest_heart"])
     if patients.get("diagnoses"):
         parts += _groups(probe["by_diagnosis"])
     columns = list(dict.fromkeys(key for run in probe["runs"] for key in run if key not in ("generator", "iterations")))
     parts.append("Every run:\n")
     parts.append(_table(columns, [[_cell(run.get(column)) for column in columns] for run in probe["runs"]]))
     return "\n".join(parts)
+
+
+def _without_islands(arms: dict[str, dict[str, list[dict[str, Any]]]]) -> list[str]:
+    """The same differences where only the largest connected heart of every prediction is scored."""
+    cells = []
+    for arm, tests in arms.items():
+        for test, rows in tests.items():
+            found = {(row["structure"], row["metric"]): row for row in rows}
+            for metric in ("Dice", "HD"):
+                own = " / ".join(_number(found[s, metric]["baseline_mean"]) if (s, metric) in found else "-" for s in ("RV", "MYO", "LV"))
+                differences = [_verdict(found.get((s, metric))) for s in ("RV", "MYO", "LV")]
+                mean = found.get(("mean", metric))
+                cells.append([arm, test, metric if metric == "Dice" else "HD mm", own, *differences, _difference(mean)])
+    header = ["arm", "test", "", "real only (RV / MYO / LV)", "RV", "MYO", "LV", "mean"]
+    return [
+        "The largest connected heart of every prediction alone, as nnU-Net's postprocessing leaves it (p after Holm):\n",
+        _table(header, cells),
+    ]
+
+
+def _verdict(row: dict[str, Any] | None) -> str:
+    return _difference(row) if row is None or row["p_holm"] is None else f"{_difference(row)}, p {_p(row['p_holm'])}"
 
 
 def _groups(arms: dict[str, list[dict[str, Any]]]) -> list[str]:

@@ -22,13 +22,14 @@ import re
 import shlex
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from utility_page import write_page
 from utility_scores import append_result, by_diagnosis, compared, run_scores
 
-from evaluation.benchmark.conclude import FIGURES
+from evaluation.benchmark.conclude import FIGURES, conclude
 from evaluation.benchmark.main import run_study
 from evaluation.benchmark.patients import split_patients
 from evaluation.benchmark.study import (
@@ -131,6 +132,8 @@ def probe_all(a: argparse.Namespace) -> dict[str, Any]:
     comparisons = read_json(report / FIGURES)["comparisons"]
     split = read_json(at.splits)[0]
     patients = split_patients(split, at.raw)
+    heart = conclude(replace(study, largest_heart=True), at, "report_largest_heart").parent
+    without_islands = read_json(heart / FIGURES)["comparisons"]
     return {
         "format": 1,
         "version": __version__,
@@ -149,6 +152,13 @@ def probe_all(a: argparse.Namespace) -> dict[str, Any]:
         "comparisons": {
             arm: {
                 TESTS[test]: compared((report / found[arm]["report"]).with_name("comparison.json")) for test, found in comparisons.items()
+            }
+            for arm in arms[1:]
+        },
+        "largest_heart": {
+            arm: {
+                TESTS[test]: compared((heart / found[arm]["report"]).with_name("comparison.json"))
+                for test, found in without_islands.items()
             }
             for arm in arms[1:]
         },
