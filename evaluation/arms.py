@@ -11,6 +11,8 @@ from evaluation.dataset import ENDINGS, Dataset, dataset_name, nifti_cases, read
 from nnunet_synth_aug.errors import UserError
 
 RECORD = "synth_aug.json"
+#: Keys of the plans that tell a copy from its original, and those of their ``synth_aug`` in which arms are meant to differ.
+_NAMES, _MIXED = ("plans_name", "synth_aug_copy_of"), ("ratio", "manifest_hash", "generator_hash", "schedule", "weights", "refresh")
 _MODEL = re.compile(r"(?P<trainer>.+?)__(?P<plans>.+?)__(?P<configuration>.+)")
 _FOLD = re.compile(r"fold_(?P<fold>\d+|all)")
 
@@ -37,6 +39,7 @@ class Arm:
     mix_ratio: float = float("nan")  # share of synthetic training samples that was asked for; NaN if unknown
     seed: str = ""
     dataset_json: dict[str, Any] | None = None
+    planned: dict[str, Any] | None = None  # nnU-Net's plans without their name and without what an arm mixes in; None if not found
     records: dict[str, dict[str, Any]] = field(default_factory=dict)  # fold -> synth_aug.json of its training
 
     @property
@@ -83,6 +86,7 @@ def read_arm(folder: Path, name: str) -> Arm:
         raise UserError(
             f"{folder} of {name} holds no predictions (*{' or *'.join(ENDINGS)} in {where}); finish the training, or give a folder of masks"
         )
+    plans = _beside(folder, "plans.json") or next((p for f in fold_folders if (p := _beside(f / "validation", "plans.json"))), None)
     records = {f.resolve().name.removeprefix("fold_"): read_object(f / RECORD) for f in fold_folders if (f / RECORD).is_file()}
     model = next((m for p in (folder.resolve(), *folder.resolve().parents[:2]) if (m := _MODEL.fullmatch(p.name))), None)
     trainer = model["trainer"] if model else ""
@@ -94,11 +98,18 @@ def read_arm(folder: Path, name: str) -> Arm:
         trainer=trainer,
         plans=model["plans"] if model else "",
         configuration=model["configuration"] if model else "",
-        mix_ratio=_ratio(records, trainer, _beside(folder, "plans.json"), folder),
+        mix_ratio=_ratio(records, trainer, plans, folder),
         seed=seeds.pop() if len(seeds) == 1 else "",
         dataset_json=_beside(folder, "dataset.json"),
+        planned=None if plans is None else without_mix(plans),
         records=records,
     )
+
+
+def without_mix(plans: dict[str, Any]) -> dict[str, Any]:
+    """Plans without what tells a copy from its original and without what arms are meant to differ in."""
+    shared = {k: v for k, v in plans.items() if k not in _NAMES}
+    return shared | {"synth_aug": {k: v for k, v in plans.get("synth_aug", {}).items() if k not in _MIXED}}
 
 
 def _origins(folder: Path) -> list[Path]:
@@ -178,6 +189,8 @@ def fairness_notes(baseline: Arm, augmented: Arm, dataset: Dataset) -> list[str]
         notes.append("Not a validation: fold 'all' was trained on the cases that it predicts.")
     for what in ("plans", "configuration"):
         first, second = getattr(baseline, what), getattr(augmented, what)
+        if what == "plans" and None not in (baseline.planned, augmented.planned) and baseline.planned == augmented.planned:
+            continue  # a copy with another name, such as that of a share that changes
         if first and second and first != second:
             notes.append(f"The arms differ in more than the augmentation: {what} is {first} in one and {second} in the other.")
     epochs = [re.search(r"_(\d+)epochs?", a.trainer, re.IGNORECASE) for a in (baseline, augmented)]

@@ -15,8 +15,9 @@ import pandas as pd
 import pytest
 from evaluation_study import AUG, BASE, FOLDERS, PATIENTS, SPACING, Study
 
+from evaluation.arms import fairness_notes, read_arm
 from evaluation.compare import Comparison, compare, evaluate
-from evaluation.dataset import case_from_name, structure_labels
+from evaluation.dataset import case_from_name, find_dataset, structure_labels
 from evaluation.metrics import image_diagonal
 from evaluation.sources import read_sources
 from evaluation.summary import headline
@@ -192,6 +193,28 @@ def test_several_folders_of_an_arm_are_its_trainings(study: Study) -> None:
     assert mean[1] == pytest.approx(mean[0] + (1 - ed) / 4)  # half of the phases of half of the trainings
     assert set(results.summary["n"]) == {PATIENTS}
     assert any("not both arms were trained several times" in s for s in results.conclusion)
+
+
+def test_a_copy_of_the_plans_that_changes_the_mix_alone_is_no_other_plan(study: Study) -> None:
+    """As of a share that changes: its plans have another name, for a results folder of their own."""
+    plans = {"plans_name": "nnUNetPlans", "configurations": {"2d": {"batch_size": 8}}, "synth_aug": {"ratio": 0.0, "epochs": 100}}
+    copy = {**plans, "plans_name": "fallingPlans", "synth_aug": {"ratio": 0.5, "epochs": 100, "schedule": {"to": 0.0}}}
+    falling = study.results / AUG.replace("nnUNetPlans", "fallingPlans")
+    (study.results / AUG).rename(falling)
+    for other, notes in (
+        (copy, []),
+        (copy | {"configurations": {"2d": {"batch_size": 12}}}, ["plans is nnUNetPlans"]),
+        (None, ["plans is"]),
+    ):
+        (study.results / BASE / "plans.json").write_text(json.dumps(plans))
+        if other is None:
+            (falling / "plans.json").unlink()
+        else:
+            (falling / "plans.json").write_text(json.dumps(other))
+        arms = read_arm(study.results / BASE, "a"), read_arm(falling, "b")
+        found = fairness_notes(*arms, find_dataset(arms[0].cases, [arms[0].folder], dataset=study.raw))
+        assert [any(note in one for one in found) for note in notes] == [True] * len(notes)
+        assert len(found) == len(notes)
 
 
 def test_leaked_patients_come_first_in_the_conclusion(study: Study) -> None:

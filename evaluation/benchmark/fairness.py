@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from evaluation.arms import without_mix
 from evaluation.benchmark.steps import difference
 from evaluation.benchmark.study import REAL, Arm, Study
 from evaluation.benchmark.workspace import Workspace
@@ -14,10 +15,6 @@ from evaluation.dataset import nifti_cases, read_object
 from nnunet_synth_aug.errors import UserError
 from nnunet_synth_aug.files import read_json
 
-#: Keys of the plans' ``synth_aug`` in which arms must differ.
-_MIXED = ("ratio", "manifest_hash", "generator_hash", "schedule")
-#: Keys of the plans that tell a copy from its original.
-_NAMES = ("plans_name", "synth_aug_copy_of")
 _SPLIT = re.compile(r"This split has (\d+) training and (\d+) validation cases")
 
 
@@ -46,8 +43,6 @@ def read_record(model: Path, fold: int) -> Record:
     folder = model / f"fold_{fold}"
     exposure = read_object(folder / "synth_aug.json")
     schedule = plans.get("synth_aug", {}).get("schedule") or {}
-    plans = {k: v for k, v in plans.items() if k not in _NAMES}
-    plans["synth_aug"] = {k: v for k, v in plans.get("synth_aug", {}).items() if k not in _MIXED}
     counts = [
         tuple(map(int, found))
         for log in sorted(folder.glob("training_log_*.txt"))
@@ -58,7 +53,7 @@ def read_record(model: Path, fold: int) -> Record:
     if len(set(counts)) > 1:
         raise UserError(f"the split changed while {folder} was trained (cases for training and validation: {counts}); train it again")
     return Record(
-        plans,
+        without_mix(plans),
         dataset.get("labels", {}),
         float(exposure["ratio"]),
         schedule.get("to"),
