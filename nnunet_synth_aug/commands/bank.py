@@ -47,7 +47,7 @@ def bank(
             "--source",
             help="generator; variations (of training patients, see --strength); or what needs no diffusion model: copies (training "
             "patients, bent and remodelled), bent (the same, not remodelled), reconstructions (training patients through the VAE), "
-            "phantom, or pseudolabels (real cines as --segmenter contours them). Several, in equal numbers: copies+phantom.",
+            "phantom, or pseudolabels (real cines as --segmenter contours them). Several, as many sequences of each: copies+phantom.",
         ),
     ] = "generator",
     strength: Annotated[
