@@ -12,7 +12,7 @@ PACKAGE = ROOT / "nnunet_synth_aug"
 #: Rooms in the order of the flow; modules of one room may import each other.
 ROOMS: list[set[str]] = [
     {"", "errors", "labels", "_startup"},
-    {"files", "priors", "cases", "paths", "console"},
+    {"files", "priors", "cases", "paths", "console", "islands", "bank_sources"},
     {"config", "checkpoint"},
     {"data"},
     {"conditions", "diffusion", "distributed", "periodic", "beat", "unet", "training"},

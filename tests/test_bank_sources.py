@@ -13,13 +13,13 @@ from typer.testing import CliRunner
 from evaluation.benchmark.run_steps import build_steps
 from evaluation.benchmark.study import parse_arm, read_study
 from evaluation.benchmark.workspace import Workspace
+from nnunet_synth_aug.bank_sources import SOURCES, shared_out, sources_of
 from nnunet_synth_aug.cli import app
 from nnunet_synth_aug.errors import UserError
 from nnunet_synth_aug.files import read_json
 from nnunet_synth_aug.nnunet.bank import build_bank_cases
 from nnunet_synth_aug.nnunet.manifest import bank_status
 from nnunet_synth_aug.nnunet.refresh_generator import bank_judge
-from nnunet_synth_aug.nnunet.sources import SOURCES, shared_out, sources_of
 from nnunet_synth_aug.nnunet.target import load_target
 from nnunet_synth_aug.synthesis.sequences import read_index, write_index
 

@@ -61,9 +61,9 @@ def bank(
     seed: Seed = 0,
 ) -> None:
     """Make sequences for one fold and preprocess them like nnU-Net's own cases. The same command resumes after a kill."""
+    from nnunet_synth_aug.bank_sources import PLAIN, SAMPLED, shared_out, sources_of
     from nnunet_synth_aug.nnunet.bank import build_bank_cases
     from nnunet_synth_aug.nnunet.patients import ABOUT_ALL
-    from nnunet_synth_aug.nnunet.sources import PLAIN, SAMPLED, shared_out, sources_of
     from nnunet_synth_aug.nnunet.target import label_lookup, load_target
     from nnunet_synth_aug.paths import bank_folder
 
