@@ -21,6 +21,7 @@ from nnunet_synth_aug.nnunet.bank import build_bank_cases
 from nnunet_synth_aug.nnunet.manifest import bank_status
 from nnunet_synth_aug.nnunet.refresh_generator import bank_judge
 from nnunet_synth_aug.nnunet.target import load_target
+from nnunet_synth_aug.nnunet.weighting import draw_probabilities
 from nnunet_synth_aug.synthesis.sequences import read_index, write_index
 
 __all__ = ["built_project", "project"]
@@ -66,6 +67,9 @@ def test_a_bank_of_two_sources_holds_both_and_says_who_made_what(project: Projec
         manifest = build_bank_cases(folders, 731, 1, "2d", PLANS, frames=2)
         content = read_json(manifest)
         assert {case["sequence"] for case in content["cases"]} == {"copies_synth_00000", "copies_synth_00001", "phantom_synth_00000"}
+        assert all(case["sequence"].startswith(case["source"]) for case in content["cases"])
+        drawn = draw_probabilities(content["cases"], {})  # four copies and two phantoms
+        assert [round(drawn[case["id"]], 3) for case in content["cases"]] == [0.125] * 4 + [0.25] * 2
         assert content["generator"]["source"] == "copies+phantom"
         assert content["generator"]["patients"] == sorted(PATIENTS[2:])
         assert content["generator"]["phantoms"] == ["phantom5000_0000"]

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from nnunet_synth_aug.errors import UserError
 from nnunet_synth_aug.nnunet.schedule import Schedule
@@ -86,6 +89,34 @@ def test_cases_are_weighed_by_the_diagnosis_that_was_asked_for() -> None:
         draw_probabilities(cases, {"HCM": 2.0, "DCM": 2.0})
     with pytest.raises(UserError, match="leaves no case"):
         draw_probabilities(entries("DCM"), {"DCM": 0.0})
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(["copies", "phantom", "generator"]), st.sampled_from(["DCM", "NOR"])), min_size=1), st.floats(0.1, 9)
+)
+def test_sources_have_equal_parts_of_the_draws(kinds: list[tuple[str, str]], weight: float) -> None:
+    """However many cases each gives; weights of diagnoses multiply that."""
+    cases = [case | {"source": source} for case, (source, _) in zip(entries(*(d for _, d in kinds)), kinds, strict=True)]
+    drawn = draw_probabilities(cases, {})
+    if len({source for source, _ in kinds}) == 1:
+        assert drawn is None
+    else:
+        assert drawn is not None
+        of: dict[str, float] = defaultdict(float)
+        for case in cases:
+            of[case["source"]] += drawn[case["id"]]
+        assert of == pytest.approx(dict.fromkeys(of, 1 / len(of)))
+    if ("copies", "DCM") in kinds and ("copies", "NOR") in kinds:
+        weighed = draw_probabilities(cases, {"DCM": weight})
+        assert weighed is not None
+        assert sum(weighed.values()) == pytest.approx(1)
+        assert weighed[cases[kinds.index(("copies", "DCM"))]["id"]] == pytest.approx(
+            weight * weighed[cases[kinds.index(("copies", "NOR"))]["id"]]
+        )
+
+
+def test_one_source_draws_its_cases_alike() -> None:
+    assert draw_probabilities(entries("DCM", None), {}) is None
 
 
 class Bank:

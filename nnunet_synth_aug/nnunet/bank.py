@@ -58,7 +58,7 @@ def build_bank_cases(
     target = load_target(dataset, configuration, plans)
     cases = target.cases()
     train, val = fold_cases(target.dataset, fold, cases)
-    ids, provenance = _listed(sequences, target, fold)
+    ids, sources, provenance = _listed(sequences, target, fold)
     if str(fold) != "all":
         check_leak(provenance, target, fold, train, val)
     lookup = label_lookup(target)
@@ -84,7 +84,7 @@ def build_bank_cases(
                 sequence = read_sequence(where.parent, sequence_id)
                 for case, frame in open_cases.items():
                     _make_case(sequence, frame, lookup, target, workshop, folder, case, stamp)
-            listed += [_entry(case, name, meta, frame) for case, frame in wanted.items()]
+            listed += [_entry(case, name, meta, frame) | sources[name] for case, frame in wanted.items()]
         _remove_strangers(folder, {entry["id"] for entry in listed})
         bar.advance(len(ids))
     write_json(
@@ -107,17 +107,22 @@ def build_bank_cases(
     return manifest
 
 
-def _listed(sequences: Path | Mapping[str, Path], target: Target, fold: int | str) -> tuple[dict[str, Path], dict[str, Any]]:
-    """The name of every sequence and where its files begin, and who made them."""
+def _listed(
+    sequences: Path | Mapping[str, Path], target: Target, fold: int | str
+) -> tuple[dict[str, Path], dict[str, dict[str, str]], dict[str, Any]]:
+    """The name of every sequence and where its files begin; its source, where there are several; and who made them."""
     folders = {"": sequences} if isinstance(sequences, Path) else sequences
     found: dict[str, Path] = {}
+    sources: dict[str, dict[str, str]] = {}
     makers: dict[str, dict[str, Any]] = {}
     for source, folder in folders.items():
         ids, makers[source] = read_index(folder)
         if not ids:
             raise UserError(f"{folder} lists no sequences; run '{target.bank_command} -f {fold}' first")
-        found |= {f"{source}_{one}" if source else one: folder / one for one in ids}
-    return found, makers[""] if isinstance(sequences, Path) else together(makers)
+        named = {f"{source}_{one}" if source else one: folder / one for one in ids}
+        found |= named
+        sources |= {name: {"source": source} if source else {} for name in named}
+    return found, sources, makers[""] if isinstance(sequences, Path) else together(makers)
 
 
 def choose_frames(n_frames: int, ed: int, es: int, count: int) -> list[int]:

@@ -192,7 +192,7 @@ class nnUNetTrainerSynthAug(nnUNetTrainer):
             first=self.current_epoch * self.num_iterations_per_epoch - 1,
             batch_sizes=tuple(self._of_all_processes(self.batch_size)) if self.is_ddp else (),
             rank=dist.get_rank() if self.is_ddp else 0,
-            probabilities=draw_probabilities(self._manifest.content["cases"], diagnosis) if diagnosis else None,
+            probabilities=draw_probabilities(self._manifest.content["cases"], diagnosis),
         )
 
     @staticmethod

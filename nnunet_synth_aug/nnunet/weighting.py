@@ -9,6 +9,7 @@ weights between those of a synthetic case. Weighing cases by structure instead w
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -58,11 +59,14 @@ def weight_settings(given: Any, where: str) -> Weights | None:
     return Weights(**kinds)
 
 
-def draw_probabilities(cases: Sequence[Mapping[str, Any]], weights: Mapping[str, float]) -> dict[str, float]:
-    """Case id -> probability of being the next synthetic sample.
+def draw_probabilities(cases: Sequence[Mapping[str, Any]], weights: Mapping[str, float]) -> dict[str, float] | None:
+    """Case id -> probability of being the next synthetic sample; None: all alike.
+
+    In a bank of several sources each source has an equal part of the draws before weights: a copy has two frames and a phantom as
+    many as was asked for, and that should not decide how many copies a training sees.
 
     Args:
-        cases: entries of the bank's manifest, with ``id`` and ``requested``.
+        cases: entries of the bank's manifest, with ``id``, ``requested`` and, where there are several, ``source``.
         weights: of diagnoses.
 
     Raises:
@@ -74,7 +78,11 @@ def draw_probabilities(cases: Sequence[Mapping[str, Any]], weights: Mapping[str,
         raise UserError(
             f"weights.diagnosis names {', '.join(absent)}, but the bank's hearts are {', '.join(held)}; name these or make another bank"
         )
-    drawn = np.array([weights.get(diagnosis, 1.0) for diagnosis in diagnoses])
+    sources = [case.get("source") for case in cases]
+    cases_of = Counter(sources)
+    if not weights and len(cases_of) == 1:
+        return None
+    drawn = np.array([weights.get(diagnosis, 1.0) / cases_of[source] for diagnosis, source in zip(diagnoses, sources, strict=True)])
     if not drawn.any():
         raise UserError(f"weights.diagnosis leaves no case of the bank to draw; give one of {', '.join(held)} a weight above 0")
     return dict(zip((case["id"] for case in cases), (drawn / drawn.sum()).tolist(), strict=True))
