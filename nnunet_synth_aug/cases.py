@@ -6,6 +6,7 @@ Arrays in memory are (T, X, Y, Z) or (X, Y, Z); files are NIfTI (X, Y, Z[, T]); 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -70,3 +71,11 @@ class SyntheticSequence:
     calibration: tuple[float, float] | None = None
     motion_seed: int = 0  # of the motion LDM, given the anatomy that `seed` makes
     open_loop: Priors | None = None  # with calibration: what would have been measured without it
+    #: Frame -> first slice and last + 1 whose contours can be trusted, of masks that a network decoded; frames with torn slices in the
+    #: middle are not in it. None where contours were drawn or moved with the image: all of them can be.
+    sound: Mapping[int, tuple[int, int]] | None = None
+
+    def trusted(self, frame: int) -> tuple[np.ndarray, np.ndarray]:
+        """Image and mask (X, Y, Z) of one frame, of the slices whose contours can be trusted."""
+        first, last = (self.sound or {}).get(frame, (0, self.mask.shape[-1]))
+        return self.image[frame][..., first:last], self.mask[frame][..., first:last]

@@ -213,6 +213,24 @@ def test_growing_keeps_cases_and_changed_sequences_are_made_again(project: Proje
     assert cases.joinpath("synth_00001_t00.pkl").stat().st_mtime_ns > before["synth_00001_t00.pkl"]
 
 
+def test_torn_slices_stay_out_of_the_bank(project: Project, fold1: Path, tmp_path: Path) -> None:
+    """Of ES only what can be trusted; of the other frames none whose middle is torn, but as many as asked for."""
+    sequences = write_sequences(tmp_path / "sequences", count=1, patients=PATIENTS[2:])
+    whole = sequence(0)
+    depth = whole.mask.shape[-1]
+    assert whole.es == 3
+    sound = {0: (0, depth), 1: (0, depth), 3: (1, depth), 4: (0, depth - 2)}  # not 2 and 5
+    write_sequence(sequences, dataclasses.replace(whole, sound=sound))
+    manifest = build_bank_cases(sequences, 731, 1, "2d", PLANS, frames=5)
+    assert [case["frame"] for case in read_json(manifest)["cases"]] == [0, 1, 3, 4]
+    cut = arrays(fold1 / f"{PLANS}_2d")
+    assert [cut[f"synth_00000_t{t:02d}"][1].shape[1] for t in (0, 1, 3, 4)] == [depth, depth, depth - 1, depth - 2]
+    write_sequence(sequences, whole)
+    build_bank_cases(sequences, 731, 1, "2d", PLANS, frames=5)
+    kept = arrays(fold1 / f"{PLANS}_2d")
+    np.testing.assert_array_equal(cut["synth_00000_t03"][1][:, 0], kept["synth_00000_t03"][1][:, 1])
+
+
 def test_generator_that_saw_validation_patients_is_refused(project: Project, fold1: Path) -> None:
     with pytest.raises(UserError, match=r"patient001, patient002.*synthaug fit"):
         build_bank_cases(project.sequences, 731, 1, "2d", PLANS)

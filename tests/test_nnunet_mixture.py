@@ -145,7 +145,7 @@ def test_a_leak_is_found_under_every_name() -> None:
     [(30, 12, 2, [0, 12]), (30, 12, 3, [0, 12, 21]), (30, 12, 4, [0, 6, 12, 21]), (3, 1, 5, [0, 1, 2]), (8, 0, 3, [0, 2, 4])],
 )
 def test_frames_are_spread_over_the_cycle(n_frames: int, es: int, count: int, expected: list[int]) -> None:
-    assert choose_frames(n_frames, 0, es, count) == expected
+    assert choose_frames(n_frames, 0, es, count, range(n_frames)) == expected
 
 
 def test_counts_of_repeated_epochs_replace_the_first(tmp_path: Path) -> None:

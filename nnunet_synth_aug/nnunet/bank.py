@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from nnunet_synth_aug.nnunet.patients import case_patients, fold_cases
 from nnunet_synth_aug.nnunet.preprocess import CASE_FILES, preprocess_frame, save_case
 from nnunet_synth_aug.nnunet.target import Target, label_lookup, load_target
 from nnunet_synth_aug.paths import bank_folder
-from nnunet_synth_aug.synthesis.sequences import read_index, read_sequence
+from nnunet_synth_aug.synthesis.sequences import frames_within, read_index, read_sequence
 
 _STAMP = "synth_aug_source"  # key in a case's properties: digest of what it was made from
 
@@ -75,7 +75,7 @@ def build_bank_cases(
             bar.advance(done, name)
             sequence_id = where.name
             meta = read_json(where.with_name(f"{sequence_id}.json"))
-            chosen = choose_frames(meta["n_frames"], meta["ed"], meta["es"], frames)
+            chosen = choose_frames(meta["n_frames"], meta["ed"], meta["es"], frames, frames_within(meta))
             stamp = _stamp(where.parent, sequence_id, recipe)
             wanted = {f"{name}_t{frame:02d}": frame for frame in chosen}
             open_cases = {case: frame for case, frame in wanted.items() if _stamp_of(folder / f"{case}.pkl") != stamp}
@@ -125,15 +125,20 @@ def _listed(
     return found, sources, makers[""] if isinstance(sequences, Path) else together(makers)
 
 
-def choose_frames(n_frames: int, ed: int, es: int, count: int) -> list[int]:
+def choose_frames(n_frames: int, ed: int, es: int, count: int, within: Collection[int]) -> list[int]:
     """ED, ES, and then always the frame farthest in the cycle from those chosen (the earliest of equals).
 
+    Args:
+        n_frames: of the cycle.
+        ed, es: frames; always chosen.
+        count: how many are wanted.
+        within: which others may be chosen.
+
     Returns:
-        ``min(count, n_frames)`` frames in time order.
+        frames in time order, fewer than ``count`` if there are no more.
     """
     chosen = [ed] if es == ed else [ed, es]
-    while len(chosen) < min(count, n_frames):
-        rest = [f for f in range(n_frames) if f not in chosen]
+    while len(chosen) < count and (rest := [f for f in within if f not in chosen]):
         # The cycle closes, so frame 0 and the last frame are neighbours.
         chosen.append(max(rest, key=lambda f: (min(min(abs(f - c), n_frames - abs(f - c)) for c in chosen), -f)))
     return sorted(chosen)
@@ -157,9 +162,8 @@ def write_case(
         UserError: an empty frame, or an unknown label.
     """
     try:
-        data, seg, properties = preprocess_frame(
-            sequence.image[frame], lookup[sequence.mask[frame]], sequence.spacing, target, sequence.context
-        )
+        image, mask = sequence.trusted(frame)
+        data, seg, properties = preprocess_frame(image, lookup[mask], sequence.spacing, target, sequence.context)
     except IndexError as error:
         raise UserError(f"{sequence.id}: its mask holds a label above {len(lookup) - 1}; delete the sequence and sample again") from error
     with _writing(folder / case):

@@ -90,7 +90,8 @@ class HeartReplacer:
         if (sequence := outcome.sequence) is not None:
             # The bank's own sequences were rounded when they were written as NIfTI.
             sequence = replace(sequence, image=np.round(sequence.image))
-            frames = dict(zip(cases, choose_frames(len(sequence.image), sequence.ed, sequence.es, len(cases)), strict=False))
+            within = range(len(sequence.image)) if sequence.sound is None else list(sequence.sound)
+            frames = dict(zip(cases, choose_frames(len(sequence.image), sequence.ed, sequence.es, len(cases), within), strict=False))
             for case, frame in frames.items():
                 write_case(sequence, frame, self._lookup, self._target, self._workshop, case, {VERSION: version})
             entry |= {

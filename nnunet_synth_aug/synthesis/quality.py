@@ -13,6 +13,7 @@ from scipy import ndimage
 
 from nnunet_synth_aug.labels import LV, MYO, RV, STRUCTURES
 from nnunet_synth_aug.priors import Priors
+from nnunet_synth_aug.synthesis.contours import cropped, sound_range
 
 #: A structure of fewer voxels is missing.
 MIN_VOXELS = 20
@@ -45,9 +46,10 @@ def frame_defects(mask: np.ndarray, enclosed: float = MIN_ENCLOSED) -> list[str]
     fragmented_<structure> its largest component holds less than 90 % of it (the LV cavity connects myocardium)
     lv_not_enclosed        less than the share ``enclosed`` of the LV's in-plane border touches myocardium
     rv_detached            the RV comes nowhere within two pixels of the myocardium
+    torn_slices            none of these, but contours that nobody would draw: see :func:`~nnunet_synth_aug.synthesis.contours.sound_range`
     """
     found = []
-    mask = _cropped(mask)
+    mask = cropped(mask)
     for name, label in STRUCTURES.items():
         structure = mask == label
         total = np.count_nonzero(structure)
@@ -65,17 +67,7 @@ def frame_defects(mask: np.ndarray, enclosed: float = MIN_ENCLOSED) -> list[str]
         found.append("lv_not_enclosed")
     if not np.any(ndimage.binary_dilation(mask == RV, _PLANE, iterations=2) & (mask == MYO)):
         found.append("rv_detached")
-    return found
-
-
-def _cropped(mask: np.ndarray) -> np.ndarray:
-    """The box around the heart in plane, with a margin of two pixels: most of a frame is background."""
-    inside = np.any(mask, axis=2)
-    spans = []
-    for axis in (0, 1):
-        where = np.flatnonzero(np.any(inside, axis=1 - axis))
-        spans.append(slice(max(where[0] - 2, 0), where[-1] + 3) if len(where) else slice(0))
-    return mask[spans[0], spans[1]]
+    return found if found or sound_range(mask) is not None else ["torn_slices"]
 
 
 def defective_frames(mask: np.ndarray) -> Counter[str]:

@@ -22,6 +22,7 @@ from nnunet_synth_aug.grain import noise_level
 from nnunet_synth_aug.latents import encode
 from nnunet_synth_aug.priors import Priors, measure
 from nnunet_synth_aug.synthesis.cascade import DEFAULT_CYCLE_SECONDS, to_grey
+from nnunet_synth_aug.synthesis.contours import sound_ranges
 from nnunet_synth_aug.synthesis.controls import agree, contoured, fill, filled, in_grey
 from nnunet_synth_aug.synthesis.decoding import decode
 
@@ -84,4 +85,5 @@ def reconstructed(generator: Generator, subject: Subject, number: int) -> Synthe
         requested=Priors(),
         measured=measure(mask[gridded.ed], mask[gridded.es], gridded.spacing),
         context=None if gridded.context is None else to_grey(gridded.context, low, high),
+        sound=sound_ranges(mask),
     )

@@ -16,6 +16,7 @@ from nnunet_synth_aug.cases import SyntheticSequence
 from nnunet_synth_aug.generator import Generator
 from nnunet_synth_aug.priors import measure
 from nnunet_synth_aug.synthesis.cascade import anatomy_masks, sample_anatomies, stream_cycles
+from nnunet_synth_aug.synthesis.contours import sound_ranges
 from nnunet_synth_aug.synthesis.hearts import Anatomy, Request
 from nnunet_synth_aug.synthesis.quality import ANATOMY, MIN_AGREEMENT, MOTION, disagreement, frame_defects, missed, motion_defects
 
@@ -47,6 +48,10 @@ class Judge:
         if not reasons and self.agreement is not None:
             reasons = disagreement(self.agreement(sequence), self.min_agreement)
         return reasons
+
+    def with_trust(self, sequence: SyntheticSequence) -> SyntheticSequence:
+        """An accepted sequence that says which of its slices can be trusted: all of them, if nothing is checked."""
+        return replace(sequence, sound=sound_ranges(sequence.mask)) if self.check else sequence
 
 
 ALL_CHECKS, UNCHECKED = Judge(), Judge(check=False)
@@ -96,7 +101,7 @@ def sample_accepted(generator: Generator, requests: list[Request], judge: Judge)
                 attempt.rejected.append(reasons)
                 unfinished.append(attempt)
             else:
-                yield Outcome(attempt.request, sequence, attempt.rejected)
+                yield Outcome(attempt.request, judge.with_trust(sequence), attempt.rejected)
         attempts = unfinished
 
 

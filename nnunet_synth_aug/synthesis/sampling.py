@@ -20,6 +20,9 @@ from nnunet_synth_aug.synthesis.quality import defective_frames
 from nnunet_synth_aug.synthesis.rounds import ALL_CHECKS, Judge, sample_accepted
 from nnunet_synth_aug.synthesis.sequences import read_index, read_sequence, sequence_exists, write_index, write_sequence
 
+#: Of the quality control: a folder holds hearts that were judged by the same ones. 2: torn slices.
+RULES = 2
+
 
 def sample_to_folder(
     generator: Generator,
@@ -117,7 +120,7 @@ def _quality(requests: list[Request], ids: list[str], rejections: dict[str, list
 def _agree(path: Path, generator: Generator, requests: list[Request], judge: Judge) -> None:
     """Refuse a folder of another generator or other requests; a folder may grow or be used in part."""
     least = None if judge.agreement is None else judge.min_agreement
-    same = {"generator_hash": generator.provenance["generator_hash"], "check": judge.check, "min_agreement": least}
+    same = {"generator_hash": generator.provenance["generator_hash"], "check": judge.check, "min_agreement": least, "rules": RULES}
     if judge.segmenter is not None:
         same["segmenter"] = hash_json(dict(judge.segmenter))
     asked = {r.id: hash_json(_asked(r)) for r in requests}
@@ -185,13 +188,14 @@ def describe(folder: Path, generator: Generator) -> list[str]:
     """
     ids, provenance = read_index(folder)
     metas = [read_json(folder / f"{i}.json") for i in ids]
-    ratios, defects, frames = [], Counter[str](), 0
+    ratios, defects, frames, cut = [], Counter[str](), 0, 0
     with progress("measuring", len(ids)) as bar:
         for done, sequence_id in enumerate(ids, 1):
             sequence = read_sequence(folder, sequence_id)
             ratios.append(closure_ratio(sequence.image))
             defects += defective_frames(sequence.mask)
             frames += len(sequence.mask)
+            cut += sum(last - first < sequence.mask.shape[-1] for first, last in (sequence.sound or {}).values())
             bar.advance(done, sequence_id)
     real = [t.closure for t in generator.templates if t.closure is not None]
     quality = provenance["quality"]
@@ -204,6 +208,7 @@ def describe(folder: Path, generator: Generator) -> list[str]:
         "closed_loop": all(m["calibration"] is not None for m in metas),
         "frames": frames,
         "frames_with_defect": dict(defects.most_common()),
+        "frames_cut": cut,  # of which a bank leaves out slices at the ends
         "quality": quality,
     }
     write_json(folder / "figures.json", figures)

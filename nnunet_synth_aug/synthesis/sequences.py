@@ -4,7 +4,8 @@
       index.json                    provenance of the generator, and the ids in order
       synth_00000_image.nii.gz      (X, Y, Z, T) int16
       synth_00000_mask.nii.gz       (X, Y, Z, T) uint8
-      synth_00000.json              seed, requested and measured priors (closed loop: of the open loop, too), ED/ES frame, context
+      synth_00000.json              seed, requested and measured priors (closed loop: of the open loop, too), ED/ES frame,
+                                    context, slices whose contours can be trusted
 
 The JSON of a sequence is written last: a sequence without it does not exist, so a killed run resumes
 at the first missing one.
@@ -12,6 +13,7 @@ at the first missing one.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +50,7 @@ def write_sequence(folder: Path, sequence: SyntheticSequence) -> None:
             "context": sequence.context,
             "calibration": sequence.calibration,
             "open_loop": None if sequence.open_loop is None else sequence.open_loop.specified(),
+            "sound": None if sequence.sound is None else {str(frame): slices for frame, slices in sequence.sound.items()},
         },
     )
 
@@ -79,7 +82,19 @@ def read_sequence(folder: Path, sequence_id: str) -> SyntheticSequence:
         measured=_measured(meta["measured"]),
         context=None if context is None else (context[0], context[1]),
         open_loop=None if meta["open_loop"] is None else _measured(meta["open_loop"]),
+        sound=_sound(meta),
     )
+
+
+def frames_within(meta: Mapping[str, Any]) -> list[int]:
+    """Frames of a sequence, by its JSON, that may become training cases: not those with torn slices in the middle."""
+    sound = _sound(meta)
+    return list(range(meta["n_frames"])) if sound is None else sorted(sound)
+
+
+def _sound(meta: Mapping[str, Any]) -> dict[int, tuple[int, int]] | None:
+    found = meta.get("sound")  # folders of earlier versions lack it
+    return None if found is None else {int(frame): (first, last) for frame, (first, last) in found.items()}
 
 
 def _measured(values: dict[str, Any]) -> Priors:

@@ -28,6 +28,7 @@ import numpy as np
 from nnunet_synth_aug import __version__
 from nnunet_synth_aug.demo import AUGMENTED, BASELINE, DATASET_ID, FOLD, PLANS, Folders, program
 from nnunet_synth_aug.files import read_json, write_json
+from nnunet_synth_aug.nnunet.mixture import BASE_NAME
 
 D, F = str(DATASET_ID), str(FOLD)
 
@@ -125,20 +126,34 @@ def fresh_shell(folders: Folders) -> dict[str, str]:
     return kept | {k: v for k, v in folders.environment.items() if k in {"nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"}}
 
 
-def repeats(out: Path, n: int = 3) -> list[dict[str, Any]]:
-    """Both arms of the finished demo trained ``n`` more times on the same data and bank: how much one training tells."""
-    folders, rows = _folders(out, None), []
+def repeats(out: Path, n: int = 3) -> dict[str, Any]:
+    """Both arms of the finished demo, and one whose share falls to nothing, trained ``n`` more times on the same data and bank.
+
+    How much one training tells, and what the report says of several. A killed call goes on where it stopped.
+    """
+    folders, top = _folders(out, None), out.resolve() / "repeats"
+    falling = f"{PLANS}Falling"
+    run(["synthaug", "plans", "-d", D, "--base", PLANS, "--name", falling, "--ratio", "0.5", "--ratio-to", "0"], folders.environment)
+    arms = {"real": (BASELINE, PLANS), "mix50": (AUGMENTED, PLANS), "mix50to00": (BASE_NAME, falling)}
     names = {str(label): name for name, label in read_json(folders.preprocessed("dataset.json"))["labels"].items()}
+    compare, rows = ["synthaug", "compare", "-o", str(top / "report"), "--no-images"], []
     for number in range(1, n + 1):
-        results = out.resolve() / "repeats" / str(number)
-        shell = fresh_shell(folders) | {"nnUNet_results": str(results)}
-        for trainer in (BASELINE, AUGMENTED):
-            code = run(["nnUNetv2_train", D, "2d", F, "-tr", trainer, "-p", PLANS, "-device", "cpu"], shell)["exit_code"]
-            summary = results / folders.dataset / f"{trainer}__{PLANS}__2d" / f"fold_{F}" / "validation" / "summary.json"
+        environment = folders.environment | {"nnUNet_results": str(top / str(number))}
+        for arm, (trainer, plans) in arms.items():
+            trained = top / str(number) / folders.dataset / f"{trainer}__{plans}__2d"
+            compare += ["--arm", f"{arm}={trained}"]
+            summary = trained / f"fold_{F}" / "validation" / "summary.json"
+            if not summary.is_file():
+                run(["nnUNetv2_train", D, "2d", F, "-tr", trainer, "-p", plans, "-device", "cpu"], environment)
             mean = read_json(summary)["mean"]
-            dice = {names[label]: round(value["Dice"], 3) for label, value in mean.items()}
-            rows.append({"run": number, "trainer": trainer, "exit_code": code, "dice": dice})
-    return rows
+            rows.append({"run": number, "arm": arm, "dice": {names[label]: round(value["Dice"], 3) for label, value in mean.items()}})
+    run(compare, folders.environment)
+    kept = ("headline", "conclusion")
+    comparisons = {arm: read_json(top / "report" / arm / "comparison.json") for arm in arms if arm != "real"}
+    return {
+        "trainings": rows,
+        "comparisons": {arm: {key: comparison[key] for key in kept} for arm, comparison in comparisons.items()},
+    }
 
 
 def plain_commands(out: Path) -> list[dict[str, Any]]:

@@ -16,7 +16,7 @@ INTRO = """# Walkthrough
 
 The whole loop, run from the command line by `tests/benchmarks/walkthrough.py`; this page is written from its figures
 ([walkthrough.json](walkthrough.json)) by `tests/benchmarks/walkthrough_page.py`. Machine: {cores} CPU cores, no GPU, Python {python},
-version {version}, {date}. Seeds: cohort and generator 0; nnU-Net itself is not deterministic, so its Dice values differ a little from run to run.
+version {version}, {date}. Seeds: cohort and generator 0; nnU-Net itself is not deterministic, so its Dice values differ from run to run: [how much](#how-much-one-such-training-tells).
 
 The demo is built to show that every part works, in minutes: {iterations} nnU-Net iterations against 250 000 of a real training. Its
 differences between arms say something about the demo, not about the method.
@@ -51,6 +51,32 @@ def p_value(value: float | None) -> str:
     return "< 0.001" if value is not None and value < 0.001 else number(value)
 
 
+def differences(headline: list[dict[str, Any]], arm: str) -> str:
+    """The report's first table."""
+    rows = []
+    for row in headline:
+        interval = f"{row['difference']:+.3f} [{number(row['ci_low'])}, {number(row['ci_high'])}]"
+        arms = [number(row["baseline_mean"]), number(row["augmented_mean"])]
+        rows.append([row["structure"], f"{row['metric']} {row['unit'] or ''}".strip(), *arms, interval, p_value(row["p_holm"])])
+    return table(["structure", "metric", "real only", arm, "difference [95 % CI]", "Holm p"], rows)
+
+
+def repeated(figures: dict[str, Any], iterations: int) -> str:
+    """The section on several trainings of each arm."""
+    trainings = figures["trainings"]
+    structures = list(trainings[0]["dice"])
+    parts = [
+        "## How much one such training tells\n",
+        f"The demo's arms, and one whose synthetic share falls from 50 % to nothing, trained {trainings[-1]['run']} times more on the same data and bank, {iterations} iterations each; "
+        "only nnU-Net's own chance differs. Dice as nnU-Net's validation reports it, mean over ED and ES cases:\n",
+        table(["training", "arm", *structures], [[r["run"], r["arm"], *(number(r["dice"][s]) for s in structures)] for r in trainings]),
+    ]
+    for arm, comparison in figures["comparisons"].items():
+        parts.append(f"All of them in one report (`synthaug compare --arm real=... --arm {arm}=...`), real only against {arm}:\n")
+        parts += [differences(comparison["headline"], arm), " ".join(comparison["conclusion"]) + "\n"]
+    return "\n".join(parts)
+
+
 def demo(title: str, result: dict[str, Any]) -> str:
     figures = result["figures"]
     parts = [f"## {title}\n\n```bash\n{result['command']}\n```\n"]
@@ -59,13 +85,8 @@ def demo(title: str, result: dict[str, Any]) -> str:
         f"{result['peak_gib']:.1f} GiB, {result['patients_tested']} test patients.\n"
     )
     parts.append(table(["step", "seconds"], [[k, f"{v:.0f}"] for k, v in figures["seconds"].items()]))
-    rows = []
-    for row in figures["headline"]:
-        interval = f"{row['difference']:+.3f} [{number(row['ci_low'])}, {number(row['ci_high'])}]"
-        arms = [number(row["baseline_mean"]), number(row["augmented_mean"])]
-        rows.append([row["structure"], f"{row['metric']} {row['unit'] or ''}".strip(), *arms, interval, p_value(row["p_holm"])])
     parts.append("Real only against mix50, equal iterations, mean over test patients (ED and ES averaged within a patient first):\n")
-    parts.append(table(["structure", "metric", "real only", "mix50", "difference [95 % CI]", "Holm p"], rows))
+    parts.append(differences(figures["headline"], "mix50"))
     parts.append("What the report concludes: " + " ".join(figures["conclusion"]) + "\n")
     share, bank = figures["share"], figures["bank"]
     parts.append(
@@ -109,14 +130,7 @@ def main() -> None:
     if "note" in figures:
         parts.insert(1, f"**{figures['note']}**\n")
     if "repeats" in figures:
-        structures = list(figures["repeats"][0]["dice"])
-        rows = [[r["run"], r["trainer"], *(number(r["dice"][s]) for s in structures)] for r in figures["repeats"]]
-        parts.append(
-            "## How much one such training tells\n\nBoth arms trained again on the same data and bank; only nnU-Net's own chance differs. Dice as "
-            f"nnU-Net's validation reports it, mean over ED and ES cases. After {iterations} iterations a structure may not have begun to be learnt "
-            "(a Dice of 0): neither the demo's difference between arms, nor a change of it from one version to the next, means anything.\n"
-        )
-        parts.append(table(["run", "trainer", *(f"{s} Dice" for s in structures)], rows))
+        parts.append(repeated(figures["repeats"], iterations))
     if "demo_acdc" in figures:
         note = "\nACDC is real patient data (40 cines, Siemens, Dijon; crops around the heart): no picture of it, nor of hearts generated from it, is kept here.\n"
         parts += [demo("The same on real ACDC cines", figures["demo_acdc"]), note]
