@@ -15,6 +15,7 @@ from nnunet_synth_aug.data.phantom.physiology import slot
 from nnunet_synth_aug.data.phantom.stack import label_frame
 from nnunet_synth_aug.labels import DIAGNOSES, LV, MYO, RV, VENDORS
 from nnunet_synth_aug.priors import Priors, measure
+from nnunet_synth_aug.synthesis.contours import torn_slices
 from nnunet_synth_aug.synthesis.quality import (
     ANATOMY,
     MOTION,
@@ -147,6 +148,7 @@ def test_phantoms_of_all_groups_and_vendors_pass(masks_only, first):
     for index in range(first, first + 10):
         subject = phantom_subject(index, seed=21)
         assert (index, frame_defects(subject.mask[0]), motion_defects(subject.mask, subject.source.es)) == (index, [], [])
+        assert not any(torn_slices(frame).any() for frame in subject.mask)
 
 
 @pytest.mark.parametrize("n_slices", [3, 4, 5])

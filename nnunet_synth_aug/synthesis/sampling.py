@@ -225,6 +225,8 @@ def describe(folder: Path, generator: Generator) -> list[str]:
         return [*lines, "quality control: off"]
     groups = ", ".join(f"{name} {c['accepted']} of {c['tries']}" for name, c in quality["by_diagnosis"].items())
     first = f"{quality['first_try']} of {quality['requests']} requests at the first try"
+    if cut:
+        lines.append(f"torn slices at the ends of {cut} of {frames} frames: a bank leaves them out")
     return [*lines, f"quality control: {quality['accepted']} of {quality['tries']} samples accepted ({groups}); {first}"]
 
 

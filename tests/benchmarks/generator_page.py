@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from stage_sections import anatomies, decoded_masks, estimate, motion, starts, table, vaes
+from stage_sections import anatomies, contours, decoded_masks, estimate, motion, starts, table, vaes
 
 from nnunet_synth_aug.errors import UserError
 from nnunet_synth_aug.files import read_json, write_text
@@ -67,7 +67,7 @@ def _pictures(images: Path) -> list[str]:
 
 def _kind(study: dict[str, Any]) -> Callable[[str, dict[str, Any]], str]:
     """Which benchmark made the figures."""
-    kinds = {"anatomies": anatomies, "variants": motion, "vaes": vaes, "generators": decoded_masks, "starts": starts}
+    kinds = {"anatomies": anatomies, "variants": motion, "vaes": vaes, "generators": decoded_masks, "starts": starts, "contours": contours}
     return next((section for key, section in kinds.items() if key in study), _section)
 
 

@@ -127,6 +127,35 @@ def decoded_masks(name: str, study: dict[str, Any]) -> str:
     )
 
 
+def contours(name: str, study: dict[str, Any]) -> str:
+    """Figures of torn_slices.py."""
+    rows, dice = [], []
+    for masks, phases in study["contours"].items():
+        for phase, f in phases.items():
+            rows.append([masks, phase, str(f["slices"]), _share(f["torn"], f["slices"]), str(f["frames"]), str(f["spoilt"]), str(f["cut"])])
+    for phase, kinds in study["segmenter"].items():
+        if phase in PHASES:
+            dice += [[phase, kind, str(f["slices"]), *(f"{f[s]:.2f}" for s in STRUCTURES)] for kind, f in kinds.items()]
+    parts = [
+        f"## {name}\n",
+        "Slices with contours that nobody would draw (`tests/benchmarks/torn_slices.py`, `synthesis.contours`): an open or scattered wall, "
+        "a cavity or an RV in pieces. Frames whose middle is torn are no training cases; of others a bank leaves the torn ends out. "
+        f"{study.get('about', '')}{study['machine']}, {study['date']}, version {study['version']}.\n",
+        table(["masks", "phase", "slices with labels", "torn", "frames", "torn in the middle", "with torn ends"], rows),
+    ]
+    if dice:
+        parts.append(
+            f"What a real-only nnU-Net of the fold sees in the images of *{study['segmenter']['of']}*: mean Dice per slice with their "
+            "own masks.\n"
+        )
+        parts.append(table(["phase", "slices", "n", *STRUCTURES], dice))
+    return "\n".join(parts)
+
+
+def _share(part: int, whole: int) -> str:
+    return f"{part} ({part / whole:.0%})" if whole else "0"
+
+
 def starts(name: str, study: dict[str, Any]) -> str:
     """Figures of variations.py."""
     rows = []
