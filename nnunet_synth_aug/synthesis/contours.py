@@ -19,9 +19,9 @@ MIN_SLICE = 12
 #: Share of the LV's border that touches myocardium: contours by hand have 0.99 to 1.
 MIN_RING = 0.9
 #: Share of ventricle or wall that hangs together within the slice.
-MIN_TOGETHER, MIN_RV_TOGETHER = 0.95, 0.7
+MIN_TOGETHER, MIN_RV_TOGETHER = 0.95, 0.9
 #: Share of its convex hull that the whole LV with its wall fills (by hand: 0.94 and more), and its cavity or an RV alone.
-MIN_CONVEX, MIN_CONVEX_ALONE = 0.85, 0.7
+MIN_CONVEX, MIN_CONVEX_ALONE = 0.85, 0.75
 #: Share of the slices of a frame that may be cut off.
 MAX_CUT = 0.34
 
