@@ -21,6 +21,7 @@ from evaluation.benchmark.workspace import Workspace
 from evaluation.dataset import CaseInfo
 from nnunet_synth_aug.errors import UserError
 from nnunet_synth_aug.files import write_json, write_nifti
+from nnunet_synth_aug.nnunet.mixture import parse_trainer_name
 
 GOOD: dict[str, Any] = {
     "title": "A study",
@@ -227,7 +228,7 @@ def test_arms_have_their_own_results_and_banks(tmp_path):
     assert parse_arm("synthetic").trainer == "nnUNetTrainerSynthAug_mix100"
 
 
-def test_a_share_that_changes_has_plans_of_its_own_and_the_bank_of_the_others(tmp_path):
+def test_a_share_that_changes_has_a_trainer_of_its_own_and_the_bank_of_the_others(tmp_path):
     study = read_study(written(tmp_path, GOOD | {"arms": ["mix50", "mix50to00"]}))
     at = Workspace(tmp_path / "out", study)
     fixed, falling = study.all_arms[1:]
@@ -235,15 +236,12 @@ def test_a_share_that_changes_has_plans_of_its_own_and_the_bank_of_the_others(tm
     assert at.bank(falling, 0) == at.bank(fixed, 0)
     assert at.model(falling, 0) != at.model(fixed, 0)
     steps = {step.id: step for step in build_steps(study, at)}
-    plans = steps["plans_to_00"].command(0)
-    assert plans[plans.index("--base") + 1] == at.plans(fixed)
-    assert plans[plans.index("--name") + 1] == at.plans(falling)
-    assert {"--ratio-to=0.0", "--epochs=5", "--iterations=7"} <= set(plans)
-    train = steps["train_mix50to00-generator_fold_1_seed_3"]
-    assert "plans_to_00" in train.needs
-    words = train.command(0)
-    assert words[words.index("-p") + 1] == at.plans(falling)
-    assert words[words.index("-tr") + 1] == fixed.trainer
+    words = steps["train_mix50to00-generator_fold_1_seed_3"].command(0)
+    assert words[words.index("-tr") + 1] == falling.trainer == f"{fixed.trainer}to00"
+    variant = parse_trainer_name(falling.trainer)
+    assert (variant.ratio, variant.until) == (0.5, 0.0)
+    with pytest.raises(UserError, match=r"no change; for a constant share write phantom50$"):
+        read_study(written(tmp_path, GOOD | {"arms": ["phantom50to50"]}))
 
 
 @pytest.mark.parametrize("name", ["smoke", "acdc_normal_to_disease", "acdc_scarce", "acdc_to_other_vendor", "phantom_cross_vendor"])

@@ -70,6 +70,12 @@ def test_every_epoch_has_its_share(plans_with: Any, schedule: Any, expected: lis
         assert set(per_batch[epoch]) <= {int(np.floor(round(4 * ratio, 9))), int(np.ceil(round(4 * ratio, 9)))}
 
 
+def test_the_name_says_how_the_share_falls(plans_with: Any) -> None:
+    plans = plans_with("constantPlans", ratio=0.1, iterations_per_epoch=25)
+    drawn = synthetic_share(training_loader("nnUNetTrainerSynthAug_mix60to00_4epochs", plans), 100)
+    assert drawn.reshape(4, 25, 4).sum((1, 2)).tolist() == [60, 40, 20, 0]
+
+
 @pytest.fixture(params=["fork", pytest.param("spawn", marks=pytest.mark.slow)])
 def start_method(request: pytest.FixtureRequest) -> Iterator[str]:
     """How Python starts nnU-Net's workers: forked on Linux so far, spawned on macOS and Windows."""

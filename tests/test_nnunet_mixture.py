@@ -17,23 +17,58 @@ from nnunet_synth_aug.nnunet.settings import refuse_changes, resolve_settings
 
 
 @pytest.mark.parametrize(
-    ("name", "ratio", "epochs"),
+    ("name", "ratio", "until", "epochs"),
     [
-        ("nnUNetTrainerSynthAug_mix00", 0.0, None),
-        ("nnUNetTrainerSynthAug_mix05", 0.05, None),
-        ("nnUNetTrainerSynthAug_mix100", 1.0, None),
-        ("nnUNetTrainerSynthAug_mix35_1epochs", 0.35, 1),
-        ("nnUNetTrainerSynthAug_mix50_250epochs", 0.5, 250),
+        ("nnUNetTrainerSynthAug_mix00", 0.0, None, None),
+        ("nnUNetTrainerSynthAug_mix05", 0.05, None, None),
+        ("nnUNetTrainerSynthAug_mix100", 1.0, None, None),
+        ("nnUNetTrainerSynthAug_mix35_1epochs", 0.35, None, 1),
+        ("nnUNetTrainerSynthAug_mix50_250epochs", 0.5, None, 250),
+        ("nnUNetTrainerSynthAug_mix50to00", 0.5, 0.0, None),
+        ("nnUNetTrainerSynthAug_mix25to100_20epochs", 0.25, 1.0, 20),
     ],
 )
-def test_names_that_exist(name: str, ratio: float, epochs: int | None) -> None:
+def test_names_that_exist(name: str, ratio: float, until: float | None, epochs: int | None) -> None:
     variant = parse_trainer_name(name)
-    assert (variant.ratio, variant.epochs) == (ratio, epochs)
+    assert (variant.ratio, variant.until, variant.epochs) == (ratio, until, epochs)
+
+
+@pytest.mark.parametrize(
+    ("name", "instead"), [("_mix50to50", "_mix50$"), ("_mix50to50_9epochs", "_mix50_9epochs$"), ("_mix00to50", "_mix00$")]
+)
+def test_a_share_that_does_not_change_has_one_name(name: str, instead: str) -> None:
+    with pytest.raises(UserError, match=f"for a constant share write nnUNetTrainerSynthAug{instead}"):
+        parse_trainer_name("nnUNetTrainerSynthAug" + name)
+
+
+def test_the_name_s_share_wins_over_the_plans() -> None:
+    plans = {"plans_name": "p", "synth_aug": {"ratio": 0.9, "schedule": {"to": 0.3, "shape": "cosine"}}}
+    given = resolve_settings(plans, 0.5, None, 0.0)
+    assert given.schedule is not None
+    assert given.schedule.ratios(given.ratio, 3) == (0.5, 0.25, 0.0)
+    kept = resolve_settings(plans, 0.5, None)
+    assert kept.schedule is not None
+    assert (kept.ratio, kept.schedule.to, kept.schedule.shape) == (0.5, 0.3, "cosine")
 
 
 @pytest.mark.parametrize(
     "ending",
-    ["", "_mix", "_mix5", "_mix101", "_mix005", "_mix-5", "_mix50_", "_mix50_0epochs", "_mix50_05epochs", "_mix50_epochs", "_mix50x"],
+    [
+        "",
+        "_mix",
+        "_mix5",
+        "_mix101",
+        "_mix005",
+        "_mix-5",
+        "_mix50_",
+        "_mix50_0epochs",
+        "_mix50_05epochs",
+        "_mix50_epochs",
+        "_mix50x",
+        "_mix50to",
+        "_mix50to5",
+        "_mix50to0",
+    ],
 )
 def test_names_that_do_not(ending: str) -> None:
     with pytest.raises(UserError, match="mixNN"):

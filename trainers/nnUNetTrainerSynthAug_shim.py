@@ -9,7 +9,7 @@ from typing import Any
 
 
 def __getattr__(name: str) -> Any:
-    """Any ``nnUNetTrainerSynthAug``, ``nnUNetTrainerSynthAug_mixNN`` or ``nnUNetTrainerSynthAug_mixNN_Eepochs``."""
+    """Any ``nnUNetTrainerSynthAug``, ``nnUNetTrainerSynthAug_mixNN``, ``_mixNNtoMM``, with or without ``_Eepochs``."""
     if not name.startswith("nnUNetTrainerSynthAug"):
         raise AttributeError(name)
     from nnunet_synth_aug.nnunet import trainer

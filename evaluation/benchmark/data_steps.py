@@ -90,13 +90,6 @@ def planning_steps(study: Study, at: Workspace) -> list[Step]:
     needs = (steps[-1].id if steps else "dataset",)
     with_lengths = settings | {"training": plain(study.training)}
     steps.append(Step("plans", "plans of the study", with_lengths, written, needs, command=command, environment=environment))
-    for until, own in sorted({(arm.until, at.plans(arm)) for arm in study.all_arms if arm.until is not None}):
-        words = [f"--{k}={v}" for k, v in _lengths(study).items()]
-        command = fixed("synthaug", "plans", "-d", d, "--name", own, "--base", PLANS, *words, f"--ratio-to={until / 100}")
-        with_share = with_lengths | {"until": until}
-        there = (at.preprocessed / f"{own}.json").is_file
-        share = f"plans of a share that goes to {until} %"
-        steps.append(Step(changing_share_id(until), share, with_share, there, ("plans",), command=command, environment=environment))
     command = fixed("nnUNetv2_preprocess", "-d", d, "-plans_name", PLANS, "-c", plans.configuration, "-np", PROCESSES)
     done = (at.preprocessed / "gt_segmentations").is_dir
     steps.append(Step("preprocess", "preprocess", settings, done, ("plans",), command=command, environment=environment, heavy=True))
@@ -111,11 +104,6 @@ def _changes(study: Study) -> dict[str, Any]:
 
 def _lengths(study: Study) -> dict[str, Any]:
     return {k.replace("_", "-"): v for k, v in plain(study.training).items() if v is not None}
-
-
-def changing_share_id(until: int) -> str:
-    """The step that makes plans whose share goes to ``until`` per cent."""
-    return f"plans_to_{until:02d}"
 
 
 def test_steps(test: TestSet, at: Workspace) -> list[Step]:

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from evaluation.benchmark.data_steps import changing_share_id, data_steps, number, planning_steps, test_steps
+from evaluation.benchmark.data_steps import data_steps, number, planning_steps, test_steps
 from evaluation.benchmark.patients import refuse_foreign
 from evaluation.benchmark.steps import Step, fixed, plain
 from evaluation.benchmark.study import REAL, Arm, Study, TestSet
@@ -126,12 +126,10 @@ class RunSteps:
         """nnU-Net's training and validation; continued from its checkpoint if there is one."""
         at = self.at
         folder = at.model(arm, seed) / f"fold_{fold}"
-        words = [number(at), self.study.plans.configuration, str(fold), "-tr", arm.trainer, "-p", at.plans(arm)]
+        words = [number(at), self.study.plans.configuration, str(fold), "-tr", arm.trainer, "-p", PLANS]
         words += ["-device", self.study.device]
 
         needs = [self._bank_id(arm, fold)] if arm.source else []
-        if arm.until is not None:
-            needs.append(changing_share_id(arm.until))
 
         def command(attempt: int) -> list[str]:
             # With --c nnU-Net starts afresh where there is no checkpoint, and a cluster's queue may start this command twice.
@@ -159,7 +157,7 @@ class RunSteps:
         """Predictions of a test set by one fold's network."""
         at = self.at
         images, out = at.test_images(test), at.predictions(arm, seed, test.name) / f"fold_{fold}" / "validation"
-        model = ["-d", number(at), "-c", self.study.plans.configuration, "-f", str(fold), "-tr", arm.trainer, "-p", at.plans(arm)]
+        model = ["-d", number(at), "-c", self.study.plans.configuration, "-f", str(fold), "-tr", arm.trainer, "-p", PLANS]
         run = ["-device", self.study.device, "-npp", EXPORTERS, "-nps", EXPORTERS]
         return Step(
             f"predict_{test.name}_{at.run_name(arm)}_fold_{fold}_seed_{seed}",

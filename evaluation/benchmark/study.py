@@ -122,7 +122,7 @@ class Arm:
 
     @property
     def trainer(self) -> str:
-        return f"nnUNetTrainerSynthAug_mix{self.percent:02d}"
+        return f"nnUNetTrainerSynthAug_mix{self.percent:02d}{'' if self.until is None else f'to{self.until:02d}'}"
 
     @property
     def needs_generator(self) -> bool:
@@ -190,6 +190,8 @@ def parse_arm(name: str) -> Arm:
             "01 to 100, mixNNtoMM for a share that changes, or copies+phantomNN for a bank of several sources"
         )
     until = None if match["until"] is None else int(match["until"])
+    if until == int(match["percent"]):
+        raise UserError(f"arm {name}: {until} to {until} per cent is no change; for a constant share write {name.rpartition('to')[0]}")
     source = "+".join(sources.sources_of("+".join(_KINDS[kind] for kind in match["kinds"].split("+"))))
     return Arm(name, source, int(match["percent"]), until)
 

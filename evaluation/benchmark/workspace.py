@@ -96,12 +96,8 @@ class Workspace:
         """nnUNet_results of one arm and seed."""
         return self.out / "runs" / self.run_name(arm) / f"seed_{seed}"
 
-    def plans(self, arm: Arm) -> str:
-        """Name of the plans that an arm trains with: those of a changing share are a copy that says so, and differ in nothing else."""
-        return PLANS if arm.until is None else f"{PLANS}To{arm.until:02d}"
-
     def _model(self, arm: Arm) -> Path:
-        return Path(self.dataset, f"{arm.trainer}__{self.plans(arm)}__{self.study.plans.configuration}")
+        return Path(self.dataset, f"{arm.trainer}__{PLANS}__{self.study.plans.configuration}")
 
     def model(self, arm: Arm, seed: int) -> Path:
         """nnU-Net's results folder of one arm and seed, with ``fold_K`` in it."""

@@ -31,7 +31,9 @@ class Settings:
     refresh: RefreshSettings | None = None  # None: the bank stays as it is
 
 
-def resolve_settings(plans: Mapping[str, Any], name_ratio: float | None, name_epochs: int | None) -> Settings:
+def resolve_settings(
+    plans: Mapping[str, Any], name_ratio: float | None, name_epochs: int | None, name_until: float | None = None
+) -> Settings:
     """Settings of a training; the trainer's name wins over the plans, the plans over the defaults.
 
     Raises:
@@ -57,6 +59,8 @@ def resolve_settings(plans: Mapping[str, Any], name_ratio: float | None, name_ep
     if name_epochs is not None:
         counts["epochs"] = name_epochs
     schedule = schedule_settings(given.get("schedule"), where)
+    if name_until is not None:
+        schedule = Schedule(name_until)
     weights = weight_settings(given.get("weights"), where)
     refresh = refresh_settings(given.get("refresh"), where)
     ratio = DEFAULT_RATIO if ratio is None else float(ratio)

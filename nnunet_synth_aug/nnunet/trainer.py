@@ -1,7 +1,7 @@
 """nnU-Net trainers that mix synthetic cases into the training batches.
 
-``nnUNetTrainerSynthAug_mixNN[_Eepochs]`` exists for every NN from 00 to 100: the classes are made on demand by this
-module's ``__getattr__``, so that they have their own results folders and can be pickled.
+``nnUNetTrainerSynthAug_mixNN[toMM][_Eepochs]`` exists for every NN and MM from 00 to 100: the classes are made on demand by
+this module's ``__getattr__``, so that they have their own results folders and can be pickled.
 """
 
 from __future__ import annotations
@@ -51,11 +51,12 @@ class nnUNetTrainerSynthAug(nnUNetTrainer):
 
     synth_ratio: float | None = None
     synth_epochs: int | None = None
+    synth_until: float | None = None
 
     def __init__(self, plans: dict, configuration: str, fold: int, dataset_json: dict, device: torch.device = _CUDA):
         # nnU-Net reads the parameter names of this signature: they must be exactly its own.
         with _clean_exit(type(self).__name__):
-            settings = resolve_settings(plans, self.synth_ratio, self.synth_epochs)
+            settings = resolve_settings(plans, self.synth_ratio, self.synth_epochs, self.synth_until)
         super().__init__(plans, configuration, fold, dataset_json, device)
         if settings.epochs is not None:
             self.num_epochs: int = settings.epochs
@@ -272,8 +273,10 @@ def trainer_class(name: str) -> type[nnUNetTrainerSynthAug]:
         content = {
             "__module__": __name__,
             "__qualname__": name,
-            "__doc__": f"{variant.ratio:.0%} synthetic samples" + (f", {variant.epochs} epochs." if variant.epochs else "."),
+            "__doc__": f"{variant.ratio:.0%}{'' if variant.until is None else f' to {variant.until:.0%}'} synthetic samples"
+            + (f", {variant.epochs} epochs." if variant.epochs else "."),
             "synth_ratio": variant.ratio,
+            "synth_until": variant.until,
             "synth_epochs": variant.epochs,
         }
         # Kept under its name in this module: that is what pickle looks for.
@@ -320,3 +323,9 @@ class nnUNetTrainerSynthAug_mix75(nnUNetTrainerSynthAug):
     """75% synthetic samples."""
 
     synth_ratio = 0.75
+
+
+class nnUNetTrainerSynthAug_mix50to00(nnUNetTrainerSynthAug):
+    """50% synthetic samples at first, fewer with every epoch, and none in the last one."""
+
+    synth_ratio, synth_until = 0.5, 0.0

@@ -132,19 +132,17 @@ def repeats(out: Path, n: int = 3) -> dict[str, Any]:
     How much one training tells, and what the report says of several. A killed call goes on where it stopped.
     """
     folders, top = _folders(out, None), out.resolve() / "repeats"
-    falling = f"{PLANS}Falling"
-    run(["synthaug", "plans", "-d", D, "--base", PLANS, "--name", falling, "--ratio", "0.5", "--ratio-to", "0"], folders.environment)
-    arms = {"real": (BASELINE, PLANS), "mix50": (AUGMENTED, PLANS), "mix50to00": (BASE_NAME, falling)}
+    arms = {"real": BASELINE, "mix50": AUGMENTED, "mix50to00": f"{BASE_NAME}_mix50to00"}
     names = {str(label): name for name, label in read_json(folders.preprocessed("dataset.json"))["labels"].items()}
     compare, rows = ["synthaug", "compare", "-o", str(top / "report"), "--no-images"], []
     for number in range(1, n + 1):
         environment = folders.environment | {"nnUNet_results": str(top / str(number))}
-        for arm, (trainer, plans) in arms.items():
-            trained = top / str(number) / folders.dataset / f"{trainer}__{plans}__2d"
+        for arm, trainer in arms.items():
+            trained = top / str(number) / folders.dataset / f"{trainer}__{PLANS}__2d"
             compare += ["--arm", f"{arm}={trained}"]
             summary = trained / f"fold_{F}" / "validation" / "summary.json"
             if not summary.is_file():
-                run(["nnUNetv2_train", D, "2d", F, "-tr", trainer, "-p", plans, "-device", "cpu"], environment)
+                run(["nnUNetv2_train", D, "2d", F, "-tr", trainer, "-p", PLANS, "-device", "cpu"], environment)
             mean = read_json(summary)["mean"]
             rows.append({"run": number, "arm": arm, "dice": {names[label]: round(value["Dice"], 3) for label, value in mean.items()}})
     run(compare, folders.environment)
