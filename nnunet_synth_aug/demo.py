@@ -116,7 +116,7 @@ def steps(folders: Folders, source: Path | None, device: str, seed: int) -> list
             "bank",
             ["synthaug", "bank", "-d", d, "-f", f, "-p", PLANS, "-n", str(SEQUENCES), "--frames", str(FRAMES), "-device", device],
             bank.is_file,
-            1.8,
+            3.2,
         ),
         Step(
             "example hearts",
