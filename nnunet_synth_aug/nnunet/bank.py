@@ -20,7 +20,7 @@ from nnunet_synth_aug.nnunet.patients import case_patients, fold_cases
 from nnunet_synth_aug.nnunet.preprocess import CASE_FILES, preprocess_frame, save_case
 from nnunet_synth_aug.nnunet.target import Target, label_lookup, load_target
 from nnunet_synth_aug.paths import bank_folder
-from nnunet_synth_aug.synthesis.sequences import frames_within, read_index, read_sequence
+from nnunet_synth_aug.synthesis.sequences import frames_within, read_index, read_sequence, sound_slices
 
 _STAMP = "synth_aug_source"  # key in a case's properties: digest of what it was made from
 
@@ -58,7 +58,7 @@ def build_bank_cases(
     target = load_target(dataset, configuration, plans)
     cases = target.cases()
     train, val = fold_cases(target.dataset, fold, cases)
-    ids, sources, provenance = _listed(sequences, target, fold)
+    ids, provenance = _listed(sequences, target, fold)
     if str(fold) != "all":
         check_leak(provenance, target, fold, train, val)
     lookup = label_lookup(target)
@@ -71,11 +71,11 @@ def build_bank_cases(
     recipe = hash_json({"format": FORMAT, "plans": target.preprocessing_hash(), "labels": lookup, "names": names})
     listed: list[dict[str, Any]] = []
     with progress(f"bank {target.data_identifier}", len(ids)) as bar, _workshop(folder) as workshop:
-        for done, (name, where) in enumerate(ids.items()):
+        for done, (name, (where, source)) in enumerate(ids.items()):
             bar.advance(done, name)
             sequence_id = where.name
             meta = read_json(where.with_name(f"{sequence_id}.json"))
-            chosen = choose_frames(meta["n_frames"], meta["ed"], meta["es"], frames, frames_within(meta))
+            chosen = choose_frames(meta["n_frames"], meta["ed"], meta["es"], frames, frames_within(meta["n_frames"], sound_slices(meta)))
             stamp = _stamp(where.parent, sequence_id, recipe)
             wanted = {f"{name}_t{frame:02d}": frame for frame in chosen}
             open_cases = {case: frame for case, frame in wanted.items() if _stamp_of(folder / f"{case}.pkl") != stamp}
@@ -84,7 +84,7 @@ def build_bank_cases(
                 sequence = read_sequence(where.parent, sequence_id)
                 for case, frame in open_cases.items():
                     _make_case(sequence, frame, lookup, target, workshop, folder, case, stamp)
-            listed += [_entry(case, name, meta, frame) | sources[name] for case, frame in wanted.items()]
+            listed += [_entry(case, name, meta, frame) | source for case, frame in wanted.items()]
         _remove_strangers(folder, {entry["id"] for entry in listed})
         bar.advance(len(ids))
     write_json(
@@ -109,20 +109,18 @@ def build_bank_cases(
 
 def _listed(
     sequences: Path | Mapping[str, Path], target: Target, fold: int | str
-) -> tuple[dict[str, Path], dict[str, dict[str, str]], dict[str, Any]]:
-    """The name of every sequence and where its files begin; its source, where there are several; and who made them."""
+) -> tuple[dict[str, tuple[Path, dict[str, str]]], dict[str, Any]]:
+    """By the name of every sequence where its files begin and, where there are several, its ``source``; and who made them."""
     folders = {"": sequences} if isinstance(sequences, Path) else sequences
-    found: dict[str, Path] = {}
-    sources: dict[str, dict[str, str]] = {}
+    found: dict[str, tuple[Path, dict[str, str]]] = {}
     makers: dict[str, dict[str, Any]] = {}
     for source, folder in folders.items():
         ids, makers[source] = read_index(folder)
         if not ids:
             raise UserError(f"{folder} lists no sequences; run '{target.bank_command} -f {fold}' first")
-        named = {f"{source}_{one}" if source else one: folder / one for one in ids}
-        found |= named
-        sources |= {name: {"source": source} if source else {} for name in named}
-    return found, sources, makers[""] if isinstance(sequences, Path) else together(makers)
+        about = {"source": source} if source else {}
+        found |= {f"{source}_{one}" if source else one: (folder / one, about) for one in ids}
+    return found, makers[""] if isinstance(sequences, Path) else together(makers)
 
 
 def choose_frames(n_frames: int, ed: int, es: int, count: int, within: Collection[int]) -> list[int]:

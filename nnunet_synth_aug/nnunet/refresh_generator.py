@@ -35,6 +35,7 @@ from nnunet_synth_aug.priors import Priors
 from nnunet_synth_aug.synthesis.hearts import Request
 from nnunet_synth_aug.synthesis.requests import request
 from nnunet_synth_aug.synthesis.rounds import Judge, Outcome, sample_accepted
+from nnunet_synth_aug.synthesis.sequences import frames_within
 
 #: Hearts per call of the networks.
 BATCH = 8
@@ -90,7 +91,7 @@ class HeartReplacer:
         if (sequence := outcome.sequence) is not None:
             # The bank's own sequences were rounded when they were written as NIfTI.
             sequence = replace(sequence, image=np.round(sequence.image))
-            within = range(len(sequence.image)) if sequence.sound is None else list(sequence.sound)
+            within = frames_within(len(sequence.image), sequence.sound)
             frames = dict(zip(cases, choose_frames(len(sequence.image), sequence.ed, sequence.es, len(cases), within), strict=False))
             for case, frame in frames.items():
                 write_case(sequence, frame, self._lookup, self._target, self._workshop, case, {VERSION: version})

@@ -82,17 +82,17 @@ def read_sequence(folder: Path, sequence_id: str) -> SyntheticSequence:
         measured=_measured(meta["measured"]),
         context=None if context is None else (context[0], context[1]),
         open_loop=None if meta["open_loop"] is None else _measured(meta["open_loop"]),
-        sound=_sound(meta),
+        sound=sound_slices(meta),
     )
 
 
-def frames_within(meta: Mapping[str, Any]) -> list[int]:
-    """Frames of a sequence, by its JSON, that may become training cases: not those with torn slices in the middle."""
-    sound = _sound(meta)
-    return list(range(meta["n_frames"])) if sound is None else sorted(sound)
+def frames_within(n_frames: int, sound: Mapping[int, tuple[int, int]] | None) -> list[int]:
+    """Frames of a sequence that may become training cases: not those with torn slices in the middle."""
+    return list(range(n_frames)) if sound is None else sorted(sound)
 
 
-def _sound(meta: Mapping[str, Any]) -> dict[int, tuple[int, int]] | None:
+def sound_slices(meta: Mapping[str, Any]) -> dict[int, tuple[int, int]] | None:
+    """``SyntheticSequence.sound`` from a sequence's JSON."""
     found = meta.get("sound")  # folders of earlier versions lack it
     return None if found is None else {int(frame): (first, last) for frame, (first, last) in found.items()}
 
