@@ -226,8 +226,8 @@ def _conclude(folders: Folders, figures: dict[str, Any], path: Path) -> Path:
         print(sentence)
     trained = ITERATIONS["epochs"] * ITERATIONS["iterations"]
     print(
-        f"Both arms were trained once, for {trained} iterations, to show the loop. In most runs of this demo half of synthetic patches costs "
-        "Dice (docs/walkthrough.md). Whether synthetic hearts help, several trainings of nnU-Net's own length decide."
+        f"Both arms were trained once, for {trained} iterations, to show the loop. In most runs of this demo the mix costs Dice "
+        "(docs/walkthrough.md). Whether synthetic hearts help, several trainings of nnU-Net's own length decide."
     )
     share = figures["share"]
     seen = f"{share['synthetic_samples']} of {share['samples']}"
