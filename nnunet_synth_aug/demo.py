@@ -118,12 +118,6 @@ def steps(folders: Folders, source: Path | None, device: str, seed: int) -> list
             bank.is_file,
             3.2,
         ),
-        Step(
-            "example hearts",
-            ["synthaug", "sample", "-d", d, "-f", f, "-n", "3", "--no-check", "-o", str(folders.out / "hearts"), "-device", device],
-            (folders.out / "hearts" / "figures.json").is_file,
-            0.2,
-        ),
         train(BASELINE),
         train(AUGMENTED),
         Step("report", ["synthaug", "compare", *arms, "-o", str(report)], (report / "report.html").is_file, 0.3),
@@ -233,7 +227,8 @@ def _conclude(folders: Folders, figures: dict[str, Any], path: Path) -> Path:
     seen = f"{share['synthetic_samples']} of {share['samples']}"
     print(f"synthetic share seen by the optimiser: {seen} samples (asked for {share['ratio']:.2f})")
     report = folders.out / "report" / "report.html"
-    print(f"example hearts: {folders.out / 'hearts'}\nfigures: {path}\nreport: {report}")
+    sequences = folders.preprocessed("synth_aug", f"fold_{FOLD}", "sequences")
+    print(f"generated hearts, beating: {sequences / '*.gif'}\nfigures: {path}\nreport: {report}")
     return report
 
 

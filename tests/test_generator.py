@@ -23,9 +23,10 @@ from nnunet_synth_aug.priors import Priors
 from nnunet_synth_aug.synthesis import cascade
 from nnunet_synth_aug.synthesis.cascade import sample_anatomies, sample_cycles, sample_sequence
 from nnunet_synth_aug.synthesis.hearts import Request
+from nnunet_synth_aug.synthesis.pictures import write_gifs
 from nnunet_synth_aug.synthesis.requests import draw_priors, requests
 from nnunet_synth_aug.synthesis.rounds import UNCHECKED
-from nnunet_synth_aug.synthesis.sampling import describe, sample_to_folder, write_gifs
+from nnunet_synth_aug.synthesis.sampling import describe, sample_to_folder
 from nnunet_synth_aug.synthesis.sequences import read_index, read_sequence
 
 CPU = torch.device("cpu")

@@ -52,6 +52,8 @@ def test_the_command_needs_neither_a_cohort_nor_a_generator(plain: Project) -> N
     assert result.exit_code == 0, result.output
     manifest = bank_status(load_target(731, "2d", PLANS), 1)
     assert len(manifest.ids) == 9
+    drawn = sorted(path.name for path in manifest.folder.parent.glob("sequences/*.gif"))
+    assert drawn == ["copy_00000.gif", "copy_00001.gif", "copy_00002.gif"], "three hearts to look at, unless --gif says otherwise"
     provenance = manifest.content["generator"]
     assert (provenance["source"], provenance["dataset"]) == ("copies", DATASET)
     assert provenance["patients"] == sorted(set(PATIENTS) - set(VALIDATION[1]))

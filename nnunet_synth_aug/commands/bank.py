@@ -57,6 +57,7 @@ def bank(
     segmenter: CheckedBy = None,
     min_agreement: MinAgreement = None,
     generator: GeneratorFolder = None,
+    gif: Annotated[int, typer.Option("--gif", min=0, help="Beating-heart GIFs of each source's first N sequences, beside them.")] = 3,
     device: Device = "cpu",
     seed: Seed = 0,
 ) -> None:
@@ -66,6 +67,8 @@ def bank(
     from nnunet_synth_aug.nnunet.patients import ABOUT_ALL
     from nnunet_synth_aug.nnunet.target import label_lookup, load_target
     from nnunet_synth_aug.paths import bank_folder
+    from nnunet_synth_aug.synthesis.pictures import write_gifs
+    from nnunet_synth_aug.synthesis.sequences import read_index
 
     target = load_target(dataset, configuration, plans)  # this and the other checks before minutes of sampling
     label_lookup(target)
@@ -89,6 +92,9 @@ def bank(
             maker.sample(part, folders[part], number, strength)
         else:
             maker.control(part, folders[part], number)
+    for folder in folders.values() if gif else ():
+        write_gifs(folder, read_index(folder)[0][:gif])
+        say(f"hearts to look at: {folder / '*.gif'}")
     made = top if len(parts) == 1 else folders
     say(f"bank: {build_bank_cases(made, dataset, fold_of(fold), configuration, plans, frames)}")
 

@@ -134,8 +134,9 @@ def sample(
         weight=weight,
     ).validated("request")
     from nnunet_synth_aug.generator import load_generator
+    from nnunet_synth_aug.synthesis.pictures import write_gifs
     from nnunet_synth_aug.synthesis.requests import requests
-    from nnunet_synth_aug.synthesis.sampling import describe, sample_to_folder, write_gifs
+    from nnunet_synth_aug.synthesis.sampling import describe, sample_to_folder
 
     cascade = load_generator(generator_at(dataset, fold, generator), torch_device(device))
     judge = quality_control(cascade, segmenter, min_agreement, check)

@@ -8,8 +8,10 @@ import numpy as np
 from PIL import Image, ImageDraw
 from skimage.segmentation import find_boundaries
 
+from nnunet_synth_aug.console import progress
 from nnunet_synth_aug.files import atomic_path
 from nnunet_synth_aug.labels import LV, MYO, RV
+from nnunet_synth_aug.synthesis.sequences import read_sequence
 
 #: Okabe-Ito colours: told apart by colour-blind readers too.
 COLOURS = {RV: (0, 158, 115), MYO: (213, 94, 0), LV: (86, 180, 233)}
@@ -101,3 +103,13 @@ def write_montage(path: Path, rows: list[np.ndarray]) -> None:
     padded = [np.pad(r, ((0, 0), (0, width - r.shape[1]), (0, 0)), constant_values=255) for r in rows]
     with atomic_path(path) as temporary:
         Image.fromarray(np.concatenate(padded, axis=0)).save(temporary)
+
+
+def write_gifs(folder: Path, ids: list[str]) -> None:
+    """One beating heart per sequence of a folder, plain above and outlined below."""
+    with progress("drawing", len(ids)) as bar:
+        for done, sequence_id in enumerate(ids, 1):
+            sequence = read_sequence(folder, sequence_id)
+            pictures = cycle_pictures(sequence.image, sequence.mask)
+            write_gif(folder / f"{sequence_id}.gif", pictures, max(sequence.frame_seconds * len(pictures), 0.6))
+            bar.advance(done, sequence_id)

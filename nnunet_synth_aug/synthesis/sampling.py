@@ -167,19 +167,6 @@ def _column(name: str) -> str:
     return f"{name}_{unit}".replace("%", "percent") if unit else name
 
 
-def write_gifs(folder: Path, ids: list[str]) -> None:
-    """One beating heart per sequence, plain above and outlined below."""
-    # Only here: sampling itself should run where no imaging library is installed.
-    from nnunet_synth_aug.synthesis.pictures import cycle_pictures, write_gif
-
-    with progress("drawing", len(ids)) as bar:
-        for done, sequence_id in enumerate(ids, 1):
-            sequence = read_sequence(folder, sequence_id)
-            pictures = cycle_pictures(sequence.image, sequence.mask)
-            write_gif(folder / f"{sequence_id}.gif", pictures, max(sequence.frame_seconds * len(pictures), 0.6))
-            bar.advance(done, sequence_id)
-
-
 def describe(folder: Path, generator: Generator) -> list[str]:
     """Figures of a folder of sequences as text, and as ``figures.json`` beside them.
 
