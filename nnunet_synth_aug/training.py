@@ -99,7 +99,7 @@ def train(
         loss: (network, step) -> loss, parts.
         config: steps, learning rate, EMA.
         folder: for ``<title>.training.safetensors`` (removed by the caller when the stage is saved) and
-            ``<title>.losses.jsonl``.
+            ``<title>.losses.jsonl`` (of every tenth step: losses, and the seconds since this process began).
         title: of the stage, for files and the progress bar.
         seed: of the whole training.
         identity: what the training depends on (config, data); a checkpoint of another identity is refused.
@@ -142,7 +142,7 @@ def train(
 
     folder.mkdir(parents=True, exist_ok=True)
     bf16 = uses_bf16(config.autocast, device)
-    saved = time.monotonic()
+    saved = begun = time.monotonic()
     with progress(title, config.steps, first) as bar:
         for index in range(first, config.steps):
             rng = np.random.default_rng([seed, index])
@@ -164,8 +164,9 @@ def train(
             if not math.isfinite(shown["loss"]):
                 raise UserError(f"{title}: the loss became {shown['loss']} by step {index}; lower the learning rate and delete {folder}")
             if is_first():
+                line = {"step": index, **{k: round(v, 5) for k, v in shown.items()}, "seconds": round(time.monotonic() - begun, 2)}
                 with log.open("a") as lines:
-                    lines.write(json.dumps({"step": index, **{k: round(v, 5) for k, v in shown.items()}}) + "\n")
+                    lines.write(json.dumps(line) + "\n")
                 bar.advance(index + 1, " ".join(f"{k} {v:.3f}" for k, v in shown.items()))
                 if time.monotonic() - saved > config.checkpoint_seconds and index + 1 < config.steps:
                     save(index + 1)

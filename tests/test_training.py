@@ -88,6 +88,7 @@ def test_the_curve_has_a_line_for_every_tenth_step_and_the_last(tmp_path):
     lines = [json.loads(line) for line in (tmp_path / "s.losses.jsonl").open()]
     assert [line["step"] for line in lines] == [0, 10, 20, 30, 40, 50, 59]
     assert lines[-1]["loss"] == lines[-1]["mse"] < lines[0]["mse"]
+    assert 0 <= lines[0]["seconds"] <= lines[-1]["seconds"]
 
 
 def test_bf16_runs_the_network_and_spares_the_loss(tmp_path):
