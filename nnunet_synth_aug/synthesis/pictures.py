@@ -25,6 +25,11 @@ def picked_slices(mask: np.ndarray, n: int) -> list[int]:
     return np.linspace(low, high, n + 2)[1:-1].round().astype(int).tolist()
 
 
+def _on(grey: np.ndarray | int, colour: tuple[int, int, int]) -> np.ndarray:
+    """An outline's colour over a pixel: RGB (..., 3)."""
+    return (0.25 * np.asarray(grey) + 0.75 * np.array(colour)).astype(np.uint8)
+
+
 def _panel(image: np.ndarray, mask: np.ndarray | None, window: tuple[float, float], size: int) -> np.ndarray:
     """One slice (X, Y) as RGB (size, size, 3), X to the right and Y up, with mask outlines."""
     grey = np.clip((image - window[0]) / (window[1] - window[0]), 0, 1)
@@ -38,7 +43,7 @@ def _panel(image: np.ndarray, mask: np.ndarray | None, window: tuple[float, floa
         labels = np.asarray(big)
         for label, colour in COLOURS.items():
             edge = find_boundaries(labels == label, mode="inner")
-            rgb[edge] = (0.25 * rgb[edge] + 0.75 * np.array(colour)).astype(np.uint8)
+            rgb[edge] = _on(rgb[edge], colour)
     return rgb
 
 
@@ -88,9 +93,22 @@ def side_by_side(*cycles: list[np.ndarray]) -> list[np.ndarray]:
 
 
 def write_gif(path: Path, pictures: list[np.ndarray], cycle_seconds: float = 1.2, colours: int = 128) -> None:
-    """A GIF that loops; one palette for all frames, so that nothing flickers."""
-    palette = Image.fromarray(np.concatenate(pictures[:: max(1, len(pictures) // 4)], axis=0)).quantize(colours)
-    frames = [Image.fromarray(p).quantize(palette=palette, dither=Image.Dither.NONE) for p in pictures]
+    """A GIF that loops, of grey pictures with outlines.
+
+    One palette for all frames, of even greys and the outlines' colours: nothing flickers, and thin outlines keep their colour.
+    """
+    outlines = np.concatenate([_on(np.array([[0], [85], [170], [255]]), colour) for colour in COLOURS.values()])
+    greys = np.linspace(0, 255, colours - len(outlines)).round().astype(np.uint8)
+    palette = np.concatenate([np.repeat(greys[:, None], 3, axis=1), outlines])
+    frames = []
+    for picture in pictures:
+        index = (picture[..., 0] / 255 * (len(greys) - 1)).round().astype(np.uint8)
+        coloured = (picture != picture[..., :1]).any(axis=-1)
+        far = np.square(picture[coloured][:, None].astype(int) - outlines).sum(axis=-1)
+        index[coloured] = len(greys) + far.argmin(axis=-1)
+        frame = Image.fromarray(index, mode="P")
+        frame.putpalette(palette.ravel().tolist())
+        frames.append(frame)
     with atomic_path(path) as temporary:
         frames[0].save(
             temporary, save_all=True, append_images=frames[1:], duration=int(1000 * cycle_seconds / len(frames)), loop=0, optimize=True
