@@ -34,7 +34,8 @@ def test_the_whole_stage_is_its_steps_and_its_copies(speed):
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_what_is_timed_is_the_preset(speed, name):
-    whole, short = preset(name), speed.shortened(name, 40, 4, "off")
+    options = speed.parse(["--work", "w", "--out", "o", "--preset", name, "--train-steps", "40", "--copies", "4"])[0]
+    whole, short = preset(name), speed.in_precision(options, "off")
     for stage in speed.STAGES:
         of_whole, of_short = getattr(whole, stage), getattr(short, stage)
         assert of_short.train.steps == 40

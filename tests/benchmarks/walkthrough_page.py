@@ -10,6 +10,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from walkthrough import ended
+
 from nnunet_synth_aug.files import read_json, write_text
 
 INTRO = """# Walkthrough
@@ -120,15 +122,15 @@ def demo(title: str, result: dict[str, Any]) -> str:
 
 def runs(figures: dict[str, Any]) -> str:
     """What every run of the phantom demo ended with, so that nobody takes the one below for more than one."""
-    dice = next(row for row in figures["demo_phantom"]["figures"]["headline"] if row["structure"] == "mean" and row["metric"] == "Dice")
-    shown = {"mix50": dice["augmented_mean"], "real": dice["baseline_mean"], "date": figures["machine"]["date"] + ", below"}
+    shown = ended(figures) | {"date": figures["machine"]["date"] + ", below"}
     told = [*figures["other_runs"], shown]
+    below = " ([as below](#how-much-one-such-training-tells))" if "repeats" in figures else ""
     worse = sum(run["mix50"] < run["real"] for run in told)
     listed = "; ".join(f"{run['mix50']:.3f} against {run['real']:.3f} ({run['date']})" for run in told)
     return (
         f"**Do not read one run of the demo as an answer.** In {worse} of {len(told)} runs mix50 was worse than real only. Mean Dice of mix50 against real only: "
         f"{listed}. Half of the patches synthetic, from a generator of minutes, mostly costs so short a training more than it gives, and one training of each arm "
-        "does not tell how much trainings differ: train each several times, and `synthaug compare` does.\n"
+        f"does not tell how much trainings differ: train each several times{below}, and `synthaug compare` does.\n"
     )
 
 

@@ -20,9 +20,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from base import Options, cost, machine, make_cohort
+from base import NNUNET_FOLDERS, Options, cost, machine, make_cohort, parse
 
-from nnunet_synth_aug.config import GeneratorConfig, TrainConfig, preset
+from nnunet_synth_aug.config import GeneratorConfig, preset
 from nnunet_synth_aug.errors import UserError
 from nnunet_synth_aug.files import read_json, write_json
 
@@ -50,23 +50,18 @@ def whole_seconds(seconds_per_step: float, steps: int, beside: float, copies: in
     return seconds_per_step * steps + beside * max(1.0, all_copies / copies)
 
 
-def shortened(name: str, steps: int, copies: int, autocast: str) -> GeneratorConfig:
-    """The preset with few steps and copies; nothing that a single step depends on differs but ``autocast``."""
-    config = preset(name)
-
-    def few(train: TrainConfig) -> TrainConfig:
-        return dataclasses.replace(train, steps=steps, autocast=autocast)
-
-    return dataclasses.replace(
-        config,
-        vae=dataclasses.replace(config.vae, train=few(config.vae.train)),
-        static=dataclasses.replace(config.static, train=few(config.static.train)),
-        motion=dataclasses.replace(config.motion, train=few(config.motion.train)),
-        latents=dataclasses.replace(config.latents, copies=copies),
-    )
+def in_precision(options: Options, autocast: str) -> GeneratorConfig:
+    """The shortened preset; nothing that a single step depends on differs from the whole one but ``autocast``."""
+    config = options.config()
+    for stage in STAGES:
+        settings = getattr(config, stage)
+        config = dataclasses.replace(
+            config, **{stage: dataclasses.replace(settings, train=dataclasses.replace(settings.train, autocast=autocast))}
+        )
+    return config
 
 
-def trained(options: Options, steps: int, copies: int, autocast: str) -> dict[str, Any]:
+def trained(options: Options, autocast: str) -> dict[str, Any]:
     """A short training: per stage its pace, first and last loss, and how long the whole preset would take."""
     import torch
 
@@ -77,7 +72,8 @@ def trained(options: Options, steps: int, copies: int, autocast: str) -> dict[st
     device, folder = torch.device(options.device), options.work / f"speed_{options.preset}_{autocast}"
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
-    fit_generator(options.name, options.fold, shortened(options.preset, steps, copies, autocast), device, folder)
+    config = in_precision(options, autocast)
+    fit_generator(options.name, options.fold, config, device, folder)
     whole, stages = preset(options.preset), {}
     for stage in STAGES:
         curve = [json.loads(line) for line in (folder / f"{stage}.losses.jsonl").open()]
@@ -90,7 +86,7 @@ def trained(options: Options, steps: int, copies: int, autocast: str) -> dict[st
             "seconds_per_step": round(each, 4),
             "seconds_beside_steps": round(beside, 1),
             "steps_of_preset": asked,
-            "minutes_of_preset": round(whole_seconds(each, asked, beside, copies, whole.latents.copies) / 60, 2),
+            "minutes_of_preset": round(whole_seconds(each, asked, beside, config.latents.copies, whole.latents.copies) / 60, 2),
             "first_loss": curve[0]["loss"],
             "last_loss": curve[-1]["loss"],
         }
@@ -98,8 +94,8 @@ def trained(options: Options, steps: int, copies: int, autocast: str) -> dict[st
     minutes = sum(stage["minutes_of_preset"] for stage in stages.values())
     return {
         "bf16": uses_bf16(autocast, device),
-        "steps": steps,
-        "copies": copies,
+        "steps": options.train_steps,
+        "copies": config.latents.copies,
         "stages": stages,
         "minutes_of_preset": round(minutes, 1),
         "peak_gib": None if peak is None else round(peak, 2),
@@ -116,24 +112,11 @@ def main() -> None:
     parser.add_argument("--hearts", type=int, default=30, help="of the phantom cohort")
     parser.add_argument("--copies", type=int, default=48, help="augmented copies to encode")
     given = parser.parse_args()
-    options = Options(
-        work=given.work.resolve(),
-        out=given.json.resolve().parent,
-        preset=given.preset,
-        device=given.device,
-        dataset=None,
-        fold="0",
-        hearts=given.hearts,
-        cases=0,
-        checked=0,
-        train_steps=None,
-        copies=None,
-        seed=0,
-        segmenter=None,
-        fvd_weights=None,
-    )
-    os.environ.update({k: v for k, v in options.environment.items() if k.startswith("nnUNet_")})
-    for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"):
+    words = {"work": given.work, "out": given.json.parent, "preset": given.preset, "device": given.device, "hearts": given.hearts}
+    words |= {"train-steps": given.steps, "copies": given.copies}
+    options = parse([word for name, value in words.items() for word in (f"--{name}", str(value))])[0]
+    os.environ.update({name: options.environment[name] for name in NNUNET_FOLDERS})
+    for name in NNUNET_FOLDERS:
         Path(os.environ[name]).mkdir(parents=True, exist_ok=True)
     try:
         make_cohort(options)
@@ -143,9 +126,9 @@ def main() -> None:
             "preset": options.preset,
             "hearts": options.hearts,
         }
-        figures["training"] = trained(options, given.steps, given.copies, "auto")
+        figures["training"] = trained(options, "auto")
         write_json(given.json, figures)
-        figures["single_precision"] = trained(options, given.steps, given.copies, "off")
+        figures["single_precision"] = trained(options, "off")
         write_json(given.json, figures)
         figures["sampling"] = cost(options)
         write_json(given.json, figures)
