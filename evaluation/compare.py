@@ -10,20 +10,20 @@ from typing import Unpack
 
 import pandas as pd
 
-from evaluation.arms import fairness_notes
-from evaluation.masks import Options
-from evaluation.methods import stated
-from evaluation.pairing import Runs, pair_cases, patient_values, training_values, without_failures
-from evaluation.ranking import rankings, significance_map
-from evaluation.results import Results
-from evaluation.sources import Scored, read_sources
-from evaluation.summary import Margins, breakdown, corrected, headline, paired_summary, sensitivity
-from evaluation.table import METRICS, PRIMARY
-from evaluation.versions import versions
-from evaluation.volumes import agreement, clinical_values
-from evaluation.wording import conclusion
-from evaluation.writing import REPORT, write_overview, write_results
-from nnunet_synth_aug.errors import UserError
+from evaluation.analysis.pairing import Runs, pair_cases, patient_values, training_values, without_failures
+from evaluation.analysis.ranking import rankings, significance_map
+from evaluation.analysis.summary import Margins, breakdown, corrected, headline, paired_summary, sensitivity
+from evaluation.analysis.volumes import agreement, clinical_values
+from evaluation.inputs.arms import fairness_notes
+from evaluation.inputs.masks import Options
+from evaluation.inputs.sources import Scored, read_sources
+from evaluation.report.methods import stated
+from evaluation.report.results import Results
+from evaluation.report.versions import versions
+from evaluation.report.wording import conclusion
+from evaluation.report.writing import REPORT, write_overview, write_results
+from evaluation.scoring.table import METRICS, PRIMARY
+from nnunet_synth_aug.core.errors import UserError
 
 Paths = Path | Sequence[Path]
 
@@ -35,7 +35,7 @@ class Comparison:
     out: Path
     report: Path
     headline: pd.DataFrame  # rows structures and "mean"; columns (metric, baseline | augmented | difference | ci_low | ci_high | p_holm)
-    summary: pd.DataFrame  # see evaluation.summary.paired_summary
+    summary: pd.DataFrame  # see evaluation.analysis.summary.paired_summary
     conclusion: list[str]
     failures: pd.DataFrame
     definitions: str  # one line for the foot of a table of the primary metrics
@@ -47,7 +47,7 @@ class Overview:
 
     report: Path
     comparisons: dict[str, Comparison]
-    ranking: pd.DataFrame  # see evaluation.ranking.rankings
+    ranking: pd.DataFrame  # see evaluation.analysis.ranking.rankings
 
 
 def compare(
@@ -64,12 +64,12 @@ def compare(
 
     Args:
         baseline, augmented: the results folder of each arm, or one per training (seed), or ``metrics.csv`` files; see
-            :func:`evaluation.sources.read_sources`.
+            :func:`evaluation.inputs.sources.read_sources`.
         out: gets ``metrics.csv``, ``summary.csv``, ``comparison.json``, ``report.html``, ``report.md`` and ``figures``; may exist.
         names: what the report calls the arms.
         margins: of ties and of non-inferiority.
         images: show patients; without, the report holds no picture of any.
-        options: see :class:`evaluation.masks.Options`.
+        options: see :class:`evaluation.inputs.masks.Options`.
 
     Raises:
         UserError: a folder or file is missing or damaged, or the arms do not match. Nothing is written then.

@@ -11,20 +11,20 @@ from typing import Any, Unpack
 
 import pandas as pd
 
-from evaluation.arms import Arm, read_arm
-from evaluation.collect import ScoredCase, long_table
-from evaluation.dataset import Dataset, structure_labels, without_truth
-from evaluation.interop import PARQUET, read_summary, write_parquet, write_summary
-from evaluation.masks import Options, check_options, score_masks, tolerances
-from evaluation.methods import SURFACE
-from evaluation.metrics import Labels
-from evaluation.policies import EMPTY_POLICIES, PENALTY
-from evaluation.scoring import Rules
-from evaluation.table import BOTH_EMPTY, HD95_DIRECTED, METRICS
-from evaluation.versions import versions
-from evaluation.volumes import agreement, clinical_values
-from nnunet_synth_aug.errors import UserError
-from nnunet_synth_aug.files import write_json, write_text
+from evaluation.analysis.volumes import agreement, clinical_values
+from evaluation.inputs.arms import Arm, read_arm
+from evaluation.inputs.collect import ScoredCase, long_table
+from evaluation.inputs.dataset import Dataset, structure_labels, without_truth
+from evaluation.inputs.interop import PARQUET, read_summary, write_parquet, write_summary
+from evaluation.inputs.masks import Options, check_options, score_masks, tolerances
+from evaluation.report.methods import SURFACE
+from evaluation.report.versions import versions
+from evaluation.scoring.case import Rules
+from evaluation.scoring.metrics import Labels
+from evaluation.scoring.policies import EMPTY_POLICIES, PENALTY
+from evaluation.scoring.table import BOTH_EMPTY, HD95_DIRECTED, METRICS
+from nnunet_synth_aug.core.errors import UserError
+from nnunet_synth_aug.core.files import write_json, write_text
 
 TABLE, SUMMARY, ABOUT = "metrics.csv", "summary.json", "evaluation.json"
 STRUCTURES_TABLE, CLINICAL, AGREEMENT = "structures.csv", "clinical.csv", "agreement.csv"
@@ -35,10 +35,10 @@ class Evaluation:
     """What was found, and where it lies."""
 
     out: Path
-    table: pd.DataFrame  # long table, see evaluation.table
+    table: pd.DataFrame  # long table, see evaluation.scoring.table
     structures: pd.DataFrame  # see :func:`describe`
-    clinical: pd.DataFrame  # per patient, see evaluation.volumes.clinical_values
-    agreement: pd.DataFrame  # see evaluation.volumes.agreement
+    clinical: pd.DataFrame  # per patient, see evaluation.analysis.volumes.clinical_values
+    agreement: pd.DataFrame  # see evaluation.analysis.volumes.agreement
     failures: pd.DataFrame
     notes: list[str]
     about: dict[str, Any]  # definitions and rules, as in ``evaluation.json``
@@ -48,11 +48,11 @@ def evaluate_folder(predictions: Path, out: Path, *, name: str = "", **options: 
     """Score one folder of predictions and write the results to ``out``.
 
     Args:
-        predictions: see :func:`evaluation.arms.read_arm`. The values of a ``summary.json`` are taken as they are.
+        predictions: see :func:`evaluation.inputs.arms.read_arm`. The values of a ``summary.json`` are taken as they are.
         out: gets ``metrics.csv`` (and ``metrics.parquet`` where pyarrow is installed), ``structures.csv``, ``clinical.csv``,
             ``agreement.csv``, ``summary.json`` and ``evaluation.json``; may exist.
         name: of the model in the tables; by default nnU-Net's folder of it.
-        options: see :class:`evaluation.masks.Options`.
+        options: see :class:`evaluation.inputs.masks.Options`.
 
     Raises:
         UserError: a folder or file is missing or damaged, or predictions and ground truth do not fit. Nothing is written then.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from evaluation.evaluate import ABOUT, TABLE, Evaluation
-from evaluation.table import METRICS
+from evaluation.scoring.table import METRICS
 
 
 def printed(result: Evaluation) -> str:

@@ -11,17 +11,17 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 
-from nnunet_synth_aug.anatomy_vae.network import AnatomyVAE
-from nnunet_synth_aug.anatomy_vae.stage import FrameSampler, train_vae, vae_loss
-from nnunet_synth_aug.conditions import PriorScaler
-from nnunet_synth_aug.config import GeneratorConfig, LatentConfig, LDMConfig, TrainConfig, VAEConfig
-from nnunet_synth_aug.distributed import JointDropout, is_first, mine, processes, rank
-from nnunet_synth_aug.labels import LV, MYO, RV
-from nnunet_synth_aug.latents import LatentScale
-from nnunet_synth_aug.motion_ldm.stage import train_motion
-from nnunet_synth_aug.priors import Priors
-from nnunet_synth_aug.static_ldm.stage import static_network, train_static
-from nnunet_synth_aug.training import Step, train
+from nnunet_synth_aug.core.labels import LV, MYO, RV
+from nnunet_synth_aug.core.priors import Priors
+from nnunet_synth_aug.model.conditions import PriorScaler
+from nnunet_synth_aug.model.config import GeneratorConfig, LatentConfig, LDMConfig, TrainConfig, VAEConfig
+from nnunet_synth_aug.model.latents.encode import LatentScale
+from nnunet_synth_aug.model.motion import train_motion
+from nnunet_synth_aug.model.static import static_network, train_static
+from nnunet_synth_aug.model.training.distributed import JointDropout, is_first, mine, processes, rank
+from nnunet_synth_aug.model.training.loop import Step, train
+from nnunet_synth_aug.model.vae.network import AnatomyVAE
+from nnunet_synth_aug.model.vae.train import FrameSampler, train_vae, vae_loss
 
 CPU = torch.device("cpu")
 #: Steps of the resumed training, and the one at which it is killed. Checkpoints are due at every tenth.
@@ -106,7 +106,7 @@ def resumable(folder: Path, killed: int | None) -> torch.nn.Module:
     config = replace(CONFIG, static=replace(LDM, train=replace(TWO, steps=STEPS, checkpoint_seconds=0.0)))
     if killed is None:
         return train_static(latents(), config, folder, {}, CPU)
-    from nnunet_synth_aug.static_ldm import stage
+    from nnunet_synth_aug.model import static as stage
 
     original = stage.latent_flow_loss
 

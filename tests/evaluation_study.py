@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from evaluation.compare import Comparison, compare, evaluate
-from evaluation.results import Results
-from evaluation.sources import read_sources
-from nnunet_synth_aug.files import read_nifti, write_nifti
+from evaluation.inputs.sources import read_sources
+from evaluation.report.results import Results
+from nnunet_synth_aug.core.files import read_nifti, write_nifti
 
 NAME = "Dataset027_ACDC"
 BASE, AUG = "nnUNetTrainer__nnUNetPlans__2d", "nnUNetTrainerSynthAug_mix50__nnUNetPlans__2d"

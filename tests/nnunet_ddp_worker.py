@@ -19,7 +19,7 @@ from nnunetv2.run import run_training as command
 from nnunetv2.training.nnUNetTrainer import nnUNetTrainer as host  # noqa: N813
 from torch.nn.parallel import DistributedDataParallel
 
-from nnunet_synth_aug.files import write_json
+from nnunet_synth_aug.core.files import write_json
 
 TRAINER = "nnUNetTrainerSynthAug"
 

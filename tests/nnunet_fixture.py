@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nnunet_synth_aug.cases import SyntheticSequence
-from nnunet_synth_aug.files import write_json, write_nifti
-from nnunet_synth_aug.nnunet.bank import build_bank_cases
+from nnunet_synth_aug.core.cases import SyntheticSequence
+from nnunet_synth_aug.core.files import write_json, write_nifti
+from nnunet_synth_aug.core.priors import Priors
+from nnunet_synth_aug.nnunet.bank.build import build_bank_cases
 from nnunet_synth_aug.nnunet.plans import write_small_plans
-from nnunet_synth_aug.priors import Priors
-from nnunet_synth_aug.synthesis.sequences import write_index, write_sequence
+from nnunet_synth_aug.synthesis.folder import write_index, write_sequence
 
 DATASET = "Dataset731_Hearts"
 PLANS = "smallPlans"

@@ -12,8 +12,8 @@ import torch
 from nnunet_fixture import DATASET, PLANS, Project
 from nnunetv2.run.run_training import get_trainer_from_args, maybe_load_checkpoint
 
-from nnunet_synth_aug.files import read_json, write_json
-from nnunet_synth_aug.nnunet.manifest import manifest_path
+from nnunet_synth_aug.core.files import read_json, write_json
+from nnunet_synth_aug.nnunet.bank.manifest import manifest_path
 
 
 @pytest.fixture

@@ -6,18 +6,18 @@ from pathlib import Path
 import pytest
 import torch
 
-from nnunet_synth_aug.anatomy_vae.network import AnatomyVAE
-from nnunet_synth_aug.conditions import PriorScaler
-from nnunet_synth_aug.config import GeneratorConfig, GridConfig, LDMConfig, VAEConfig
+from nnunet_synth_aug.core.priors import NUMERIC
 from nnunet_synth_aug.data.cohort import Cohort
-from nnunet_synth_aug.data.grid import Grid
-from nnunet_synth_aug.data.pretraining import write_phantoms
-from nnunet_synth_aug.generator import Generator
-from nnunet_synth_aug.grain import GREYS, Grain
-from nnunet_synth_aug.latents import LatentScale
-from nnunet_synth_aug.motion_ldm.stage import motion_network
-from nnunet_synth_aug.priors import NUMERIC
-from nnunet_synth_aug.static_ldm.stage import static_network
+from nnunet_synth_aug.model.conditions import PriorScaler
+from nnunet_synth_aug.model.config import GeneratorConfig, GridConfig, LDMConfig, VAEConfig
+from nnunet_synth_aug.model.generator import Generator
+from nnunet_synth_aug.model.grid import Grid
+from nnunet_synth_aug.model.latents.encode import LatentScale
+from nnunet_synth_aug.model.motion import motion_network
+from nnunet_synth_aug.model.noise import GREYS, Grain
+from nnunet_synth_aug.model.pretraining import write_phantoms
+from nnunet_synth_aug.model.static import static_network
+from nnunet_synth_aug.model.vae.network import AnatomyVAE
 
 HEARTS, TRAINING, SEED = 7, 3, 5
 MICRO = GeneratorConfig(

@@ -11,18 +11,18 @@ import pytest
 import torch
 from nnunet_fixture import DATASET, PATIENTS, PLANS, Project
 
-from nnunet_synth_aug.anatomy_vae.network import AnatomyVAE
-from nnunet_synth_aug.checkpoint import save_checkpoint
-from nnunet_synth_aug.config import GeneratorConfig, GridConfig, LatentConfig, LDMConfig, VAEConfig
-from nnunet_synth_aug.files import read_json, sha256, write_json
-from nnunet_synth_aug.generator import META, STAGES, load_generator
-from nnunet_synth_aug.grain import GREYS, Grain
-from nnunet_synth_aug.latents import LatentScale
-from nnunet_synth_aug.motion_ldm.sampling import motion_channels
-from nnunet_synth_aug.motion_ldm.stage import motion_network
-from nnunet_synth_aug.nnunet.manifest import manifest_path
-from nnunet_synth_aug.priors import NUMERIC
-from nnunet_synth_aug.static_ldm.stage import static_network
+from nnunet_synth_aug.core.files import read_json, sha256, write_json
+from nnunet_synth_aug.core.priors import NUMERIC
+from nnunet_synth_aug.model.config import GeneratorConfig, GridConfig, LatentConfig, LDMConfig, VAEConfig
+from nnunet_synth_aug.model.generator import META, STAGES, load_generator
+from nnunet_synth_aug.model.latents.encode import LatentScale
+from nnunet_synth_aug.model.motion import motion_network
+from nnunet_synth_aug.model.motion_sampling import motion_channels
+from nnunet_synth_aug.model.noise import GREYS, Grain
+from nnunet_synth_aug.model.static import static_network
+from nnunet_synth_aug.model.training.checkpoint import save_checkpoint
+from nnunet_synth_aug.model.vae.network import AnatomyVAE
+from nnunet_synth_aug.nnunet.bank.manifest import manifest_path
 
 MICRO = GeneratorConfig(
     preset="micro",

@@ -9,10 +9,10 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from nnunet_synth_aug.data.acdc import list_acdc, read_acdc
-from nnunet_synth_aug.errors import UserError
-from nnunet_synth_aug.labels import LV, MYO, RV
-from nnunet_synth_aug.priors import measure
+from nnunet_synth_aug.core.errors import UserError
+from nnunet_synth_aug.core.labels import LV, MYO, RV
+from nnunet_synth_aug.core.priors import measure
+from nnunet_synth_aug.data.importers.acdc import list_acdc, read_acdc
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 needs_data = pytest.mark.skipif(not (DATA / "acdc_cine").is_dir(), reason=f"the real ACDC copies are not in {DATA}")

@@ -12,10 +12,10 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from nnunet_synth_aug.data.acdc import list_acdc, read_acdc
+from nnunet_synth_aug.core.errors import UserError
 from nnunet_synth_aug.data.cohort import Cohort
-from nnunet_synth_aug.data.dataset import write_dataset
-from nnunet_synth_aug.errors import UserError
+from nnunet_synth_aug.data.importers.acdc import list_acdc, read_acdc
+from nnunet_synth_aug.data.raw_dataset import write_dataset
 
 AFFINE = np.diag([1.5, 1.5, 8, 1])
 

@@ -13,16 +13,16 @@ from typer.testing import CliRunner
 from evaluation.benchmark.run_steps import build_steps
 from evaluation.benchmark.study import parse_arm, read_study
 from evaluation.benchmark.workspace import Workspace
-from nnunet_synth_aug.bank_sources import SOURCES, shared_out, sources_of
-from nnunet_synth_aug.cli import app
-from nnunet_synth_aug.errors import UserError
-from nnunet_synth_aug.files import read_json
-from nnunet_synth_aug.nnunet.bank import build_bank_cases
-from nnunet_synth_aug.nnunet.manifest import bank_status
-from nnunet_synth_aug.nnunet.refresh_generator import bank_judge
+from nnunet_synth_aug.cli.app import app
+from nnunet_synth_aug.core.bank_sources import SOURCES, shared_out, sources_of
+from nnunet_synth_aug.core.errors import UserError
+from nnunet_synth_aug.core.files import read_json
+from nnunet_synth_aug.nnunet.bank.build import build_bank_cases
+from nnunet_synth_aug.nnunet.bank.manifest import bank_status
+from nnunet_synth_aug.nnunet.mixing.weighting import draw_probabilities
+from nnunet_synth_aug.nnunet.refresh.process import bank_judge
 from nnunet_synth_aug.nnunet.target import load_target
-from nnunet_synth_aug.nnunet.weighting import draw_probabilities
-from nnunet_synth_aug.synthesis.sequences import read_index, write_index
+from nnunet_synth_aug.synthesis.folder import read_index, write_index
 
 __all__ = ["built_project", "project"]
 

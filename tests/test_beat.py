@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nnunet_synth_aug.beat import beaten, contraction
+from nnunet_synth_aug.model.weaker_beat import beaten, contraction
 
 ES = 6
 LEVELS = torch.tensor([0, 0.1, 0.25, 0.5, 0.75, 0.95, 1, 0.8, 0.5, 0.3, 0.2, 0.2, 0.1], dtype=torch.float64)

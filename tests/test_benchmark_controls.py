@@ -9,16 +9,16 @@ import numpy as np
 import pytest
 from realism_fixture import TRAINING, world
 
+from nnunet_synth_aug.core.components import without_islands
+from nnunet_synth_aug.core.errors import UserError
 from nnunet_synth_aug.data.cohort import load_sequence
-from nnunet_synth_aug.data.grid import grey_window
 from nnunet_synth_aug.data.phantom import phantom_subject
-from nnunet_synth_aug.errors import UserError
-from nnunet_synth_aug.islands import without_islands
-from nnunet_synth_aug.nnunet.manifest import check_leak
-from nnunet_synth_aug.synthesis.phantoms import FIRST_SEED, phantoms_to_folder
-from nnunet_synth_aug.synthesis.pseudolabels import pseudolabels_to_folder
-from nnunet_synth_aug.synthesis.reconstructions import reconstructions_to_folder
-from nnunet_synth_aug.synthesis.sequences import read_index, read_sequence
+from nnunet_synth_aug.model.grid import grey_window
+from nnunet_synth_aug.nnunet.bank.manifest import check_leak
+from nnunet_synth_aug.synthesis.folder import read_index, read_sequence
+from nnunet_synth_aug.synthesis.sources.phantoms import FIRST_SEED, phantoms_to_folder
+from nnunet_synth_aug.synthesis.sources.pseudolabels import pseudolabels_to_folder
+from nnunet_synth_aug.synthesis.sources.reconstructions import reconstructions_to_folder
 
 __all__ = ["world"]
 TARGET: Any = SimpleNamespace(dataset="Dataset001_Hearts")

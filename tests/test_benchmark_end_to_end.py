@@ -13,7 +13,7 @@ import pytest
 import yaml
 from nnunet_fixture import DATASET, VALIDATION, Project, built_project, project
 
-from nnunet_synth_aug.files import read_json, sha256
+from nnunet_synth_aug.core.files import read_json, sha256
 
 __all__ = ["built_project", "project"]
 OTHERS = "Dataset732_Others"

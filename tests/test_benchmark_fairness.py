@@ -13,8 +13,8 @@ import pytest
 from evaluation.benchmark.fairness import check_fair
 from evaluation.benchmark.study import REAL, Data, Study, TestSet, Training, parse_arm
 from evaluation.benchmark.workspace import PLANS, Workspace
-from nnunet_synth_aug.errors import UserError
-from nnunet_synth_aug.files import write_json
+from nnunet_synth_aug.core.errors import UserError
+from nnunet_synth_aug.core.files import write_json
 
 TestSet.__test__ = False  # type: ignore[attr-defined]  # no test class
 STUDY = Study("test", Data("phantom", hearts=8), ("real", "mix50"), training=Training(2, 10), folds=(0, 1))

@@ -19,7 +19,7 @@ from evaluation.benchmark.processes import lock_path, share_of_cores, try_lock
 from evaluation.benchmark.runner import Runner
 from evaluation.benchmark.stamps import Stamps
 from evaluation.benchmark.steps import difference
-from nnunet_synth_aug.errors import UserError
+from nnunet_synth_aug.core.errors import UserError
 
 
 def test_finished_steps_are_skipped_and_lost_products_made_again(tmp_path, capsys):

@@ -18,10 +18,10 @@ from evaluation.benchmark.runner import dry_run
 from evaluation.benchmark.stamps import Stamps
 from evaluation.benchmark.study import REAL, Data, parse_arm, read_study, ready_studies
 from evaluation.benchmark.workspace import Workspace
-from evaluation.dataset import CaseInfo
-from nnunet_synth_aug.errors import UserError
-from nnunet_synth_aug.files import write_json, write_nifti
-from nnunet_synth_aug.nnunet.mixture import parse_trainer_name
+from evaluation.inputs.dataset import CaseInfo
+from nnunet_synth_aug.core.errors import UserError
+from nnunet_synth_aug.core.files import write_json, write_nifti
+from nnunet_synth_aug.nnunet.mixing.mixture import parse_trainer_name
 
 GOOD: dict[str, Any] = {
     "title": "A study",

@@ -9,8 +9,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from nnunet_synth_aug.demo import program
-from nnunet_synth_aug.files import read_json
+from nnunet_synth_aug.cli.demo_steps import program
+from nnunet_synth_aug.core.files import read_json
 
 COMMANDS = ["doctor", "phantom", "import", "fit", "sample", "report", "bank", "plans", "evaluate", "compare", "demo"]
 
@@ -41,7 +41,7 @@ def test_help_names_every_command_and_needs_no_torch():
     lines = [
         "import sys",
         "sys.argv = ['synthaug', '--help']",
-        "from nnunet_synth_aug.cli import app",
+        "from nnunet_synth_aug.cli.app import app",
         "try: app()",
         "except SystemExit: pass",
         "assert 'torch' not in sys.modules",

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from nnunet_synth_aug.config import PRESETS, preset
-from nnunet_synth_aug.files import read_json
+from nnunet_synth_aug.core.files import read_json
+from nnunet_synth_aug.model.config import PRESETS, preset
 
 ROOT = Path(__file__).resolve().parents[1]
 BENCHMARKS = ROOT / "tests" / "benchmarks"
@@ -104,7 +104,7 @@ def test_a_timing_replaces_its_like_only(compute):
 
 
 def test_timing_runs_the_whole_cascade_and_measures_memory(compute, monkeypatch):
-    from nnunet_synth_aug import config as settings
+    from nnunet_synth_aug.model import config as settings
 
     untrained = importlib.import_module("untrained")
     tiny = preset("tiny")

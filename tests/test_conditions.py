@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from nnunet_synth_aug.conditions import PriorEmbedding, PriorScaler
-from nnunet_synth_aug.config import LDMConfig
-from nnunet_synth_aug.errors import UserError
-from nnunet_synth_aug.labels import LV, MYO, RV
-from nnunet_synth_aug.ldm import drop_priors
-from nnunet_synth_aug.priors import NUMERIC, VARIABLES, Priors, measure
+from nnunet_synth_aug.core.errors import UserError
+from nnunet_synth_aug.core.labels import LV, MYO, RV
+from nnunet_synth_aug.core.priors import NUMERIC, VARIABLES, Priors, measure
+from nnunet_synth_aug.model.conditions import PriorEmbedding, PriorScaler
+from nnunet_synth_aug.model.config import LDMConfig
+from nnunet_synth_aug.model.ldm import drop_priors
 
 PATIENTS = [
     Priors(diagnosis="DCM", lv_edv=250, lv_ef=22, vendor="Siemens"),

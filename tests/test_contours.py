@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from nnunet_fixture import sequence
 from test_quality import DATA, heart
 
-from nnunet_synth_aug.data.acdc import read_acdc
-from nnunet_synth_aug.labels import LV, MYO, RV
-from nnunet_synth_aug.synthesis.contours import convexity, sound_range, sound_ranges, torn_slices
-from nnunet_synth_aug.synthesis.quality import frame_defects
-from nnunet_synth_aug.synthesis.sequences import read_sequence, write_sequence
+from nnunet_synth_aug.core.labels import LV, MYO, RV
+from nnunet_synth_aug.data.importers.acdc import read_acdc
+from nnunet_synth_aug.synthesis.folder import read_sequence, write_sequence
+from nnunet_synth_aug.synthesis.quality.contours import convexity, sound_range, sound_ranges, torn_slices
+from nnunet_synth_aug.synthesis.quality.defects import frame_defects
 
 
 def shred(plane: np.ndarray) -> None:

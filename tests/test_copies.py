@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 from realism_fixture import TRAINING, world
 from test_grid import sequence
 
+from nnunet_synth_aug.core.errors import UserError
+from nnunet_synth_aug.core.labels import LV, MYO, RV
 from nnunet_synth_aug.data.cohort import load_sequence
-from nnunet_synth_aug.data.deforming import deformed, smooth_warp
-from nnunet_synth_aug.data.remodelling import Remodelling, radial_maps
-from nnunet_synth_aug.errors import UserError
-from nnunet_synth_aug.labels import LV, MYO, RV
-from nnunet_synth_aug.synthesis.copies import cohort_originals, copied, copies_to_folder
-from nnunet_synth_aug.synthesis.sequences import read_index, read_sequence
+from nnunet_synth_aug.data.remodel import Remodelling, radial_maps
+from nnunet_synth_aug.data.warp import deformed, smooth_warp
+from nnunet_synth_aug.synthesis.folder import read_index, read_sequence
+from nnunet_synth_aug.synthesis.sources.copies import cohort_originals, copied, copies_to_folder
 
 __all__ = ["world"]
 NAME = "Dataset001_Hearts"

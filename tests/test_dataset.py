@@ -15,14 +15,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nnunet_synth_aug.data.acdc import read_acdc
+from nnunet_synth_aug.core.errors import UserError
+from nnunet_synth_aug.core.labels import DIAGNOSES, LV, MYO
+from nnunet_synth_aug.core.priors import VARIABLES, Priors, measure
 from nnunet_synth_aug.data.cohort import Cohort, load_sequence
-from nnunet_synth_aug.data.dataset import write_dataset
-from nnunet_synth_aug.data.source import SourceSubject
+from nnunet_synth_aug.data.importers.acdc import read_acdc
+from nnunet_synth_aug.data.importers.subject import SourceSubject
+from nnunet_synth_aug.data.raw_dataset import write_dataset
 from nnunet_synth_aug.data.splits import fold_patients, make_splits
-from nnunet_synth_aug.errors import UserError
-from nnunet_synth_aug.labels import DIAGNOSES, LV, MYO
-from nnunet_synth_aug.priors import VARIABLES, Priors, measure
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 needs_data = pytest.mark.skipif(not (DATA / "acdc_cine").is_dir(), reason=f"the real ACDC copies are not in {DATA}")

@@ -5,7 +5,8 @@ import math
 import pytest
 import torch
 
-from nnunet_synth_aug.diffusion import (
+from nnunet_synth_aug.core.errors import UserError
+from nnunet_synth_aug.model.diffusion import (
     EDM,
     EDM_MEAN,
     EDM_STD,
@@ -20,7 +21,6 @@ from nnunet_synth_aug.diffusion import (
     guided,
     objective,
 )
-from nnunet_synth_aug.errors import UserError
 
 EVERY = pytest.mark.parametrize("chosen", OBJECTIVES.values(), ids=OBJECTIVES)
 

@@ -11,8 +11,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from nnunet_synth_aug.config import TrainConfig
-from nnunet_synth_aug.distributed import (
+from nnunet_synth_aug.core.errors import UserError
+from nnunet_synth_aug.model.config import TrainConfig
+from nnunet_synth_aug.model.training.distributed import (
     broadcast,
     joint_mean,
     joint_randn,
@@ -23,8 +24,7 @@ from nnunet_synth_aug.distributed import (
     same_everywhere,
     world,
 )
-from nnunet_synth_aug.errors import UserError
-from nnunet_synth_aug.training import train
+from nnunet_synth_aug.model.training.loop import train
 
 CPU = torch.device("cpu")
 
@@ -106,7 +106,7 @@ def test_one_process_is_the_whole_world():
 
 
 def test_a_batch_that_cannot_be_shared_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr("nnunet_synth_aug.training.world", lambda: 3)
+    monkeypatch.setattr("nnunet_synth_aug.model.training.loop.world", lambda: 3)
     with pytest.raises(UserError, match="batch of 4 cannot be shared evenly by 3 processes"):
         train(torch.nn.Linear(1, 1), lambda n, s: (n.weight.sum(), {}), TrainConfig(batch_size=4), tmp_path, "s", 0, {}, CPU)
 

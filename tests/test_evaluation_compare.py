@@ -15,16 +15,16 @@ import pandas as pd
 import pytest
 from evaluation_study import AUG, BASE, FOLDERS, PATIENTS, SPACING, Study
 
-from evaluation.arms import fairness_notes, read_arm
+from evaluation.analysis.summary import headline
 from evaluation.compare import Comparison, compare, evaluate
-from evaluation.dataset import case_from_name, find_dataset, structure_labels
-from evaluation.metrics import image_diagonal
-from evaluation.sources import read_sources
-from evaluation.summary import headline
-from evaluation.table import COLUMNS, METRICS, UNITS, read_table, validated
-from evaluation.writing import as_json
-from nnunet_synth_aug.errors import UserError
-from nnunet_synth_aug.files import read_nifti, write_nifti
+from evaluation.inputs.arms import fairness_notes, read_arm
+from evaluation.inputs.dataset import case_from_name, find_dataset, structure_labels
+from evaluation.inputs.sources import read_sources
+from evaluation.report.writing import as_json
+from evaluation.scoring.metrics import image_diagonal
+from evaluation.scoring.table import COLUMNS, METRICS, UNITS, read_table, validated
+from nnunet_synth_aug.core.errors import UserError
+from nnunet_synth_aug.core.files import read_nifti, write_nifti
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 

@@ -10,8 +10,8 @@ import pytest
 from medpy.metric import binary
 
 from evaluation.evaluate import evaluate_folder
-from evaluation.interop import parse_labels
-from nnunet_synth_aug.files import write_nifti
+from evaluation.inputs.interop import parse_labels
+from nnunet_synth_aug.core.files import write_nifti
 
 SPACING = (1.5625, 1.5625, 8.0)
 

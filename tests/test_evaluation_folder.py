@@ -15,14 +15,14 @@ import pytest
 from typer.testing import CliRunner
 
 from evaluation.evaluate import Evaluation, evaluate_folder
-from evaluation.interop import parse_labels, parse_tolerance
-from evaluation.metrics import image_diagonal
+from evaluation.inputs.interop import parse_labels, parse_tolerance
 from evaluation.printing import printed
-from evaluation.scoring import workers_for
-from evaluation.table import COLUMNS, METRICS, read_table
-from nnunet_synth_aug.cli import app
-from nnunet_synth_aug.errors import UserError
-from nnunet_synth_aug.files import read_nifti, write_nifti
+from evaluation.scoring.case import workers_for
+from evaluation.scoring.metrics import image_diagonal
+from evaluation.scoring.table import COLUMNS, METRICS, read_table
+from nnunet_synth_aug.cli.app import app
+from nnunet_synth_aug.core.errors import UserError
+from nnunet_synth_aug.core.files import read_nifti, write_nifti
 
 SHAPE, SPACING = (24, 20, 5), (1.5, 1.5, 8.0)
 CASES = [f"p{i}_{phase}" for i in range(2) for phase in ("ED", "ES")]
@@ -176,7 +176,7 @@ def test_several_processes_give_the_same_table(folders: Folders) -> None:
 
 def test_scoring_loads_no_pandas() -> None:
     """Every worker process would pay for it."""
-    code = "import sys, evaluation.scoring; print('pandas' in sys.modules)"
+    code = "import sys, evaluation.scoring.case; print('pandas' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "False"
 
 
@@ -259,6 +259,6 @@ def test_a_prediction_without_ground_truth_is_an_error(folders: Folders) -> None
 def test_works_alone() -> None:
     """Neither torch nor nnU-Net, and nothing slow that scoring does not need."""
     heavy = ("torch", "nnunetv2", "matplotlib", "medpy", "skimage", "scipy.stats", "scipy.spatial")
-    code = f"import sys, nnunet_synth_aug.cli, evaluation.evaluate; print([m for m in {heavy} if m in sys.modules])"
+    code = f"import sys, nnunet_synth_aug.cli.app, evaluation.evaluate; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from medpy.metric import binary
 
-from evaluation.metrics import image_diagonal, score
-from evaluation.surface import border, nearest, surface_distances
-from nnunet_synth_aug.errors import UserError
-from nnunet_synth_aug.files import read_nifti
-from nnunet_synth_aug.labels import STRUCTURES
+from evaluation.scoring.metrics import image_diagonal, score
+from evaluation.scoring.surface import border, nearest, surface_distances
+from nnunet_synth_aug.core.errors import UserError
+from nnunet_synth_aug.core.files import read_nifti
+from nnunet_synth_aug.core.labels import STRUCTURES
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 ONE = {"A": (1,)}

@@ -18,10 +18,10 @@ from nnunetv2.evaluation.find_best_configuration import find_best_configuration
 from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
 
 from evaluation.evaluate import evaluate_folder
-from evaluation.interop import parse_labels
-from evaluation.table import METRICS
-from nnunet_synth_aug.errors import UserError
-from nnunet_synth_aug.files import read_nifti, write_json, write_nifti
+from evaluation.inputs.interop import parse_labels
+from evaluation.scoring.table import METRICS
+from nnunet_synth_aug.core.errors import UserError
+from nnunet_synth_aug.core.files import read_nifti, write_json, write_nifti
 
 DATASET, PLANS = "Dataset732_Scored", "nnUNetPlans"
 MODEL = f"nnUNetTrainer__{PLANS}__2d"

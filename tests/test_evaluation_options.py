@@ -17,11 +17,11 @@ from evaluation_study import AUG, BASE, FOLDERS, PATIENTS, SPACING, Study
 from typer.testing import CliRunner
 
 from evaluation.evaluate import evaluate_folder
-from evaluation.metrics import image_diagonal
-from evaluation.sources import read_sources
-from nnunet_synth_aug.cli import app
-from nnunet_synth_aug.errors import UserError
-from nnunet_synth_aug.files import write_nifti
+from evaluation.inputs.sources import read_sources
+from evaluation.scoring.metrics import image_diagonal
+from nnunet_synth_aug.cli.app import app
+from nnunet_synth_aug.core.errors import UserError
+from nnunet_synth_aug.core.files import write_nifti
 
 
 @pytest.fixture
@@ -141,7 +141,7 @@ def test_tolerance_changes_the_surface_dice_alone(study: Study) -> None:
 
 def test_several_processes_give_the_same_table(study: Study) -> None:
     code = (
-        "import sys; from pathlib import Path; from evaluation.sources import read_sources\n"
+        "import sys; from pathlib import Path; from evaluation.inputs.sources import read_sources\n"
         "if __name__ == '__main__':\n"
         "    arms = {n: [Path(p)] for n, p in zip(('baseline', 'augmented'), sys.argv[1:3])}\n"
         "    read_sources(arms, workers=2).table.to_csv(sys.argv[3], index=False)\n"
@@ -198,7 +198,7 @@ def test_compare_starts_without_torch_and_soon(tmp_path: Path) -> None:
     """Until the first sentence about the folders: CPU time, because the machine may be busy."""
     code = (
         "import sys, time\n"
-        "from nnunet_synth_aug.cli import main\n"
+        "from nnunet_synth_aug.cli.app import main\n"
         f"sys.argv = ['synthaug', 'compare', '--baseline', 'absent', '--augmented', 'absent', '-o', {str(tmp_path / 'out')!r}]\n"
         "try:\n    main()\nexcept SystemExit as end:\n"
         "    print(end.code, time.process_time(), [m for m in ('torch', 'nnunetv2', 'matplotlib', 'medpy') if m in sys.modules])\n"

@@ -16,19 +16,19 @@ from benchmarks import evaluation_page, report_pictures
 from evaluation_study import FOLDERS, PATIENTS, SPACING, Study
 from PIL import Image
 
-from evaluation import html, markdown
-from evaluation.blocks import Document, Heading, Paragraph, Section, Table, file_name
+from evaluation.analysis.summary import BETTER, Margins
 from evaluation.compare import Comparison
-from evaluation.figures import group_forest
-from evaluation.methods import methods, stated
-from evaluation.overlays import CHANGED, WORST, select_patients
-from evaluation.policies import IN_SHORT
-from evaluation.report import comparison_document
-from evaluation.sources import How
-from evaluation.summary import BETTER, Margins
-from evaluation.table import METRICS
-from evaluation.wording import cautions
-from nnunet_synth_aug.files import write_nifti
+from evaluation.inputs.sources import How
+from evaluation.report import html, markdown
+from evaluation.report.blocks import Document, Heading, Paragraph, Section, Table, file_name
+from evaluation.report.document import comparison_document
+from evaluation.report.figures import group_forest
+from evaluation.report.methods import methods, stated
+from evaluation.report.overlays import CHANGED, WORST, select_patients
+from evaluation.report.wording import cautions
+from evaluation.scoring.policies import IN_SHORT
+from evaluation.scoring.table import METRICS
+from nnunet_synth_aug.core.files import write_nifti
 
 NAMES = ("real only", "real + synthetic")
 

@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 from benchmarks import evaluation_page, simulations
 
-from evaluation.pairing import pair_cases, patient_values, training_values
-from evaluation.summary import BETTER, WORSE, paired_summary
-from evaluation.table import COLUMNS, UNITS
+from evaluation.analysis.pairing import pair_cases, patient_values, training_values
+from evaluation.analysis.summary import BETTER, WORSE, paired_summary
+from evaluation.scoring.table import COLUMNS, UNITS
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 

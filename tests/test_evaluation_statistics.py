@@ -10,11 +10,20 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from evaluation.pairing import MEAN, pair_cases, patient_values, without_failures
-from evaluation.statistics import SEED, bca_intervals, holm, mean_interval, mean_intervals, patients_needed, signed_rank, smallest_holm_p
-from evaluation.summary import BETTER, MIXED, NO_EVIDENCE, WORSE, headline, paired_summary
-from evaluation.table import COLUMNS, UNITS
-from evaluation.wording import conclusion
+from evaluation.analysis.pairing import MEAN, pair_cases, patient_values, without_failures
+from evaluation.analysis.statistics import (
+    SEED,
+    bca_intervals,
+    holm,
+    mean_interval,
+    mean_intervals,
+    patients_needed,
+    signed_rank,
+    smallest_holm_p,
+)
+from evaluation.analysis.summary import BETTER, MIXED, NO_EVIDENCE, WORSE, headline, paired_summary
+from evaluation.report.wording import conclusion
+from evaluation.scoring.table import COLUMNS, UNITS
 
 
 def test_holm_equals_hand_computation() -> None:

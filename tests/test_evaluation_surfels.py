@@ -8,8 +8,8 @@ import surface_distance
 from benchmarks.metrics import SIDES, some_mask
 from test_evaluation_metrics import ADVERSARIAL
 
-from evaluation.metrics import score
-from evaluation.surfels import _areas, surface_dice
+from evaluation.scoring.metrics import score
+from evaluation.scoring.surfels import _areas, surface_dice
 
 
 def oracle(first: np.ndarray, second: np.ndarray, spacing: tuple[float, ...], tolerance: float) -> float:

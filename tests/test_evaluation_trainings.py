@@ -9,16 +9,16 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from evaluation.analysis.pairing import MEAN, pair_cases, patient_values, training_values
+from evaluation.analysis.ranking import rank, rankings, significance_map
+from evaluation.analysis.statistics import over_runs
+from evaluation.analysis.summary import BETTER, BEYOND, NO_EVIDENCE, NOT_WORSE, ONLY_THESE, UNDECIDED, Margins, paired_summary
 from evaluation.compare import compare, compare_arms, evaluate
-from evaluation.levels import LEVEL_METRICS, base_first, level_scores, slice_levels
-from evaluation.pairing import MEAN, pair_cases, patient_values, training_values
-from evaluation.ranking import rank, rankings, significance_map
-from evaluation.sources import read_sources
-from evaluation.statistics import over_runs
-from evaluation.summary import BETTER, BEYOND, NO_EVIDENCE, NOT_WORSE, ONLY_THESE, UNDECIDED, Margins, paired_summary
-from evaluation.table import COLUMNS, UNITS
-from nnunet_synth_aug.commands.study import limits, named_arms
-from nnunet_synth_aug.errors import UserError
+from evaluation.inputs.sources import read_sources
+from evaluation.scoring.levels import LEVEL_METRICS, base_first, level_scores, slice_levels
+from evaluation.scoring.table import COLUMNS, UNITS
+from nnunet_synth_aug.cli.study import limits, named_arms
+from nnunet_synth_aug.core.errors import UserError
 
 STRUCTURES = ("RV", "MYO", "LV")
 

@@ -6,8 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from nnunet_synth_aug import fit
-from nnunet_synth_aug.config import (
+from nnunet_synth_aug.core.errors import UserError
+from nnunet_synth_aug.core.files import read_json, write_json
+from nnunet_synth_aug.core.priors import Priors
+from nnunet_synth_aug.data.cohort import Cohort
+from nnunet_synth_aug.data.phantom import phantom_cohort
+from nnunet_synth_aug.data.raw_dataset import write_dataset
+from nnunet_synth_aug.model import fit
+from nnunet_synth_aug.model.config import (
     GeneratorConfig,
     GridConfig,
     LatentConfig,
@@ -19,15 +25,9 @@ from nnunet_synth_aug.config import (
     preset,
     pretrained_on,
 )
-from nnunet_synth_aug.data.cohort import Cohort
-from nnunet_synth_aug.data.dataset import write_dataset
-from nnunet_synth_aug.data.phantom import phantom_cohort
-from nnunet_synth_aug.errors import UserError
-from nnunet_synth_aug.files import read_json, write_json
-from nnunet_synth_aug.fit import PIXEL_STEP, fit_generator
-from nnunet_synth_aug.generator import load_generator
-from nnunet_synth_aug.motion_ldm.sampling import motion_channels
-from nnunet_synth_aug.priors import Priors
+from nnunet_synth_aug.model.fit import PIXEL_STEP, fit_generator
+from nnunet_synth_aug.model.generator import load_generator
+from nnunet_synth_aug.model.motion_sampling import motion_channels
 from nnunet_synth_aug.synthesis.cascade import sample_sequence
 from nnunet_synth_aug.synthesis.hearts import Request
 

@@ -10,24 +10,24 @@ import pandas as pd
 import pytest
 import torch
 
-from nnunet_synth_aug.config import GeneratorConfig, GridConfig, LatentConfig, LDMConfig, TrainConfig, VAEConfig
+from nnunet_synth_aug.core.errors import UserError
+from nnunet_synth_aug.core.files import read_json, write_json
+from nnunet_synth_aug.core.priors import Priors
 from nnunet_synth_aug.data.cohort import Cohort
-from nnunet_synth_aug.data.dataset import write_dataset
 from nnunet_synth_aug.data.phantom import phantom_cohort
+from nnunet_synth_aug.data.raw_dataset import write_dataset
 from nnunet_synth_aug.data.splits import fold_patients
-from nnunet_synth_aug.errors import UserError
-from nnunet_synth_aug.files import read_json, write_json
-from nnunet_synth_aug.fit import fit_generator
-from nnunet_synth_aug.generator import STAGES, load_generator
-from nnunet_synth_aug.priors import Priors
+from nnunet_synth_aug.model.config import GeneratorConfig, GridConfig, LatentConfig, LDMConfig, TrainConfig, VAEConfig
+from nnunet_synth_aug.model.fit import fit_generator
+from nnunet_synth_aug.model.generator import STAGES, load_generator
 from nnunet_synth_aug.synthesis import cascade
+from nnunet_synth_aug.synthesis.accept import UNCHECKED
 from nnunet_synth_aug.synthesis.cascade import sample_anatomies, sample_cycles, sample_sequence
+from nnunet_synth_aug.synthesis.folder import read_index, read_sequence
 from nnunet_synth_aug.synthesis.hearts import Request
 from nnunet_synth_aug.synthesis.pictures import write_gifs
 from nnunet_synth_aug.synthesis.requests import draw_priors, requests
-from nnunet_synth_aug.synthesis.rounds import UNCHECKED
-from nnunet_synth_aug.synthesis.sampling import describe, sample_to_folder
-from nnunet_synth_aug.synthesis.sequences import read_index, read_sequence
+from nnunet_synth_aug.synthesis.sample import describe, sample_to_folder
 
 CPU = torch.device("cpu")
 SHORT = TrainConfig(steps=6, batch_size=2)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from nnunet_synth_aug.config import PRESETS, preset
-from nnunet_synth_aug.errors import UserError
+from nnunet_synth_aug.core.errors import UserError
+from nnunet_synth_aug.model.config import PRESETS, preset
 
 GPU = Path(__file__).resolve().parent / "benchmarks" / "gpu"
 

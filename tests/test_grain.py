@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from nnunet_synth_aug.data.grid import Gridded
-from nnunet_synth_aug.grain import GREYS, Grain, grain_of, grey_centres, noise_level
+from nnunet_synth_aug.model.grid import Gridded
+from nnunet_synth_aug.model.noise import GREYS, Grain, grain_of, grey_centres, noise_level
 
 KNOWN = Grain(tuple(0.01 + 0.02 * (grey_centres() + 1)))  # brighter is noisier
 SHARED = replace(KNOWN, correlation=0.5)

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from nnunet_synth_aug.cases import Sequence
-from nnunet_synth_aug.config import GridConfig
-from nnunet_synth_aug.data.deforming import smooth_warp
-from nnunet_synth_aug.data.grid import Grid, Placement, choose_grid, place, to_grid
-from nnunet_synth_aug.labels import LV, MYO
-from nnunet_synth_aug.priors import volume_ml
+from nnunet_synth_aug.core.cases import Sequence
+from nnunet_synth_aug.core.labels import LV, MYO
+from nnunet_synth_aug.core.priors import volume_ml
+from nnunet_synth_aug.data.warp import smooth_warp
+from nnunet_synth_aug.model.config import GridConfig
+from nnunet_synth_aug.model.grid import Grid, Placement, choose_grid, place, to_grid
 
 CONFIG = GridConfig(size=(64, 64, 8))
 

@@ -11,15 +11,15 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from evaluation.dataset import find_dataset, nifti_cases
-from nnunet_synth_aug.cli import app
+from evaluation.inputs.dataset import find_dataset, nifti_cases
+from nnunet_synth_aug.cli.app import app
+from nnunet_synth_aug.core.errors import UserError
+from nnunet_synth_aug.core.labels import LV, MYO, MYOCARDIAL_DENSITY, RV
 from nnunet_synth_aug.data.cohort import Cohort, load_sequence
-from nnunet_synth_aug.data.mnms import list_mnms, read_mnms, read_mnms2
-from nnunet_synth_aug.data.source_table import find_table
-from nnunet_synth_aug.data.sunnybrook import read_sunnybrook
+from nnunet_synth_aug.data.importers.mnms import list_mnms, read_mnms, read_mnms2
+from nnunet_synth_aug.data.importers.sunnybrook import read_sunnybrook
+from nnunet_synth_aug.data.importers.table import find_table
 from nnunet_synth_aug.data.test_set import write_test_set
-from nnunet_synth_aug.errors import UserError
-from nnunet_synth_aug.labels import LV, MYO, MYOCARDIAL_DENSITY, RV
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 needs_data = pytest.mark.skipif(not (DATA / "sunnybrook_cine").is_dir(), reason=f"the real Sunnybrook copies are not in {DATA}")

@@ -15,10 +15,10 @@ from scipy import ndimage
 from typer.testing import CliRunner
 
 from evaluation.evaluate import evaluate_folder
-from evaluation.sources import read_sources
-from nnunet_synth_aug.cli import app
-from nnunet_synth_aug.errors import UserError
-from nnunet_synth_aug.islands import without_islands
+from evaluation.inputs.sources import read_sources
+from nnunet_synth_aug.cli.app import app
+from nnunet_synth_aug.core.components import without_islands
+from nnunet_synth_aug.core.errors import UserError
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from nnunet_synth_aug.latents import _scale, _sized
+from nnunet_synth_aug.model.latents.encode import _scale, _sized
 
 
 def world(n=12, harmonics=2, channels=3, rank=4):

@@ -7,12 +7,12 @@ import pytest
 import torch
 from torch import nn
 
-from nnunet_synth_aug.conditions import PriorScaler
-from nnunet_synth_aug.config import LDMConfig, TrainConfig
-from nnunet_synth_aug.diffusion import OBJECTIVES
-from nnunet_synth_aug.ldm import LatentFlow, latent_flow_loss, sample_latent
-from nnunet_synth_aug.priors import Priors
-from nnunet_synth_aug.training import Step, train
+from nnunet_synth_aug.core.priors import Priors
+from nnunet_synth_aug.model.conditions import PriorScaler
+from nnunet_synth_aug.model.config import LDMConfig, TrainConfig
+from nnunet_synth_aug.model.diffusion import OBJECTIVES
+from nnunet_synth_aug.model.ldm import LatentFlow, latent_flow_loss, sample_latent
+from nnunet_synth_aug.model.training.loop import Step, train
 
 CPU = torch.device("cpu")
 CONFIG = LDMConfig(channels=(8, 16), embedding=16, sampler_steps=4, prior_dropout=0.0, null_share=0.0, dropout=0.0)

@@ -8,8 +8,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nnunet_synth_aug.data.gating import closure_ratio, cycle_frames
-from nnunet_synth_aug.periodic import ES_SHARE, basis, fit_motion, motion, phases
+from nnunet_synth_aug.data.cycle import closure_ratio, cycle_frames
+from nnunet_synth_aug.model.motion_basis import ES_SHARE, basis, fit_motion, motion, phases
 
 
 @settings(max_examples=50, deadline=None)

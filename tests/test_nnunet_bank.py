@@ -19,14 +19,14 @@ import pytest
 from nnunet_fixture import DATASET, LABELS, PATIENTS, PLANS, SPACING, Project, built_project, project, sequence, write_sequences
 from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2
 
-from nnunet_synth_aug.errors import UserError
-from nnunet_synth_aug.files import read_json, read_nifti, write_json
-from nnunet_synth_aug.nnunet.bank import build_bank_cases
-from nnunet_synth_aug.nnunet.manifest import bank_status, manifest_path, read_manifest
+from nnunet_synth_aug.core.errors import UserError
+from nnunet_synth_aug.core.files import read_json, read_nifti, write_json
+from nnunet_synth_aug.nnunet.bank.build import build_bank_cases
+from nnunet_synth_aug.nnunet.bank.manifest import bank_status, manifest_path, read_manifest
+from nnunet_synth_aug.nnunet.bank.preprocess import preprocess_frame, save_case
 from nnunet_synth_aug.nnunet.plans import write_small_plans
-from nnunet_synth_aug.nnunet.preprocess import preprocess_frame, save_case
 from nnunet_synth_aug.nnunet.target import label_lookup, load_target
-from nnunet_synth_aug.synthesis.sequences import write_index, write_sequence
+from nnunet_synth_aug.synthesis.folder import write_index, write_sequence
 
 __all__ = ["built_project", "project"]
 ACDC = Path(__file__).resolve().parents[2] / "shared" / "data" / "acdc_edes"
@@ -157,7 +157,7 @@ def test_context_respects_the_nonzero_mask(project: Project) -> None:
 def test_kill_in_the_middle_then_resume_equals_an_undisturbed_run(project: Project, fold1: Path, tmp_path: Path) -> None:
     """kill -9 after the first cases; the second run keeps them, completes the rest, and adds the manifest."""
     sequences = write_sequences(tmp_path / "sequences", count=8, patients=PATIENTS[2:])
-    code = "import sys; from pathlib import Path; from nnunet_synth_aug.nnunet.bank import build_bank_cases as build"
+    code = "import sys; from pathlib import Path; from nnunet_synth_aug.nnunet.bank.build import build_bank_cases as build"
     code += f"; build(Path({str(sequences)!r}), 731, 1, '2d', {PLANS!r})"
     process = subprocess.Popen([sys.executable, "-c", code], env=project.environment, stderr=subprocess.DEVNULL)
     cases = fold1 / f"{PLANS}_2d"

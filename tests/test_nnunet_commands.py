@@ -10,9 +10,9 @@ import pytest
 from nnunet_fixture import DATASET, PATIENTS, PLANS, Project, built_project, command, project
 from typer.testing import CliRunner
 
-from nnunet_synth_aug.cli import app
-from nnunet_synth_aug.errors import UserError
-from nnunet_synth_aug.files import read_json
+from nnunet_synth_aug.cli.app import app
+from nnunet_synth_aug.core.errors import UserError
+from nnunet_synth_aug.core.files import read_json
 from nnunet_synth_aug.nnunet.plans import write_small_plans
 
 __all__ = ["built_project", "project"]
@@ -80,7 +80,7 @@ def test_plans_with_a_curriculum_and_weights(project: Project) -> None:
 
 def test_bank_checks_for_a_leak_before_it_samples(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     provenance = {"dataset": DATASET, "generator_hash": "x", "patients": list(PATIENTS[:5])}
-    monkeypatch.setattr("nnunet_synth_aug.generator.load_generator", lambda *_: SimpleNamespace(provenance=provenance, templates=()))
+    monkeypatch.setattr("nnunet_synth_aug.model.generator.load_generator", lambda *_: SimpleNamespace(provenance=provenance, templates=()))
     words = ["bank", "-d", "731", "-p", PLANS, "--generator", str(project.root)]
     leaked = CliRunner().invoke(app, [*words, "-f", "0"])
     assert isinstance(leaked.exception, UserError)
@@ -93,7 +93,7 @@ def test_bank_checks_for_a_leak_before_it_samples(project: Project, monkeypatch:
 
 def test_options_of_the_segmenter_that_do_not_go_together(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     provenance = {"dataset": DATASET, "generator_hash": "x", "patients": list(PATIENTS[:4])}
-    monkeypatch.setattr("nnunet_synth_aug.generator.load_generator", lambda *_: SimpleNamespace(provenance=provenance, templates=()))
+    monkeypatch.setattr("nnunet_synth_aug.model.generator.load_generator", lambda *_: SimpleNamespace(provenance=provenance, templates=()))
     words = ["bank", "-d", "731", "-f", "0", "-p", PLANS, "--generator", str(project.root)]
     sample = ["sample", "-d", "731", "-o", str(project.root / "hearts"), "--generator", str(project.root)]
     for given, sentence in (

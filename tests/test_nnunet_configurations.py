@@ -10,9 +10,9 @@ import pytest
 from nnunet_fixture import DATASET, PATIENTS, Project, _set_environment, built_project, project, write_sequences
 from nnunet_training import make, trained_here
 
-from nnunet_synth_aug.errors import UserError
-from nnunet_synth_aug.files import read_json, write_json
-from nnunet_synth_aug.nnunet.bank import build_bank_cases
+from nnunet_synth_aug.core.errors import UserError
+from nnunet_synth_aug.core.files import read_json, write_json
+from nnunet_synth_aug.nnunet.bank.build import build_bank_cases
 from nnunet_synth_aug.nnunet.plans import write_small_plans
 from nnunet_synth_aug.nnunet.target import load_target
 

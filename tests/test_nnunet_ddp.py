@@ -16,7 +16,7 @@ import torch
 from nnunet_fixture import VALIDATION, Project, built_project, project
 from nnunet_training import plans_with
 
-from nnunet_synth_aug.files import read_json, write_json
+from nnunet_synth_aug.core.files import read_json, write_json
 
 __all__ = ["built_project", "plans_with", "project"]
 

@@ -12,9 +12,9 @@ from batchgenerators.dataloading.nondet_multi_threaded_augmenter import NonDetMu
 from nnunet_fixture import PLANS, Project, built_project, project
 from nnunet_training import make, manifest, plans_with, trained_here
 
-from nnunet_synth_aug.files import read_json, write_json
-from nnunet_synth_aug.nnunet.loader import MixedDataLoader
-from nnunet_synth_aug.nnunet.weighting import WeightedPatches
+from nnunet_synth_aug.core.files import read_json, write_json
+from nnunet_synth_aug.nnunet.mixing.loader import MixedDataLoader
+from nnunet_synth_aug.nnunet.mixing.weighting import WeightedPatches
 
 __all__ = ["built_project", "manifest", "plans_with", "project", "trained_here"]
 pytestmark = pytest.mark.usefixtures("trained_here")

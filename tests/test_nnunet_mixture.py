@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nnunet_synth_aug.errors import UserError
-from nnunet_synth_aug.nnunet.bank import choose_frames
-from nnunet_synth_aug.nnunet.exposure import Exposure
-from nnunet_synth_aug.nnunet.mixture import Quota, parse_trainer_name
+from nnunet_synth_aug.core.errors import UserError
+from nnunet_synth_aug.nnunet.bank.build import choose_frames
+from nnunet_synth_aug.nnunet.mixing.exposure import Exposure
+from nnunet_synth_aug.nnunet.mixing.mixture import Quota, parse_trainer_name
+from nnunet_synth_aug.nnunet.mixing.settings import refuse_changes, resolve_settings
 from nnunet_synth_aug.nnunet.patients import leaked_patients, patient_from_name
-from nnunet_synth_aug.nnunet.settings import refuse_changes, resolve_settings
 
 
 @pytest.mark.parametrize(

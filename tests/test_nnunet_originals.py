@@ -10,12 +10,12 @@ import pytest
 from nnunet_fixture import DATASET, PATIENTS, PLANS, SPACING, VALIDATION, Project, built_project, project
 from typer.testing import CliRunner
 
-from nnunet_synth_aug.cli import app
-from nnunet_synth_aug.errors import UserError
-from nnunet_synth_aug.files import read_json, read_nifti, write_json, write_nifti
-from nnunet_synth_aug.labels import LV, MYO, RV
-from nnunet_synth_aug.nnunet.manifest import bank_status
-from nnunet_synth_aug.nnunet.originals import raw_originals
+from nnunet_synth_aug.cli.app import app
+from nnunet_synth_aug.core.errors import UserError
+from nnunet_synth_aug.core.files import read_json, read_nifti, write_json, write_nifti
+from nnunet_synth_aug.core.labels import LV, MYO, RV
+from nnunet_synth_aug.nnunet.bank.manifest import bank_status
+from nnunet_synth_aug.nnunet.bank.originals import raw_originals
 from nnunet_synth_aug.nnunet.patients import splits_file
 from nnunet_synth_aug.nnunet.target import load_target
 

@@ -12,14 +12,14 @@ import pytest
 from nnunet_fixture import DATASET, PATIENTS, Project, built_project, heart, project
 from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2
 
-from nnunet_synth_aug.cases import SyntheticSequence
-from nnunet_synth_aug.errors import UserError
-from nnunet_synth_aug.files import read_json, read_nifti, write_json
-from nnunet_synth_aug.nnunet.bank import build_bank_cases
-from nnunet_synth_aug.nnunet.manifest import manifest_path
+from nnunet_synth_aug.core.cases import SyntheticSequence
+from nnunet_synth_aug.core.errors import UserError
+from nnunet_synth_aug.core.files import read_json, read_nifti, write_json
+from nnunet_synth_aug.core.priors import Priors
+from nnunet_synth_aug.nnunet.bank.build import build_bank_cases
+from nnunet_synth_aug.nnunet.bank.manifest import manifest_path
 from nnunet_synth_aug.nnunet.target import load_target
-from nnunet_synth_aug.priors import Priors
-from nnunet_synth_aug.synthesis.sequences import write_index, write_sequence
+from nnunet_synth_aug.synthesis.folder import write_index, write_sequence
 
 __all__ = ["built_project", "project"]
 PLANS = "parityPlans"

@@ -14,23 +14,24 @@ from benchmarks.refresh import run
 from nnunet_fixture import DATASET, PLANS, Project, built_project, project, sequence, write_sequences
 from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2
 
-from nnunet_synth_aug.cases import SyntheticSequence
-from nnunet_synth_aug.config import GeneratorConfig
-from nnunet_synth_aug.errors import UserError
-from nnunet_synth_aug.files import read_json, write_json
-from nnunet_synth_aug.nnunet import refresh_cases, refresh_generator
-from nnunet_synth_aug.nnunet.bank import build_bank_cases, write_case
-from nnunet_synth_aug.nnunet.dataset import LiveDataset, MixedDataset
-from nnunet_synth_aug.nnunet.exposure import Exposure
-from nnunet_synth_aug.nnunet.manifest import Manifest, read_manifest
-from nnunet_synth_aug.nnunet.refresh import RefreshSettings, refresh_settings
-from nnunet_synth_aug.nnunet.refresh_cases import VERSION, case_file, live_folder, publish, read_case, read_journal
-from nnunet_synth_aug.nnunet.refresh_generator import HeartReplacer, bank_judge
+from nnunet_synth_aug.core.cases import SyntheticSequence
+from nnunet_synth_aug.core.errors import UserError
+from nnunet_synth_aug.core.files import read_json, write_json
+from nnunet_synth_aug.core.priors import Priors
+from nnunet_synth_aug.model.config import GeneratorConfig
+from nnunet_synth_aug.nnunet.bank.build import build_bank_cases, write_case
+from nnunet_synth_aug.nnunet.bank.manifest import Manifest, read_manifest
+from nnunet_synth_aug.nnunet.mixing.dataset import LiveDataset, MixedDataset
+from nnunet_synth_aug.nnunet.mixing.exposure import Exposure
+from nnunet_synth_aug.nnunet.refresh import cases as refresh_cases
+from nnunet_synth_aug.nnunet.refresh import process as refresh_generator
+from nnunet_synth_aug.nnunet.refresh.cases import VERSION, case_file, live_folder, publish, read_case, read_journal
+from nnunet_synth_aug.nnunet.refresh.process import HeartReplacer, bank_judge
+from nnunet_synth_aug.nnunet.refresh.trainer_side import RefreshSettings, refresh_settings
 from nnunet_synth_aug.nnunet.target import label_lookup, load_target
-from nnunet_synth_aug.priors import Priors
+from nnunet_synth_aug.synthesis.accept import Outcome
+from nnunet_synth_aug.synthesis.folder import write_sequence
 from nnunet_synth_aug.synthesis.hearts import Request
-from nnunet_synth_aug.synthesis.rounds import Outcome
-from nnunet_synth_aug.synthesis.sequences import write_sequence
 
 __all__ = ["built_project", "project"]
 GENERATOR: Any = dataclasses.make_dataclass("Templates", ["config", "templates"])(

@@ -20,12 +20,12 @@ from nnunet_fixture import DATASET, PLANS, Project, built_project, project
 from nnunetv2.run.run_training import get_trainer_from_args, maybe_load_checkpoint
 from refresh_fixture import alive, refreshable, write_generator
 
-from nnunet_synth_aug.commands.nnunet import plans as plans_command
-from nnunet_synth_aug.errors import UserError
-from nnunet_synth_aug.files import read_json, write_json
-from nnunet_synth_aug.nnunet.manifest import read_manifest
-from nnunet_synth_aug.nnunet.refresh import JOB, LOG, STATE, Refresher, RefreshSettings
-from nnunet_synth_aug.nnunet.refresh_cases import JOURNAL, VERSION, live_folder, read_case, read_journal
+from nnunet_synth_aug.cli.nnunet import plans as plans_command
+from nnunet_synth_aug.core.errors import UserError
+from nnunet_synth_aug.core.files import read_json, write_json
+from nnunet_synth_aug.nnunet.bank.manifest import read_manifest
+from nnunet_synth_aug.nnunet.refresh.cases import JOURNAL, VERSION, live_folder, read_case, read_journal
+from nnunet_synth_aug.nnunet.refresh.trainer_side import JOB, LOG, STATE, Refresher, RefreshSettings
 from nnunet_synth_aug.nnunet.target import load_target
 
 __all__ = ["built_project", "project", "refreshable"]
@@ -168,7 +168,7 @@ def test_the_generator_ends_with_its_parent_even_if_the_pipe_stays_open(project:
     assert not refresher.together
     live = live_folder(manifest.folder.parent, output)
     live.mkdir(parents=True)
-    code = 'exec 3<&0; while [ ! -f "$1" ]; do sleep 0.05; done; "$2" -m nnunet_synth_aug.nnunet.refresh_generator "$1" <&3 & echo $!; wait'
+    code = 'exec 3<&0; while [ ! -f "$1" ]; do sleep 0.05; done; "$2" -m nnunet_synth_aug.nnunet.refresh.process "$1" <&3 & echo $!; wait'
     parent = subprocess.Popen(
         ["sh", "-c", code, "sh", str(live / JOB), sys.executable],
         stdin=subprocess.PIPE,

@@ -12,10 +12,10 @@ from nnunet_fixture import DATASET, PATIENTS, PLANS, Project, _set_environment, 
 from nnunet_training import make, trained_here
 from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2
 
-from nnunet_synth_aug.errors import UserError
-from nnunet_synth_aug.files import read_json, read_nifti, write_json, write_nifti
-from nnunet_synth_aug.nnunet.bank import build_bank_cases
-from nnunet_synth_aug.nnunet.manifest import bank_status
+from nnunet_synth_aug.core.errors import UserError
+from nnunet_synth_aug.core.files import read_json, read_nifti, write_json, write_nifti
+from nnunet_synth_aug.nnunet.bank.build import build_bank_cases
+from nnunet_synth_aug.nnunet.bank.manifest import bank_status
 from nnunet_synth_aug.nnunet.target import label_lookup, load_target
 
 __all__ = ["built_project", "project", "trained_here"]

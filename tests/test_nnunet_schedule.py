@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nnunet_synth_aug.errors import UserError
-from nnunet_synth_aug.nnunet.schedule import Schedule
-from nnunet_synth_aug.nnunet.settings import resolve_settings
-from nnunet_synth_aug.nnunet.weighting import WeightedPatches, Weights, draw_probabilities
+from nnunet_synth_aug.core.errors import UserError
+from nnunet_synth_aug.nnunet.mixing.schedule import Schedule
+from nnunet_synth_aug.nnunet.mixing.settings import resolve_settings
+from nnunet_synth_aug.nnunet.mixing.weighting import WeightedPatches, Weights, draw_probabilities
 
 
 def resolve(ratio: float | None = None, **given: Any) -> Any:

@@ -16,11 +16,11 @@ import pytest
 from nnunet_fixture import DATASET, PATIENTS, PLANS, Project, built_project, project
 
 from nnunet_synth_aug import _startup
-from nnunet_synth_aug.errors import UserError
-from nnunet_synth_aug.files import read_json, write_json
+from nnunet_synth_aug.core.errors import UserError
+from nnunet_synth_aug.core.files import read_json, write_json
 from nnunet_synth_aug.nnunet import doctor, install
+from nnunet_synth_aug.nnunet.bank.manifest import manifest_path
 from nnunet_synth_aug.nnunet.doctor import Check, run_checks
-from nnunet_synth_aug.nnunet.manifest import manifest_path
 
 __all__ = ["built_project", "project"]
 HOOK = Path(__file__).resolve().parents[1] / "nnunet_synth_aug" / "_startup.pth"  # the wheel holds it at its root only

@@ -14,8 +14,8 @@ from nnunet_fixture import PATIENTS, PLANS, Project, built_project, command, pro
 from nnunet_training import make, manifest, plans_with, trained_here
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
-from nnunet_synth_aug.errors import UserError
-from nnunet_synth_aug.files import read_json, write_json
+from nnunet_synth_aug.core.errors import UserError
+from nnunet_synth_aug.core.files import read_json, write_json
 from nnunet_synth_aug.nnunet import trainer as trainer_module
 from nnunet_synth_aug.nnunet.trainer import nnUNetTrainerSynthAug, trainer_class
 

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 from scipy.ndimage import label
 
+from nnunet_synth_aug.core.errors import UserError
+from nnunet_synth_aug.core.labels import DIAGNOSES, LV, MYO, MYOCARDIAL_DENSITY, RV, VENDORS
+from nnunet_synth_aug.core.priors import Priors, measure
 from nnunet_synth_aug.data.phantom import PhantomSubject, phantom_cohort, phantom_subject
 from nnunet_synth_aug.data.phantom.heart import BINS, contours
 from nnunet_synth_aug.data.phantom.physiology import slot
 from nnunet_synth_aug.data.phantom.signal import TISSUES, Scan, bssfp
-from nnunet_synth_aug.errors import UserError
-from nnunet_synth_aug.labels import DIAGNOSES, LV, MYO, MYOCARDIAL_DENSITY, RV, VENDORS
-from nnunet_synth_aug.priors import Priors, measure
 
 CASES = range(5)  # one of each diagnosis, from all four vendors
 

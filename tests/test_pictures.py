@@ -3,7 +3,7 @@
 import numpy as np
 from PIL import Image, ImageSequence
 
-from nnunet_synth_aug.labels import LV, MYO, RV
+from nnunet_synth_aug.core.labels import LV, MYO, RV
 from nnunet_synth_aug.synthesis.pictures import cycle_pictures, write_gif
 
 

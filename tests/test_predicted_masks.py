@@ -6,22 +6,22 @@ import numpy as np
 import pytest
 import torch
 
-from nnunet_synth_aug import fit
-from nnunet_synth_aug.anatomy_vae.network import AnatomyVAE
-from nnunet_synth_aug.anatomy_vae.stage import FrameSampler, vae_loss
-from nnunet_synth_aug.config import VAEConfig, overridden
+from nnunet_synth_aug.core.components import without_islands
+from nnunet_synth_aug.core.errors import UserError
+from nnunet_synth_aug.core.files import read_json
+from nnunet_synth_aug.core.labels import LV, MYO, RV
+from nnunet_synth_aug.core.priors import FROM_MASKS, measure
 from nnunet_synth_aug.data.cohort import Cohort, load_sequence
 from nnunet_synth_aug.data.phantom import phantom_subject
 from nnunet_synth_aug.data.predicted_masks import Annotator, annotate, impossible, with_predicted_masks
-from nnunet_synth_aug.data.training_set import augmented, load_training_set
-from nnunet_synth_aug.errors import UserError
-from nnunet_synth_aug.files import read_json
-from nnunet_synth_aug.fit import PREDICTED, fit_generator
-from nnunet_synth_aug.generator import load_generator
-from nnunet_synth_aug.islands import without_islands
-from nnunet_synth_aug.labels import LV, MYO, RV
-from nnunet_synth_aug.priors import FROM_MASKS, measure
-from nnunet_synth_aug.training import Step
+from nnunet_synth_aug.model import fit
+from nnunet_synth_aug.model.config import VAEConfig, overridden
+from nnunet_synth_aug.model.fit import PREDICTED, fit_generator
+from nnunet_synth_aug.model.generator import load_generator
+from nnunet_synth_aug.model.training.loop import Step
+from nnunet_synth_aug.model.training_set import augmented, load_training_set
+from nnunet_synth_aug.model.vae.network import AnatomyVAE
+from nnunet_synth_aug.model.vae.train import FrameSampler, vae_loss
 from tests.test_fit import MICRO, folders
 
 __all__ = ["folders"]

@@ -4,21 +4,21 @@ import numpy as np
 import pytest
 import torch
 
-from nnunet_synth_aug.config import PretrainConfig, overridden, preset, pretrained_on
+from nnunet_synth_aug.core.labels import LV, MYO, RV
+from nnunet_synth_aug.core.priors import FROM_MASKS, NUMERIC, VARIABLES, Priors
 from nnunet_synth_aug.data.cohort import Cohort
-from nnunet_synth_aug.data.dataset import write_dataset
 from nnunet_synth_aug.data.phantom import phantom_cohort
-from nnunet_synth_aug.data.training_set import load_training_set
-from nnunet_synth_aug.decoded_priors import regained
-from nnunet_synth_aug.fit import fit_generator
-from nnunet_synth_aug.generator import load_generator
-from nnunet_synth_aug.labels import LV, MYO, RV
-from nnunet_synth_aug.latents import encode, encode_training_set, with_decoded_priors
-from nnunet_synth_aug.pretrained import PHANTOM, shipped_for
-from nnunet_synth_aug.priors import FROM_MASKS, NUMERIC, VARIABLES, Priors
+from nnunet_synth_aug.data.raw_dataset import write_dataset
+from nnunet_synth_aug.model.config import PretrainConfig, overridden, preset, pretrained_on
+from nnunet_synth_aug.model.fit import fit_generator
+from nnunet_synth_aug.model.generator import load_generator
+from nnunet_synth_aug.model.latents.encode import encode, encode_training_set, with_decoded_priors
+from nnunet_synth_aug.model.latents.measured_priors import regained
+from nnunet_synth_aug.model.pretrained import PHANTOM, shipped_for
+from nnunet_synth_aug.model.training_set import load_training_set
 from nnunet_synth_aug.synthesis.cascade import sample_anatomies, sample_cycles
 from nnunet_synth_aug.synthesis.hearts import Request
-from nnunet_synth_aug.synthesis.quality import frame_defects
+from nnunet_synth_aug.synthesis.quality.defects import frame_defects
 
 CPU = torch.device("cpu")
 

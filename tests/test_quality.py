@@ -8,15 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nnunet_synth_aug.data.acdc import read_acdc
+from nnunet_synth_aug.core.labels import DIAGNOSES, LV, MYO, RV, VENDORS
+from nnunet_synth_aug.core.priors import Priors, measure
+from nnunet_synth_aug.data.importers.acdc import read_acdc
 from nnunet_synth_aug.data.phantom import phantom_subject
 from nnunet_synth_aug.data.phantom import subject as phantom_module
 from nnunet_synth_aug.data.phantom.physiology import slot
 from nnunet_synth_aug.data.phantom.stack import label_frame
-from nnunet_synth_aug.labels import DIAGNOSES, LV, MYO, RV, VENDORS
-from nnunet_synth_aug.priors import Priors, measure
-from nnunet_synth_aug.synthesis.contours import torn_slices
-from nnunet_synth_aug.synthesis.quality import (
+from nnunet_synth_aug.synthesis.quality.contours import torn_slices
+from nnunet_synth_aug.synthesis.quality.defects import (
     ANATOMY,
     MOTION,
     defective_frames,

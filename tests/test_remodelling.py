@@ -11,18 +11,18 @@ from realism_fixture import world
 from test_grid import CONFIG, sequence
 from test_variations import generator
 
-from nnunet_synth_aug.config import GeneratorConfig, LatentConfig
+from nnunet_synth_aug.core.labels import LV, MYO, RV
+from nnunet_synth_aug.core.priors import Priors, measure, volume_ml
 from nnunet_synth_aug.data.cohort import load_sequence
-from nnunet_synth_aug.data.grid import Grid, Placement, place, to_grid
 from nnunet_synth_aug.data.phantom import phantom_subject
-from nnunet_synth_aug.data.remodelling import CAVITY, REST, RV_SIZE, WALL, RadialMap, Remodelling, radial_maps
-from nnunet_synth_aug.data.training_set import VAE_COPIES, augmented, load_training_set, with_copies
-from nnunet_synth_aug.fit_records import stage_identity
-from nnunet_synth_aug.labels import LV, MYO, RV
-from nnunet_synth_aug.latents import encode_training_set
-from nnunet_synth_aug.priors import Priors, measure, volume_ml
+from nnunet_synth_aug.data.remodel import CAVITY, REST, RV_SIZE, WALL, RadialMap, Remodelling, radial_maps
+from nnunet_synth_aug.model.config import GeneratorConfig, LatentConfig
+from nnunet_synth_aug.model.grid import Grid, Placement, place, to_grid
+from nnunet_synth_aug.model.latents.encode import encode_training_set
+from nnunet_synth_aug.model.records import stage_identity
+from nnunet_synth_aug.model.training_set import VAE_COPIES, augmented, load_training_set, with_copies
 from nnunet_synth_aug.synthesis.requests import draw_priors
-from nnunet_synth_aug.synthesis.variations import variations
+from nnunet_synth_aug.synthesis.sources.variations import variations
 
 __all__ = ["generator", "world"]
 FACTORS = {"cavity": st.floats(*CAVITY), "wall": st.floats(*WALL), "rv": st.floats(*RV_SIZE)}

@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nnunet_synth_aug.cases import SyntheticSequence
-from nnunet_synth_aug.errors import UserError
-from nnunet_synth_aug.files import read_json
-from nnunet_synth_aug.labels import LV, MYO, RV
-from nnunet_synth_aug.priors import Priors, measure
-from nnunet_synth_aug.reports.controllability import IMAGES, MASKS, controllability_report
-from nnunet_synth_aug.reports.image_mask import image_mask_agreement, judged, segment_folder
-from nnunet_synth_aug.synthesis.sequences import write_index, write_sequence
+from nnunet_synth_aug.core.cases import SyntheticSequence
+from nnunet_synth_aug.core.errors import UserError
+from nnunet_synth_aug.core.files import read_json
+from nnunet_synth_aug.core.labels import LV, MYO, RV
+from nnunet_synth_aug.core.priors import Priors, measure
+from nnunet_synth_aug.reports.controllability.image_mask import image_mask_agreement, judged, segment_folder
+from nnunet_synth_aug.reports.controllability.section import IMAGES, MASKS, controllability_report
+from nnunet_synth_aug.synthesis.folder import write_index, write_sequence
 
 SPACING = (3.0, 3.0, 10.0)
 PROVENANCE = {"dataset": "Dataset007_X", "fold": 0, "preset": "micro", "generator_hash": "0123", "patients": ["p1"]}

@@ -8,16 +8,15 @@ import numpy as np
 import pytest
 import torch
 
-from nnunet_synth_aug.cases import Sequence, SyntheticSequence
+from nnunet_synth_aug.core.cases import Sequence, SyntheticSequence
+from nnunet_synth_aug.core.errors import UserError
+from nnunet_synth_aug.core.files import read_json
+from nnunet_synth_aug.core.labels import LV, MYO, RV
+from nnunet_synth_aug.core.priors import Priors
 from nnunet_synth_aug.data.cohort import load_sequence
-from nnunet_synth_aug.errors import UserError
-from nnunet_synth_aug.files import read_json
-from nnunet_synth_aug.labels import LV, MYO, RV
-from nnunet_synth_aug.priors import Priors
 from nnunet_synth_aug.reports.cines import patients
-from nnunet_synth_aug.reports.membership import auc, auc_interval, static_loss
-from nnunet_synth_aug.reports.memorisation import memorisation_report
-from nnunet_synth_aug.reports.neighbours import (
+from nnunet_synth_aug.reports.memorisation.membership import auc, auc_interval, static_loss
+from nnunet_synth_aug.reports.memorisation.neighbours import (
     chance_nearer,
     correlation_distance,
     distances,
@@ -26,7 +25,8 @@ from nnunet_synth_aug.reports.neighbours import (
     pose,
     rms_distance,
 )
-from nnunet_synth_aug.synthesis.sequences import write_index, write_sequence
+from nnunet_synth_aug.reports.memorisation.section import memorisation_report
+from nnunet_synth_aug.synthesis.folder import write_index, write_sequence
 
 pytest_plugins = ["realism_fixture"]
 

@@ -9,17 +9,17 @@ import pytest
 import torch
 from scipy.linalg import sqrtm
 
-from nnunet_synth_aug.cases import SyntheticSequence
+from nnunet_synth_aug.core.cases import SyntheticSequence
+from nnunet_synth_aug.core.errors import UserError
+from nnunet_synth_aug.core.files import read_json
+from nnunet_synth_aug.core.labels import LV, MYO, RV
+from nnunet_synth_aug.core.priors import Priors
 from nnunet_synth_aug.data.cohort import load_sequence
 from nnunet_synth_aug.data.phantom import phantom_subject
-from nnunet_synth_aug.errors import UserError
-from nnunet_synth_aug.files import read_json
-from nnunet_synth_aug.labels import LV, MYO, RV
-from nnunet_synth_aug.priors import Priors
-from nnunet_synth_aug.reports import fvd
 from nnunet_synth_aug.reports.cines import Cine, real_cine, synthetic_cine
-from nnunet_synth_aug.reports.distances import Population, compare, frechet_distance, shrunk_covariance, two_sample_p
-from nnunet_synth_aug.reports.features import (
+from nnunet_synth_aug.reports.realism import fvd
+from nnunet_synth_aug.reports.realism.distances import Population, compare, frechet_distance, shrunk_covariance, two_sample_p
+from nnunet_synth_aug.reports.realism.features import (
     FAMILIES,
     descriptors,
     fine_detail,
@@ -29,10 +29,10 @@ from nnunet_synth_aug.reports.features import (
     segmenter_features,
     wall_thickness,
 )
-from nnunet_synth_aug.reports.realism import realism_report
-from nnunet_synth_aug.reports.temporal import jerk, label_flips
-from nnunet_synth_aug.synthesis.quality import minima
-from nnunet_synth_aug.synthesis.sequences import write_index, write_sequence
+from nnunet_synth_aug.reports.realism.section import realism_report
+from nnunet_synth_aug.reports.realism.temporal import jerk, label_flips
+from nnunet_synth_aug.synthesis.folder import write_index, write_sequence
+from nnunet_synth_aug.synthesis.quality.defects import minima
 
 pytest_plugins = ["realism_fixture"]
 CPU = torch.device("cpu")

@@ -9,20 +9,20 @@ import pytest
 import torch
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from nnunet_synth_aug.commands import generator as commands
-from nnunet_synth_aug.config import PRESETS, GeneratorConfig, GridConfig, LatentConfig, LDMConfig, TrainConfig, VAEConfig
+from nnunet_synth_aug.cli import generator as commands
+from nnunet_synth_aug.core.errors import UserError
+from nnunet_synth_aug.core.files import read_json, write_json
+from nnunet_synth_aug.core.paths import generator_folder, preprocessed_folder
 from nnunet_synth_aug.data.cohort import Cohort
-from nnunet_synth_aug.data.dataset import write_dataset
 from nnunet_synth_aug.data.phantom import phantom_cohort
+from nnunet_synth_aug.data.raw_dataset import write_dataset
 from nnunet_synth_aug.data.splits import SPLITS, fold_patients
-from nnunet_synth_aug.errors import UserError
-from nnunet_synth_aug.files import read_json, write_json
-from nnunet_synth_aug.fit import fit_generator
-from nnunet_synth_aug.generator import load_generator
-from nnunet_synth_aug.paths import generator_folder, preprocessed_folder
+from nnunet_synth_aug.model.config import PRESETS, GeneratorConfig, GridConfig, LatentConfig, LDMConfig, TrainConfig, VAEConfig
+from nnunet_synth_aug.model.fit import fit_generator
+from nnunet_synth_aug.model.generator import load_generator
+from nnunet_synth_aug.reports.controllability.requests import judges, judging_requests
 from nnunet_synth_aug.reports.markdown import headline
 from nnunet_synth_aug.reports.reconstruction import checkerboard, detail, dice, explained, psnr, reconstruction_report, ssim
-from nnunet_synth_aug.reports.requests import judges, judging_requests
 from nnunet_synth_aug.reports.run import run_reports
 
 CPU = torch.device("cpu")
@@ -202,8 +202,8 @@ def test_a_report_that_cannot_be_made_does_not_cost_the_others(world, tmp_path, 
     def refuse(*_):
         raise UserError("too few hearts for this")
 
-    monkeypatch.setattr("nnunet_synth_aug.reports.realism.realism_report", refuse)
-    monkeypatch.setattr("nnunet_synth_aug.reports.memorisation.memorisation_report", refuse)
+    monkeypatch.setattr("nnunet_synth_aug.reports.realism.section.realism_report", refuse)
+    monkeypatch.setattr("nnunet_synth_aug.reports.memorisation.section.memorisation_report", refuse)
     report = run_reports(generator, cohort, tmp_path, 2)
     assert report["reports"]["realism"] == {"refused": "too few hearts for this"}
     assert report["reports"]["reconstruction"]["groups"]

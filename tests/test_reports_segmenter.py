@@ -15,13 +15,13 @@ import torch
 from nnunet_fixture import DATASET, PATIENTS, PLANS, SPACING, Project, built_project, heart, project
 from nnunetv2.run.run_training import get_trainer_from_args
 
-from nnunet_synth_aug.cases import SyntheticSequence
-from nnunet_synth_aug.errors import UserError
-from nnunet_synth_aug.files import read_json, read_nifti, write_json, write_nifti
-from nnunet_synth_aug.labels import LV, MYO, RV, STRUCTURES
-from nnunet_synth_aug.nnunet.mixture import BASE_NAME
+from nnunet_synth_aug.core.cases import SyntheticSequence
+from nnunet_synth_aug.core.errors import UserError
+from nnunet_synth_aug.core.files import read_json, read_nifti, write_json, write_nifti
+from nnunet_synth_aug.core.labels import LV, MYO, RV, STRUCTURES
+from nnunet_synth_aug.core.priors import Priors
+from nnunet_synth_aug.nnunet.mixing.mixture import BASE_NAME
 from nnunet_synth_aug.nnunet.segmenter import Segmenter, load_segmenter
-from nnunet_synth_aug.priors import Priors
 
 __all__ = ["built_project", "project"]
 

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nnunet_synth_aug.labels import LV, MYO, RV
-from nnunet_synth_aug.synthesis.quality import frame_defects
+from nnunet_synth_aug.core.labels import LV, MYO, RV
+from nnunet_synth_aug.synthesis.quality.defects import frame_defects
 from nnunet_synth_aug.synthesis.specks import without_specks
 
 

@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 from torch.distributions import Normal
 from torch.distributions import kl_divergence as reference_kl
 
-from nnunet_synth_aug.anatomy_vae.equivariance import SMALLEST, Change, orient
-from nnunet_synth_aug.anatomy_vae.losses import consistency, dice_ce, edge_l1, kl_divergence, row_mean, texture_l1
-from nnunet_synth_aug.anatomy_vae.network import AnatomyVAE, latent_validity, to_slices, to_stack
-from nnunet_synth_aug.anatomy_vae.stage import FrameBatch, FrameSampler, changed, vae_loss
-from nnunet_synth_aug.config import TrainConfig, VAEConfig
-from nnunet_synth_aug.errors import UserError
-from nnunet_synth_aug.labels import LV, MYO, N_CLASSES, RV
-from nnunet_synth_aug.training import Step
+from nnunet_synth_aug.core.errors import UserError
+from nnunet_synth_aug.core.labels import LV, MYO, N_CLASSES, RV
+from nnunet_synth_aug.model.config import TrainConfig, VAEConfig
+from nnunet_synth_aug.model.training.loop import Step
+from nnunet_synth_aug.model.vae.equivariance import SMALLEST, Change, orient
+from nnunet_synth_aug.model.vae.losses import consistency, dice_ce, edge_l1, kl_divergence, row_mean, texture_l1
+from nnunet_synth_aug.model.vae.network import AnatomyVAE, latent_validity, to_slices, to_stack
+from nnunet_synth_aug.model.vae.train import FrameBatch, FrameSampler, changed, vae_loss
 
 ALL = torch.ones(2, N_CLASSES)
 

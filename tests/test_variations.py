@@ -6,13 +6,13 @@ import pytest
 import torch
 from realism_fixture import TRAINING, world
 
-from nnunet_synth_aug.errors import UserError
-from nnunet_synth_aug.generator import Template
+from nnunet_synth_aug.core.errors import UserError
+from nnunet_synth_aug.model.generator import Template
+from nnunet_synth_aug.synthesis.accept import Judge
 from nnunet_synth_aug.synthesis.cascade import sample_anatomies
-from nnunet_synth_aug.synthesis.rounds import Judge
-from nnunet_synth_aug.synthesis.sampling import sample_to_folder
-from nnunet_synth_aug.synthesis.sequences import read_index
-from nnunet_synth_aug.synthesis.variations import STRENGTH, around_heart, variations
+from nnunet_synth_aug.synthesis.folder import read_index
+from nnunet_synth_aug.synthesis.sample import sample_to_folder
+from nnunet_synth_aug.synthesis.sources.variations import STRENGTH, around_heart, variations
 
 __all__ = ["world"]
 NUMBER = 2 * TRAINING

@@ -14,9 +14,9 @@ from evaluation.benchmark.steps import plain
 from evaluation.benchmark.study import VALIDATION, Study, TestSet
 from evaluation.benchmark.workspace import Workspace
 from evaluation.compare import Comparison, compare, compare_arms
-from evaluation.table import PRIMARY
+from evaluation.scoring.table import PRIMARY
 from nnunet_synth_aug import __version__
-from nnunet_synth_aug.files import write_json, write_text
+from nnunet_synth_aug.core.files import write_json, write_text
 
 FIGURES, PAGE = "benchmark.json", "benchmark.md"
 _SHOWN = ("structure", "metric", "unit", "n", "baseline_mean", "augmented_mean", "difference", "ci_low", "ci_high", "p_holm", "verdict")

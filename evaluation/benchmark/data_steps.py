@@ -12,10 +12,10 @@ from evaluation.benchmark.patients import link_test_cases, trained_cases, write_
 from evaluation.benchmark.steps import Step, fixed, plain
 from evaluation.benchmark.study import Data, Study, TestSet
 from evaluation.benchmark.workspace import PLANS, TEST_ID, TRAIN_ID, Workspace
-from evaluation.dataset import nifti_cases
-from nnunet_synth_aug.errors import UserError
-from nnunet_synth_aug.files import read_json
-from nnunet_synth_aug.paths import preprocessed_folder, raw_folder
+from evaluation.inputs.dataset import nifti_cases
+from nnunet_synth_aug.core.errors import UserError
+from nnunet_synth_aug.core.files import read_json
+from nnunet_synth_aug.core.paths import preprocessed_folder, raw_folder
 
 PROCESSES = str(min(8, os.cpu_count() or 1))
 _SOURCE = ("source", "dataset", "folder", "hearts", "seed", "splits")

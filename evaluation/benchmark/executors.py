@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from evaluation.benchmark.processes import launch, lock_path, share_of_cores, stop
 from evaluation.benchmark.steps import Step
 from evaluation.benchmark.study import Study
-from nnunet_synth_aug.errors import UserError
+from nnunet_synth_aug.core.errors import UserError
 
 #: A local job of submitit has no queue to be fair to; its default limit is two minutes.
 WEEK_MIN = 7 * 24 * 60

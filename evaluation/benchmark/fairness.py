@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from evaluation.arms import without_mix
 from evaluation.benchmark.steps import difference
 from evaluation.benchmark.study import REAL, Arm, Study
 from evaluation.benchmark.workspace import Workspace
-from evaluation.dataset import nifti_cases, read_object
-from nnunet_synth_aug.errors import UserError
-from nnunet_synth_aug.files import read_json
+from evaluation.inputs.arms import without_mix
+from evaluation.inputs.dataset import nifti_cases, read_object
+from nnunet_synth_aug.core.errors import UserError
+from nnunet_synth_aug.core.files import read_json
 
 _SPLIT = re.compile(r"This split has (\d+) training and (\d+) validation cases")
 

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from evaluation.benchmark.study import Data
-from evaluation.dataset import CaseInfo, find_dataset, nifti_cases, read_object, structure_labels
-from nnunet_synth_aug.errors import UserError
-from nnunet_synth_aug.files import read_json, read_nifti, write_json
+from evaluation.inputs.dataset import CaseInfo, find_dataset, nifti_cases, read_object, structure_labels
+from nnunet_synth_aug.core.errors import UserError
+from nnunet_synth_aug.core.files import read_json, read_nifti, write_json
 
 Splits = list[dict[str, list[str]]]
 

@@ -14,8 +14,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
-from nnunet_synth_aug.errors import UserError
-from nnunet_synth_aug.paths import program
+from nnunet_synth_aug.core.errors import UserError
+from nnunet_synth_aug.core.paths import program
 
 #: Seconds that a process has to end by itself, and that a killed one has to be gone.
 PATIENCE = 20.0

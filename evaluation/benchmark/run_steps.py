@@ -14,8 +14,8 @@ from evaluation.benchmark.patients import refuse_foreign
 from evaluation.benchmark.steps import Step, fixed, plain
 from evaluation.benchmark.study import REAL, Arm, Study, TestSet
 from evaluation.benchmark.workspace import PLANS, Workspace
-from evaluation.dataset import nifti_cases
-from nnunet_synth_aug.files import atomic_folder
+from evaluation.inputs.dataset import nifti_cases
+from nnunet_synth_aug.core.files import atomic_folder
 
 EXPORTERS = str(min(3, os.cpu_count() or 1))
 

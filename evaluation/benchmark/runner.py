@@ -19,8 +19,8 @@ from evaluation.benchmark.processes import last_line, lock_path, try_lock
 from evaluation.benchmark.stamps import Stamps
 from evaluation.benchmark.steps import Step
 from evaluation.benchmark.study import Study
-from nnunet_synth_aug.console import console
-from nnunet_synth_aug.errors import UserError
+from nnunet_synth_aug.core.console import console
+from nnunet_synth_aug.core.errors import UserError
 
 #: Seconds between two looks at the running commands.
 PAUSE = 0.5

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from evaluation.benchmark.steps import Step, difference
-from nnunet_synth_aug.errors import UserError
-from nnunet_synth_aug.files import read_json, write_json
+from nnunet_synth_aug.core.errors import UserError
+from nnunet_synth_aug.core.files import read_json, write_json
 
 
 @dataclass(frozen=True)

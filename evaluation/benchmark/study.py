@@ -11,9 +11,9 @@ from typing import Any
 import yaml
 
 from evaluation.benchmark.fields import build, option
-from nnunet_synth_aug import bank_sources as sources
-from nnunet_synth_aug.errors import UserError
-from nnunet_synth_aug.labels import DIAGNOSES, VENDORS
+from nnunet_synth_aug.core import bank_sources as sources
+from nnunet_synth_aug.core.errors import UserError
+from nnunet_synth_aug.core.labels import DIAGNOSES, VENDORS
 
 SOURCES = ("nnunet", "acdc", "mnms", "mnms2", "phantom")
 TEST_SOURCES = (*SOURCES, "sunnybrook")

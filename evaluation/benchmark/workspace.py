@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from evaluation.benchmark.study import Arm, Study, TestSet
-from nnunet_synth_aug.files import hash_json
-from nnunet_synth_aug.paths import dataset_name
+from nnunet_synth_aug.core.files import hash_json
+from nnunet_synth_aug.core.paths import dataset_name
 
 #: Name of the plans copy that every run trains with, or a copy of it.
 PLANS = "nnUNetPlansStudy"
@@ -115,7 +115,7 @@ class Workspace:
     def test_raw(self, test: TestSet) -> Path:
         """The raw dataset that a test set is taken from."""
         if test.source == "nnunet":
-            from nnunet_synth_aug.paths import raw_folder
+            from nnunet_synth_aug.core.paths import raw_folder
 
             return raw_folder(dataset_name(str(test.dataset)))
         return self.test_root(test) / "nnUNet_raw" / f"Dataset{TEST_ID}_{NAMES[test.source]}"

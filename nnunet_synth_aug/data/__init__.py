@@ -1,0 +1,1 @@
+"""Cohorts: importers, the nnU-Net raw dataset, splits, and the digital phantom."""

@@ -1,7 +1,7 @@
 """A cohort on disk: ``cohort.json`` and ``priors.csv`` beside nnU-Net's raw dataset, and the sequences they describe.
 
 ``cohort.json`` holds geometry and relative paths, ``priors.csv`` one row per patient with the columns ``patient`` and every
-name in :data:`nnunet_synth_aug.priors.VARIABLES` (units there; empty means unknown). Users may edit the table.
+name in :data:`nnunet_synth_aug.core.priors.VARIABLES` (units there; empty means unknown). Users may edit the table.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from nnunet_synth_aug.cases import Sequence, Subject
-from nnunet_synth_aug.errors import UserError
-from nnunet_synth_aug.files import atomic_path, hash_json, nifti_shape, read_json, read_nifti, write_json
-from nnunet_synth_aug.labels import N_CLASSES, PHASES, STRUCTURES
-from nnunet_synth_aug.paths import dataset_name, raw_folder
-from nnunet_synth_aug.priors import FROM_MASKS, VARIABLES, Priors
+from nnunet_synth_aug.core.cases import Sequence, Subject
+from nnunet_synth_aug.core.errors import UserError
+from nnunet_synth_aug.core.files import atomic_path, hash_json, nifti_shape, read_json, read_nifti, write_json
+from nnunet_synth_aug.core.labels import N_CLASSES, PHASES, STRUCTURES
+from nnunet_synth_aug.core.paths import dataset_name, raw_folder
+from nnunet_synth_aug.core.priors import FROM_MASKS, VARIABLES, Priors
 
 COHORT = "cohort.json"
 PRIORS = "priors.csv"

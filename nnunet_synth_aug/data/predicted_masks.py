@@ -13,12 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from nnunet_synth_aug.cases import Sequence, Spacing, Subject
-from nnunet_synth_aug.console import progress
+from nnunet_synth_aug.core.cases import Sequence, Spacing, Subject
+from nnunet_synth_aug.core.components import without_islands
+from nnunet_synth_aug.core.console import progress
+from nnunet_synth_aug.core.files import hash_json, nifti_shape, read_json, write_json, write_nifti
+from nnunet_synth_aug.core.labels import LV, MYO, RV
 from nnunet_synth_aug.data.cohort import Cohort, load_sequence
-from nnunet_synth_aug.files import hash_json, nifti_shape, read_json, write_json, write_nifti
-from nnunet_synth_aug.islands import without_islands
-from nnunet_synth_aug.labels import LV, MYO, RV
 
 #: Grey values (X, Y, Z) and spacing in mm -> mask uint8 (X, Y, Z) in this package's labels.
 Segment = Callable[[np.ndarray, Spacing], np.ndarray]

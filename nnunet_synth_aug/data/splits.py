@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from nnunet_synth_aug.core.errors import UserError
+from nnunet_synth_aug.core.files import hash_json, read_json
+from nnunet_synth_aug.core.paths import preprocessed_folder
 from nnunet_synth_aug.data.cohort import Cohort
-from nnunet_synth_aug.errors import UserError
-from nnunet_synth_aug.files import hash_json, read_json
-from nnunet_synth_aug.paths import preprocessed_folder
 
 SPLITS = "splits_final.json"
 

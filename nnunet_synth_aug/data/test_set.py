@@ -13,12 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from nnunet_synth_aug.cases import Subject
+from nnunet_synth_aug.core.cases import Subject
+from nnunet_synth_aug.core.files import atomic_folder, read_nifti, write_nifti
+from nnunet_synth_aug.core.paths import raw_folder
 from nnunet_synth_aug.data.cohort import load_sequence, write_cohort
-from nnunet_synth_aug.data.dataset import full_name, refuse_taken, write_dataset_json, write_subjects
-from nnunet_synth_aug.data.source import SourceSubject
-from nnunet_synth_aug.files import atomic_folder, read_nifti, write_nifti
-from nnunet_synth_aug.paths import raw_folder
+from nnunet_synth_aug.data.importers.subject import SourceSubject
+from nnunet_synth_aug.data.raw_dataset import full_name, refuse_taken, write_dataset_json, write_subjects
 
 NOTE = "a test set: what was contoured can be scored, and nothing is trained on it by nnU-Net"
 
@@ -39,7 +39,7 @@ def write_test_set(
         the new folder in ``nnUNet_raw``.
 
     Raises:
-        UserError: as :func:`nnunet_synth_aug.data.dataset.write_dataset`.
+        UserError: as :func:`nnunet_synth_aug.data.raw_dataset.write_dataset`.
     """
     title = full_name(dataset_id, name)
     refuse_taken(dataset_id)

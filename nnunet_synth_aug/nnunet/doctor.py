@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nnunet_synth_aug._startup import SHIM, SWITCH, VARIABLE, trainers_folder
-from nnunet_synth_aug.errors import UserError
+from nnunet_synth_aug.core.errors import UserError
+from nnunet_synth_aug.core.paths import nnunet_folder
 from nnunet_synth_aug.nnunet.install import installed_shim, is_current
-from nnunet_synth_aug.paths import nnunet_folder
 
 _TRAINER = "nnUNetTrainerSynthAug_mix50"
 _FOLDERS = ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")
@@ -135,7 +135,7 @@ def _trainer() -> Check:
 
 
 def _plans(dataset: str | int, configuration: str, plans: str) -> str:
-    from nnunet_synth_aug.nnunet.settings import resolve_settings
+    from nnunet_synth_aug.nnunet.mixing.settings import resolve_settings
     from nnunet_synth_aug.nnunet.target import load_target
 
     target = load_target(dataset, configuration, plans)
@@ -168,7 +168,7 @@ def _fold(dataset: str | int, fold: int | str, configuration: str, plans: str) -
 
 
 def _bank(dataset: str | int, fold: int | str, configuration: str, plans: str) -> str:
-    from nnunet_synth_aug.nnunet.manifest import bank_status
+    from nnunet_synth_aug.nnunet.bank.manifest import bank_status
     from nnunet_synth_aug.nnunet.target import load_target
 
     manifest = bank_status(load_target(dataset, configuration, plans), fold)

@@ -10,8 +10,8 @@ import importlib.util
 from pathlib import Path
 
 from nnunet_synth_aug._startup import SHIM, VARIABLE, trainers_folder
-from nnunet_synth_aug.errors import UserError
-from nnunet_synth_aug.files import write_text
+from nnunet_synth_aug.core.errors import UserError
+from nnunet_synth_aug.core.files import write_text
 
 
 def nnunet_trainers_folder() -> Path:

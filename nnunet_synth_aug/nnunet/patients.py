@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from nnunet_synth_aug.errors import UserError
-from nnunet_synth_aug.files import read_json
-from nnunet_synth_aug.paths import preprocessed_folder, raw_folder
+from nnunet_synth_aug.core.errors import UserError
+from nnunet_synth_aug.core.files import read_json
+from nnunet_synth_aug.core.paths import preprocessed_folder, raw_folder
 
 #: Said wherever nnU-Net shows a "validation" of fold all.
 ABOUT_ALL = (

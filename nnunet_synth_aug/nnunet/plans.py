@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from nnunet_synth_aug.errors import UserError
-from nnunet_synth_aug.files import read_json, write_json
-from nnunet_synth_aug.nnunet.settings import PLANS_KEY, resolve_settings
+from nnunet_synth_aug.core.errors import UserError
+from nnunet_synth_aug.core.files import read_json, write_json
+from nnunet_synth_aug.nnunet.mixing.settings import PLANS_KEY, resolve_settings
 from nnunet_synth_aug.nnunet.target import load_target
 
 _MARK = "synth_aug_copy_of"  # tells our plans from the user's, which are never overwritten

@@ -11,12 +11,12 @@ import torch
 from nnunetv2.inference.export_prediction import convert_predicted_logits_to_segmentation_with_correct_shape
 from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 
-from nnunet_synth_aug.cases import Spacing
-from nnunet_synth_aug.errors import UserError
-from nnunet_synth_aug.files import read_json
-from nnunet_synth_aug.nnunet.exposure import FILE
-from nnunet_synth_aug.nnunet.mixture import BASE_NAME
-from nnunet_synth_aug.nnunet.preprocess import preprocess_frame
+from nnunet_synth_aug.core.cases import Spacing
+from nnunet_synth_aug.core.errors import UserError
+from nnunet_synth_aug.core.files import read_json
+from nnunet_synth_aug.nnunet.bank.preprocess import preprocess_frame
+from nnunet_synth_aug.nnunet.mixing.exposure import FILE
+from nnunet_synth_aug.nnunet.mixing.mixture import BASE_NAME
 from nnunet_synth_aug.nnunet.target import Target, label_lookup, refuse_unsupported
 
 CHECKPOINT = "checkpoint_final.pth"

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from nnunet_synth_aug.cases import Spacing, SyntheticSequence
-from nnunet_synth_aug.errors import UserError
-from nnunet_synth_aug.files import read_json, sha256
-from nnunet_synth_aug.generator import Generator
-from nnunet_synth_aug.labels import STRUCTURES
+from nnunet_synth_aug.core.cases import Spacing, SyntheticSequence
+from nnunet_synth_aug.core.errors import UserError
+from nnunet_synth_aug.core.files import read_json, sha256
+from nnunet_synth_aug.core.labels import STRUCTURES
+from nnunet_synth_aug.model.generator import Generator
 from nnunet_synth_aug.nnunet.patients import case_patients, leaked_patients
 
 if TYPE_CHECKING:

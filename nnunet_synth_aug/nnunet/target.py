@@ -10,10 +10,10 @@ import numpy as np
 from nnunetv2.training.dataloading.nnunet_dataset import infer_dataset_class
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 
-from nnunet_synth_aug.errors import UserError
-from nnunet_synth_aug.files import hash_json, read_json
-from nnunet_synth_aug.labels import STRUCTURES
-from nnunet_synth_aug.paths import dataset_name, preprocessed_folder
+from nnunet_synth_aug.core.errors import UserError
+from nnunet_synth_aug.core.files import hash_json, read_json
+from nnunet_synth_aug.core.labels import STRUCTURES
+from nnunet_synth_aug.core.paths import dataset_name, preprocessed_folder
 
 #: What nnU-Net's own conversion of ACDC calls two of the structures.
 _SYNONYMS = {"MLV": "MYO", "LVC": "LV"}

@@ -17,18 +17,18 @@ from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
 from nnunet_synth_aug import __version__
-from nnunet_synth_aug.errors import UserError
-from nnunet_synth_aug.nnunet.dataset import LiveDataset, MixedDataset
-from nnunet_synth_aug.nnunet.exposure import FILE, Exposure
-from nnunet_synth_aug.nnunet.loader import is_mixed, mixed_loaders
-from nnunet_synth_aug.nnunet.manifest import Manifest, open_bank
-from nnunet_synth_aug.nnunet.mixture import BASE_NAME, Mix, parse_trainer_name
+from nnunet_synth_aug.core.errors import UserError
+from nnunet_synth_aug.nnunet.bank.manifest import Manifest, open_bank
+from nnunet_synth_aug.nnunet.mixing.dataset import LiveDataset, MixedDataset
+from nnunet_synth_aug.nnunet.mixing.exposure import FILE, Exposure
+from nnunet_synth_aug.nnunet.mixing.loader import is_mixed, mixed_loaders
+from nnunet_synth_aug.nnunet.mixing.mixture import BASE_NAME, Mix, parse_trainer_name
+from nnunet_synth_aug.nnunet.mixing.settings import PLANS_KEY, refuse_changes, resolve_settings
+from nnunet_synth_aug.nnunet.mixing.weighting import WeightedPatches, draw_probabilities
 from nnunet_synth_aug.nnunet.patients import ABOUT_ALL
-from nnunet_synth_aug.nnunet.refresh import Refresher
-from nnunet_synth_aug.nnunet.refresh_cases import live_folder
-from nnunet_synth_aug.nnunet.settings import PLANS_KEY, refuse_changes, resolve_settings
+from nnunet_synth_aug.nnunet.refresh.cases import live_folder
+from nnunet_synth_aug.nnunet.refresh.trainer_side import Refresher
 from nnunet_synth_aug.nnunet.target import Target, label_lookup, refuse_unsupported
-from nnunet_synth_aug.nnunet.weighting import WeightedPatches, draw_probabilities
 
 _CUDA = torch.device("cuda")
 

@@ -11,15 +11,15 @@ from pathlib import Path
 
 import numpy as np
 
-from nnunet_synth_aug.cases import Sequence, Spacing, Subject, SyntheticSequence
+from nnunet_synth_aug.core.cases import Sequence, Spacing, Subject, SyntheticSequence
+from nnunet_synth_aug.core.errors import UserError
+from nnunet_synth_aug.core.files import hash_json
+from nnunet_synth_aug.core.labels import LV, MYO, RV
 from nnunet_synth_aug.data.cohort import Cohort, load_sequence
-from nnunet_synth_aug.data.gating import cycle_frames
-from nnunet_synth_aug.data.grid import to_grid
-from nnunet_synth_aug.errors import UserError
-from nnunet_synth_aug.files import hash_json
-from nnunet_synth_aug.generator import Generator
-from nnunet_synth_aug.labels import LV, MYO, RV
-from nnunet_synth_aug.synthesis.sequences import read_index, read_sequence
+from nnunet_synth_aug.data.cycle import cycle_frames
+from nnunet_synth_aug.model.generator import Generator
+from nnunet_synth_aug.model.grid import to_grid
+from nnunet_synth_aug.synthesis.folder import read_index, read_sequence
 
 #: Percentiles of a sequence on the grid that become 0 and 1.
 GREY_PERCENTILES = (1.0, 99.0)

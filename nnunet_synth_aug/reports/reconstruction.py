@@ -15,18 +15,18 @@ from typing import Any
 import numpy as np
 import torch
 
-from nnunet_synth_aug.anatomy_vae.network import AnatomyVAE, latent_validity
-from nnunet_synth_aug.cases import Subject
-from nnunet_synth_aug.console import progress
+from nnunet_synth_aug.core.cases import Subject
+from nnunet_synth_aug.core.console import progress
+from nnunet_synth_aug.core.files import atomic_path, write_json
+from nnunet_synth_aug.core.labels import STRUCTURES
 from nnunet_synth_aug.data.cohort import Cohort, load_sequence
-from nnunet_synth_aug.data.gating import cycle_frames
-from nnunet_synth_aug.data.grid import Gridded, to_grid
-from nnunet_synth_aug.files import atomic_path, write_json
-from nnunet_synth_aug.generator import Generator
-from nnunet_synth_aug.labels import STRUCTURES
-from nnunet_synth_aug.latents import encode
-from nnunet_synth_aug.periodic import fit_motion, motion, phases
-from nnunet_synth_aug.reports.requests import judges
+from nnunet_synth_aug.data.cycle import cycle_frames
+from nnunet_synth_aug.model.generator import Generator
+from nnunet_synth_aug.model.grid import Gridded, to_grid
+from nnunet_synth_aug.model.latents.encode import encode
+from nnunet_synth_aug.model.motion_basis import fit_motion, motion, phases
+from nnunet_synth_aug.model.vae.network import AnatomyVAE, latent_validity
+from nnunet_synth_aug.reports.controllability.requests import judges
 from nnunet_synth_aug.reports.statistics import average
 
 #: Grey values lie in [-1, 1].

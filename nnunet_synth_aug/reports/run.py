@@ -7,16 +7,16 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from nnunet_synth_aug.console import console
+from nnunet_synth_aug.core.console import console
+from nnunet_synth_aug.core.errors import UserError
+from nnunet_synth_aug.core.files import write_json, write_text
 from nnunet_synth_aug.data.cohort import Cohort
-from nnunet_synth_aug.errors import UserError
-from nnunet_synth_aug.files import write_json, write_text
-from nnunet_synth_aug.generator import Generator
+from nnunet_synth_aug.model.generator import Generator
 from nnunet_synth_aug.nnunet.segmenter import Segmenter
+from nnunet_synth_aug.reports.controllability.requests import judges, judging_requests
 from nnunet_synth_aug.reports.markdown import render
-from nnunet_synth_aug.reports.requests import judges, judging_requests
-from nnunet_synth_aug.synthesis.rounds import UNCHECKED
-from nnunet_synth_aug.synthesis.sampling import sample_to_folder
+from nnunet_synth_aug.synthesis.accept import UNCHECKED
+from nnunet_synth_aug.synthesis.sample import sample_to_folder
 
 REPORTS = ("controllability", "reconstruction", "realism", "memorisation")
 #: Those that look at generated hearts.
@@ -66,7 +66,7 @@ def run_reports(
         sample_to_folder(generator, judging_requests(generator, cohort, n, seed, calibrate=True), calibrated, UNCHECKED)
 
     def controllability() -> dict[str, Any]:
-        from nnunet_synth_aug.reports.controllability import controllability_report
+        from nnunet_synth_aug.reports.controllability.section import controllability_report
 
         return controllability_report(sequences, out, segmenter, calibrated if closed_loop else None, seed)
 
@@ -76,12 +76,12 @@ def run_reports(
         return reconstruction_report(generator, cohort, out)
 
     def realism() -> dict[str, Any]:
-        from nnunet_synth_aug.reports.realism import realism_report
+        from nnunet_synth_aug.reports.realism.section import realism_report
 
         return realism_report(generator, cohort, sequences, out, segmenter, fvd_weights)
 
     def memorisation() -> dict[str, Any]:
-        from nnunet_synth_aug.reports.memorisation import memorisation_report
+        from nnunet_synth_aug.reports.memorisation.section import memorisation_report
 
         return memorisation_report(generator, cohort, sequences, out)
 

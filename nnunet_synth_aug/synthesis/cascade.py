@@ -12,13 +12,13 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from nnunet_synth_aug.cases import SyntheticSequence
-from nnunet_synth_aug.diffusion import Start
-from nnunet_synth_aug.generator import Generator, Template
-from nnunet_synth_aug.ldm import sample_latent
-from nnunet_synth_aug.motion_ldm.sampling import motion_channels, sample_motion
-from nnunet_synth_aug.periodic import phases
-from nnunet_synth_aug.priors import Priors, measure
+from nnunet_synth_aug.core.cases import SyntheticSequence
+from nnunet_synth_aug.core.priors import Priors, measure
+from nnunet_synth_aug.model.diffusion import Start
+from nnunet_synth_aug.model.generator import Generator, Template
+from nnunet_synth_aug.model.ldm import sample_latent
+from nnunet_synth_aug.model.motion_basis import phases
+from nnunet_synth_aug.model.motion_sampling import motion_channels, sample_motion
 from nnunet_synth_aug.synthesis.calibration import pixel_scale
 from nnunet_synth_aug.synthesis.closed_loop import Loop, close_loops
 from nnunet_synth_aug.synthesis.decoding import decode, moved, smallest_lv

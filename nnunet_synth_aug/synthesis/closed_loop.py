@@ -10,10 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from nnunet_synth_aug.beat import beaten
-from nnunet_synth_aug.generator import Generator
-from nnunet_synth_aug.labels import LV
-from nnunet_synth_aug.priors import Priors, measure
+from nnunet_synth_aug.core.labels import LV
+from nnunet_synth_aug.core.priors import Priors, measure
+from nnunet_synth_aug.model.generator import Generator
+from nnunet_synth_aug.model.weaker_beat import beaten
 from nnunet_synth_aug.synthesis.calibration import motion_gains
 from nnunet_synth_aug.synthesis.decoding import decode, moved, smallest_lv
 from nnunet_synth_aug.synthesis.hearts import Anatomy

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
-from nnunet_synth_aug.generator import Generator
-from nnunet_synth_aug.labels import LV
+from nnunet_synth_aug.core.labels import LV
+from nnunet_synth_aug.model.generator import Generator
 from nnunet_synth_aug.synthesis.hearts import Anatomy
 from nnunet_synth_aug.synthesis.specks import without_specks
 

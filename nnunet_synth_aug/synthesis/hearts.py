@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import torch
 
-from nnunet_synth_aug.cases import Spacing
-from nnunet_synth_aug.generator import Template
-from nnunet_synth_aug.priors import Priors
+from nnunet_synth_aug.core.cases import Spacing
+from nnunet_synth_aug.core.priors import Priors
+from nnunet_synth_aug.model.generator import Template
 
 #: Frames where neither the request nor the training cines say.
 DEFAULT_FRAMES = 20

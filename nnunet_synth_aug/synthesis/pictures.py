@@ -8,10 +8,10 @@ import numpy as np
 from PIL import Image, ImageDraw
 from skimage.segmentation import find_boundaries
 
-from nnunet_synth_aug.console import progress
-from nnunet_synth_aug.files import atomic_path
-from nnunet_synth_aug.labels import LV, MYO, RV
-from nnunet_synth_aug.synthesis.sequences import read_sequence
+from nnunet_synth_aug.core.console import progress
+from nnunet_synth_aug.core.files import atomic_path
+from nnunet_synth_aug.core.labels import LV, MYO, RV
+from nnunet_synth_aug.synthesis.folder import read_sequence
 
 #: Okabe-Ito colours: told apart by colour-blind readers too.
 COLOURS = {RV: (0, 158, 115), MYO: (213, 94, 0), LV: (86, 180, 233)}

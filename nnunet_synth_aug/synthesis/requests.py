@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from nnunet_synth_aug.data.remodelling import Remodelling
-from nnunet_synth_aug.generator import Generator
-from nnunet_synth_aug.priors import VARIABLES, Priors
+from nnunet_synth_aug.core.priors import VARIABLES, Priors
+from nnunet_synth_aug.data.remodel import Remodelling
+from nnunet_synth_aug.model.generator import Generator
 from nnunet_synth_aug.synthesis.hearts import Request
 
 #: Multiplicative (volumes, mass) and additive (EF, percentage points) spread around a training patient.

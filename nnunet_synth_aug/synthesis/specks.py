@@ -9,8 +9,8 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
-from nnunet_synth_aug.labels import LV, MYO, RV
-from nnunet_synth_aug.synthesis.quality import MIN_CONNECTED, TOUCHING
+from nnunet_synth_aug.core.labels import LV, MYO, RV
+from nnunet_synth_aug.synthesis.quality.defects import MIN_CONNECTED, TOUCHING
 
 
 def without_specks(best: np.ndarray, second: np.ndarray) -> np.ndarray:

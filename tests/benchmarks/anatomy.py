@@ -24,28 +24,28 @@ import torch
 from generator import machine
 from variants import settings_of
 
-from nnunet_synth_aug.cases import Sequence
-from nnunet_synth_aug.config import overridden
+from nnunet_synth_aug.core.cases import Sequence
+from nnunet_synth_aug.core.errors import UserError
+from nnunet_synth_aug.core.files import hash_json, write_json
+from nnunet_synth_aug.core.priors import measure
 from nnunet_synth_aug.data.cohort import Cohort, load_sequence
 from nnunet_synth_aug.data.splits import fold_patients
-from nnunet_synth_aug.data.training_set import load_training_set
-from nnunet_synth_aug.errors import UserError
-from nnunet_synth_aug.files import hash_json, write_json
-from nnunet_synth_aug.fit import continued
-from nnunet_synth_aug.generator import Generator, load_generator
-from nnunet_synth_aug.latent_cache import load_latents, save_latents
-from nnunet_synth_aug.latents import LatentSet, encode_training_set
-from nnunet_synth_aug.pretrained import shipped_for
-from nnunet_synth_aug.priors import measure
+from nnunet_synth_aug.model.config import overridden
+from nnunet_synth_aug.model.fit import continued
+from nnunet_synth_aug.model.generator import Generator, load_generator
+from nnunet_synth_aug.model.latents.cache import load_latents, save_latents
+from nnunet_synth_aug.model.latents.encode import LatentSet, encode_training_set
+from nnunet_synth_aug.model.pretrained import shipped_for
+from nnunet_synth_aug.model.static import train_static
+from nnunet_synth_aug.model.training_set import load_training_set
 from nnunet_synth_aug.reports.cines import patients
-from nnunet_synth_aug.reports.membership import static_loss
-from nnunet_synth_aug.reports.memorisation import membership_of, neighbours_in
-from nnunet_synth_aug.reports.neighbours import SPACES, Portrait, portrait
-from nnunet_synth_aug.reports.requests import judging_requests
-from nnunet_synth_aug.static_ldm.stage import train_static
+from nnunet_synth_aug.reports.controllability.requests import judging_requests
+from nnunet_synth_aug.reports.memorisation.membership import static_loss
+from nnunet_synth_aug.reports.memorisation.neighbours import SPACES, Portrait, portrait
+from nnunet_synth_aug.reports.memorisation.section import membership_of, neighbours_in
 from nnunet_synth_aug.synthesis.cascade import sample_anatomies
 from nnunet_synth_aug.synthesis.decoding import decode
-from nnunet_synth_aug.synthesis.quality import MIN_ENCLOSED, frame_defects
+from nnunet_synth_aug.synthesis.quality.defects import MIN_ENCLOSED, frame_defects
 
 CPU = torch.device("cpu")
 #: What an ED mask tells.

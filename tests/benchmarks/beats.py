@@ -2,8 +2,8 @@
 
     python tests/benchmarks/beats.py --hearts 16 --json docs/benchmarks/beats.json --picture docs/images/beats.png
 
-Of every unseen phantom, latents of the cine are given half of their contraction in both ways (``nnunet_synth_aug.beat``, and half of the
-residual). What is measured at ES: how well the image tells blood from muscle where the decoded mask says that they are, as the distance
+Of every unseen phantom, latents of the cine are given half of their contraction in both ways (``nnunet_synth_aug.model.weaker_beat``,
+and half of the residual). What is measured at ES: how well the image tells blood from muscle where the decoded mask says that they are, as the distance
 of their mean grey values in pooled standard deviations; and the EF by the mask. A cine's own frames are the yardstick. The last line
 printed is one JSON object.
 """
@@ -22,15 +22,15 @@ import numpy as np
 import torch
 
 from nnunet_synth_aug import __version__
-from nnunet_synth_aug.beat import beaten
-from nnunet_synth_aug.cases import Sequence
-from nnunet_synth_aug.data.grid import to_grid
+from nnunet_synth_aug.core.cases import Sequence
+from nnunet_synth_aug.core.files import write_json
+from nnunet_synth_aug.core.labels import LV, MYO
 from nnunet_synth_aug.data.phantom import phantom_subject
-from nnunet_synth_aug.files import write_json
-from nnunet_synth_aug.generator import load_generator
-from nnunet_synth_aug.labels import LV, MYO
-from nnunet_synth_aug.latents import encode
-from nnunet_synth_aug.pretrained import PHANTOM
+from nnunet_synth_aug.model.generator import load_generator
+from nnunet_synth_aug.model.grid import to_grid
+from nnunet_synth_aug.model.latents.encode import encode
+from nnunet_synth_aug.model.pretrained import PHANTOM
+from nnunet_synth_aug.model.weaker_beat import beaten
 
 SEED = 9000  # of no other cohort
 GAIN = 0.5

@@ -27,15 +27,15 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 from untrained import FRAMES, IDENTITY, latent_shape, sample_cases, time_case, untrained
 
-from nnunet_synth_aug.anatomy_vae.network import AnatomyVAE
-from nnunet_synth_aug.config import PRESETS, GeneratorConfig, LDMConfig, VAEConfig
-from nnunet_synth_aug.config import preset as named
-from nnunet_synth_aug.files import read_json, write_json, write_text
-from nnunet_synth_aug.ldm import LatentFlow
-from nnunet_synth_aug.motion_ldm.sampling import context_channels, motion_channels
-from nnunet_synth_aug.motion_ldm.stage import motion_network
-from nnunet_synth_aug.priors import Priors
-from nnunet_synth_aug.static_ldm.stage import static_network
+from nnunet_synth_aug.core.files import read_json, write_json, write_text
+from nnunet_synth_aug.core.priors import Priors
+from nnunet_synth_aug.model.config import PRESETS, GeneratorConfig, LDMConfig, VAEConfig
+from nnunet_synth_aug.model.config import preset as named
+from nnunet_synth_aug.model.ldm import LatentFlow
+from nnunet_synth_aug.model.motion import motion_network
+from nnunet_synth_aug.model.motion_sampling import context_channels, motion_channels
+from nnunet_synth_aug.model.static import static_network
+from nnunet_synth_aug.model.vae.network import AnatomyVAE
 from nnunet_synth_aug.synthesis.calibration import MAX_TRIES
 
 FRAMEWISE = "base, framewise"

@@ -20,15 +20,15 @@ import numpy as np
 import torch
 from generator import machine, public
 
+from nnunet_synth_aug.core.errors import UserError
+from nnunet_synth_aug.core.files import write_json
+from nnunet_synth_aug.core.labels import PHASES, STRUCTURES
+from nnunet_synth_aug.core.priors import FROM_MASKS, measure
 from nnunet_synth_aug.data.cohort import Cohort
 from nnunet_synth_aug.data.splits import fold_patients
-from nnunet_synth_aug.data.training_set import TrainingCase, load_training_set
-from nnunet_synth_aug.errors import UserError
-from nnunet_synth_aug.files import write_json
-from nnunet_synth_aug.generator import Generator, load_generator
-from nnunet_synth_aug.labels import PHASES, STRUCTURES
-from nnunet_synth_aug.latents import encode
-from nnunet_synth_aug.priors import FROM_MASKS, measure
+from nnunet_synth_aug.model.generator import Generator, load_generator
+from nnunet_synth_aug.model.latents.encode import encode
+from nnunet_synth_aug.model.training_set import TrainingCase, load_training_set
 from nnunet_synth_aug.reports.statistics import agreement, average
 
 CPU = torch.device("cpu")

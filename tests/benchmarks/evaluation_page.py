@@ -19,7 +19,7 @@ import metrics_page
 import report_section
 from metrics_page import Files, table, wrapped
 
-from nnunet_synth_aug.files import read_json, write_text
+from nnunet_synth_aug.core.files import read_json, write_text
 
 INTRO = """# Evaluation
 

@@ -27,15 +27,15 @@ from generator_page import write_page
 from walkthrough import run
 
 from nnunet_synth_aug import __version__
-from nnunet_synth_aug.errors import UserError
-from nnunet_synth_aug.files import read_json, write_json
-from nnunet_synth_aug.generator import load_generator
-from nnunet_synth_aug.paths import dataset_name, nnunet_folder, preprocessed_folder
-from nnunet_synth_aug.priors import Priors
+from nnunet_synth_aug.core.errors import UserError
+from nnunet_synth_aug.core.files import read_json, write_json
+from nnunet_synth_aug.core.paths import dataset_name, nnunet_folder, preprocessed_folder
+from nnunet_synth_aug.core.priors import Priors
+from nnunet_synth_aug.model.generator import load_generator
+from nnunet_synth_aug.synthesis.accept import UNCHECKED
+from nnunet_synth_aug.synthesis.folder import read_index
 from nnunet_synth_aug.synthesis.requests import requests
-from nnunet_synth_aug.synthesis.rounds import UNCHECKED
-from nnunet_synth_aug.synthesis.sampling import sample_to_folder
-from nnunet_synth_aug.synthesis.sequences import read_index
+from nnunet_synth_aug.synthesis.sample import sample_to_folder
 
 D, F = "921", "0"
 SEGMENTER, SMALL_PLANS = "nnUNetTrainerSynthAug_mix00", "nnUNetPlansSmall"

@@ -8,8 +8,8 @@ from typing import Any
 
 from stage_sections import anatomies, contours, decoded_masks, estimate, motion, starts, table, vaes
 
-from nnunet_synth_aug.errors import UserError
-from nnunet_synth_aug.files import read_json, write_text
+from nnunet_synth_aug.core.errors import UserError
+from nnunet_synth_aug.core.files import read_json, write_text
 
 INTRO = """# Generator
 

@@ -17,9 +17,10 @@ from pathlib import Path
 import numpy as np
 from generator import EF_SWEEP, F
 
+from nnunet_synth_aug.core.errors import UserError
 from nnunet_synth_aug.data.cohort import Cohort, load_sequence
 from nnunet_synth_aug.data.splits import fold_patients
-from nnunet_synth_aug.errors import UserError
+from nnunet_synth_aug.synthesis.folder import read_index, read_sequence
 from nnunet_synth_aug.synthesis.pictures import (
     cycle_pictures,
     frame_picture,
@@ -30,7 +31,6 @@ from nnunet_synth_aug.synthesis.pictures import (
     write_gif,
     write_montage,
 )
-from nnunet_synth_aug.synthesis.sequences import read_index, read_sequence
 
 N, SLICES, SIZE = 8, 5, 76
 

@@ -28,10 +28,10 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parent / "nnunet"))
 from workspace import DOCS, HEARTS, Workspace, stamp
 
-from nnunet_synth_aug.files import write_json
-from nnunet_synth_aug.nnunet.manifest import manifest_path, read_manifest
+from nnunet_synth_aug.core.files import write_json
+from nnunet_synth_aug.nnunet.bank.manifest import manifest_path, read_manifest
+from nnunet_synth_aug.nnunet.bank.preprocess import CASE_FILES
 from nnunet_synth_aug.nnunet.patients import fold_cases
-from nnunet_synth_aug.nnunet.preprocess import CASE_FILES
 from nnunet_synth_aug.nnunet.target import load_target
 
 PLANS = "shortPlans"

@@ -33,13 +33,13 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 from scipy import ndimage
 
-from evaluation.metrics import score
-from evaluation.surface import boxes, summarise, surface_distances, union
-from evaluation.surfels import surface_dice
-from evaluation.table import DISTANCES, TOLERANCE_MM
+from evaluation.scoring.metrics import score
+from evaluation.scoring.surface import boxes, summarise, surface_distances, union
+from evaluation.scoring.surfels import surface_dice
+from evaluation.scoring.table import DISTANCES, TOLERANCE_MM
 from nnunet_synth_aug import __version__
-from nnunet_synth_aug.files import read_nifti, write_json
-from nnunet_synth_aug.labels import STRUCTURES
+from nnunet_synth_aug.core.files import read_nifti, write_json
+from nnunet_synth_aug.core.labels import STRUCTURES
 
 Pair = tuple[np.ndarray, np.ndarray, tuple[float, float, float]]
 Values = dict[tuple[str, str], float]  # (structure, metric) -> mm

@@ -7,7 +7,7 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
-from nnunet_synth_aug.files import write_text
+from nnunet_synth_aug.core.files import write_text
 
 Files = dict[str, dict[str, Any]]
 MADE_UP, ACDC = "metrics.json", "metrics_acdc.json"

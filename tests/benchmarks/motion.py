@@ -25,26 +25,26 @@ import torch
 from generator import machine
 from variants import settings_of
 
-from nnunet_synth_aug.anatomy_vae.network import latent_validity
-from nnunet_synth_aug.conditions import Conditions
-from nnunet_synth_aug.config import SAMPLING, GeneratorConfig, overridden
+from nnunet_synth_aug.core.errors import UserError
+from nnunet_synth_aug.core.files import hash_json, write_json
+from nnunet_synth_aug.core.labels import STRUCTURES
+from nnunet_synth_aug.core.priors import NUMERIC, measure
 from nnunet_synth_aug.data.cohort import Cohort, load_sequence
-from nnunet_synth_aug.data.gating import cycle_frames
-from nnunet_synth_aug.data.grid import to_grid
+from nnunet_synth_aug.data.cycle import cycle_frames
 from nnunet_synth_aug.data.splits import fold_patients
-from nnunet_synth_aug.data.training_set import grid_priors, load_training_set
-from nnunet_synth_aug.errors import UserError
-from nnunet_synth_aug.files import hash_json, write_json
-from nnunet_synth_aug.generator import Generator, load_generator
-from nnunet_synth_aug.labels import STRUCTURES
-from nnunet_synth_aug.latent_cache import load_latents, save_latents
-from nnunet_synth_aug.latents import LatentSet, encode, encode_training_set
-from nnunet_synth_aug.motion_ldm.sampling import motion_channels, sample_motion
-from nnunet_synth_aug.motion_ldm.stage import train_motion
-from nnunet_synth_aug.periodic import phases
-from nnunet_synth_aug.priors import NUMERIC, measure
+from nnunet_synth_aug.model.conditions import Conditions
+from nnunet_synth_aug.model.config import SAMPLING, GeneratorConfig, overridden
+from nnunet_synth_aug.model.generator import Generator, load_generator
+from nnunet_synth_aug.model.grid import to_grid
+from nnunet_synth_aug.model.latents.cache import load_latents, save_latents
+from nnunet_synth_aug.model.latents.encode import LatentSet, encode, encode_training_set
+from nnunet_synth_aug.model.motion import train_motion
+from nnunet_synth_aug.model.motion_basis import phases
+from nnunet_synth_aug.model.motion_sampling import motion_channels, sample_motion
+from nnunet_synth_aug.model.training_set import grid_priors, load_training_set
+from nnunet_synth_aug.model.vae.network import latent_validity
 from nnunet_synth_aug.reports.reconstruction import dice
-from nnunet_synth_aug.synthesis.quality import MIN_ENCLOSED_MOVING, frame_defects
+from nnunet_synth_aug.synthesis.quality.defects import MIN_ENCLOSED_MOVING, frame_defects
 
 CPU = torch.device("cpu")
 #: Motions sampled for each heart.

@@ -14,9 +14,10 @@ from pathlib import Path
 
 import numpy as np
 
-from nnunet_synth_aug.demo import FOLD, Folders
-from nnunet_synth_aug.errors import UserError
-from nnunet_synth_aug.files import read_json
+from nnunet_synth_aug.cli.demo_steps import FOLD, Folders
+from nnunet_synth_aug.core.errors import UserError
+from nnunet_synth_aug.core.files import read_json
+from nnunet_synth_aug.synthesis.folder import read_index, read_sequence
 from nnunet_synth_aug.synthesis.pictures import (
     cycle_pictures,
     frame_picture,
@@ -27,7 +28,6 @@ from nnunet_synth_aug.synthesis.pictures import (
     write_gif,
     write_montage,
 )
-from nnunet_synth_aug.synthesis.sequences import read_index, read_sequence
 
 
 def main() -> None:

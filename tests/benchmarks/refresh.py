@@ -36,12 +36,12 @@ from batchgenerators.dataloading.nondet_multi_threaded_augmenter import NonDetMu
 from nnunetv2.training.dataloading.nnunet_dataset import comp_blosc2_params, nnUNetDatasetBlosc2
 from scipy import ndimage
 
-from nnunet_synth_aug.files import read_json, write_json
-from nnunet_synth_aug.nnunet.dataset import LiveDataset, MixedDataset
-from nnunet_synth_aug.nnunet.loader import MixedDataLoader
-from nnunet_synth_aug.nnunet.mixture import Mix
-from nnunet_synth_aug.nnunet.preprocess import CASE_FILES
-from nnunet_synth_aug.nnunet.refresh_cases import VERSION, add_to_journal, case_file, mend_journal, publish, read_journal
+from nnunet_synth_aug.core.files import read_json, write_json
+from nnunet_synth_aug.nnunet.bank.preprocess import CASE_FILES
+from nnunet_synth_aug.nnunet.mixing.dataset import LiveDataset, MixedDataset
+from nnunet_synth_aug.nnunet.mixing.loader import MixedDataLoader
+from nnunet_synth_aug.nnunet.mixing.mixture import Mix
+from nnunet_synth_aug.nnunet.refresh.cases import VERSION, add_to_journal, case_file, mend_journal, publish, read_journal
 
 OUT = Path(__file__).resolve().parents[2] / "docs" / "nnunet" / "refresh.json"
 SHAPE, PATCH = (1, 8, 128, 108), (128, 112)

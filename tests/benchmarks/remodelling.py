@@ -13,13 +13,13 @@ from pathlib import Path
 import matplotlib as mpl
 import numpy as np
 
-from nnunet_synth_aug.cases import Sequence
-from nnunet_synth_aug.config import PRESETS
-from nnunet_synth_aug.data.grid import Grid, Placement, place, to_grid
+from nnunet_synth_aug.core.cases import Sequence
+from nnunet_synth_aug.core.labels import LV
+from nnunet_synth_aug.core.priors import measure
 from nnunet_synth_aug.data.phantom import phantom_subject
-from nnunet_synth_aug.data.remodelling import Remodelling, radial_maps
-from nnunet_synth_aug.labels import LV
-from nnunet_synth_aug.priors import measure
+from nnunet_synth_aug.data.remodel import Remodelling, radial_maps
+from nnunet_synth_aug.model.config import PRESETS
+from nnunet_synth_aug.model.grid import Grid, Placement, place, to_grid
 
 SEED, INDEX = 77, 0  # a normal heart of a Siemens scanner
 CHANGES = {

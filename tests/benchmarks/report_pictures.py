@@ -19,11 +19,11 @@ from pathlib import Path
 
 from PIL import Image, ImageChops
 
+from evaluation.analysis.summary import Margins
 from evaluation.compare import Comparison, compare
-from evaluation.summary import Margins
 from nnunet_synth_aug import __version__
-from nnunet_synth_aug.errors import UserError
-from nnunet_synth_aug.files import read_json, write_json
+from nnunet_synth_aug.core.errors import UserError
+from nnunet_synth_aug.core.files import read_json, write_json
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 WIDE, NARROW = 1250, 400

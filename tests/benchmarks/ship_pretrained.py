@@ -13,11 +13,11 @@ from pathlib import Path
 
 import torch
 
-from nnunet_synth_aug.checkpoint import load_checkpoint, save_checkpoint
-from nnunet_synth_aug.errors import UserError
-from nnunet_synth_aug.files import read_json, sha256, write_json
-from nnunet_synth_aug.generator import META, STAGES, load_generator
-from nnunet_synth_aug.pretrained import PHANTOM
+from nnunet_synth_aug.core.errors import UserError
+from nnunet_synth_aug.core.files import read_json, sha256, write_json
+from nnunet_synth_aug.model.generator import META, STAGES, load_generator
+from nnunet_synth_aug.model.pretrained import PHANTOM
+from nnunet_synth_aug.model.training.checkpoint import load_checkpoint, save_checkpoint
 
 
 def ship(folder: Path) -> int:

@@ -21,10 +21,10 @@ from typing import Any
 import numpy as np
 from scipy.special import betaincinv, expit, stdtrit
 
-from evaluation.statistics import ALPHA, LEVEL, bca_intervals, holm, over_runs, resampled_means, signed_rank
+from evaluation.analysis.statistics import ALPHA, LEVEL, bca_intervals, holm, over_runs, resampled_means, signed_rank
 from nnunet_synth_aug import __version__
-from nnunet_synth_aug.console import progress
-from nnunet_synth_aug.files import read_json, write_json
+from nnunet_synth_aug.core.console import progress
+from nnunet_synth_aug.core.files import read_json, write_json
 
 STRUCTURES = ("RV", "MYO", "LV")
 COLUMNS = tuple(f"{s} {m}" for m in ("Dice", "HD") for s in STRUCTURES)
@@ -169,7 +169,10 @@ def study(scenario: Scenario, n: int, at: Means, method: np.ndarray, rng: np.ran
     tests = [signed_rank(column) for column in d.T]
     p = np.array([test.p for test in tests])
     bca, student = bca_intervals(d), t_interval(d)
-    report = np.minimum(bca[0], student[0]), np.maximum(bca[1], student[1])  # evaluation.statistics.mean_intervals, bootstrapped once
+    report = (
+        np.minimum(bca[0], student[0]),
+        np.maximum(bca[1], student[1]),
+    )  # evaluation.analysis.statistics.mean_intervals, bootstrapped once
     intervals = {"BCa": bca, "Student t": student, "BCa widened to t": report}
     result = {"p": p, "holm": holm(p), "holm_runs": holm(p), "difference": d.mean(axis=0)}
     result["agree"] = np.sign(d.mean(axis=0)) == np.sign([test.rank_biserial for test in tests])

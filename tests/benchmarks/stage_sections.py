@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from nnunet_synth_aug.labels import PHASES, STRUCTURES
+from nnunet_synth_aug.core.labels import PHASES, STRUCTURES
 
 
 def anatomies(name: str, study: dict[str, Any]) -> str:

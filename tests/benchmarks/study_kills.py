@@ -24,11 +24,11 @@ import pandas as pd
 
 from evaluation.benchmark.processes import lock_path, try_lock
 from evaluation.benchmark.study import read_study
-from evaluation.table import read_table
+from evaluation.scoring.table import read_table
 from nnunet_synth_aug import __version__
-from nnunet_synth_aug.errors import UserError
-from nnunet_synth_aug.files import read_json, write_json
-from nnunet_synth_aug.paths import program
+from nnunet_synth_aug.core.errors import UserError
+from nnunet_synth_aug.core.files import read_json, write_json
+from nnunet_synth_aug.core.paths import program
 
 CASE = ["patient", "phase", "fold", "seed", "model", "structure", "metric"]
 

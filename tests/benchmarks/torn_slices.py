@@ -19,15 +19,15 @@ from typing import Any
 import numpy as np
 from generator import machine
 
-from nnunet_synth_aug.cases import SyntheticSequence
-from nnunet_synth_aug.commands.common import real_only_network
-from nnunet_synth_aug.data.acdc import read_acdc
-from nnunet_synth_aug.errors import UserError
-from nnunet_synth_aug.files import write_json
-from nnunet_synth_aug.labels import PHASES, STRUCTURES
+from nnunet_synth_aug.cli.options import real_only_network
+from nnunet_synth_aug.core.cases import SyntheticSequence
+from nnunet_synth_aug.core.errors import UserError
+from nnunet_synth_aug.core.files import write_json
+from nnunet_synth_aug.core.labels import PHASES, STRUCTURES
+from nnunet_synth_aug.data.importers.acdc import read_acdc
 from nnunet_synth_aug.nnunet.segmenter import Segmenter
-from nnunet_synth_aug.synthesis.contours import sound_range, torn_slices
-from nnunet_synth_aug.synthesis.sequences import read_index, read_sequence
+from nnunet_synth_aug.synthesis.folder import read_index, read_sequence
+from nnunet_synth_aug.synthesis.quality.contours import sound_range, torn_slices
 
 
 def counts(masks: Iterable[np.ndarray]) -> dict[str, int]:

@@ -12,19 +12,19 @@ from typing import Any
 
 import torch
 
-from nnunet_synth_aug.anatomy_vae.network import AnatomyVAE
-from nnunet_synth_aug.conditions import PriorScaler
-from nnunet_synth_aug.config import GeneratorConfig
-from nnunet_synth_aug.config import preset as named
-from nnunet_synth_aug.data.grid import Grid
-from nnunet_synth_aug.generator import Generator, Template
-from nnunet_synth_aug.grain import GREYS, Grain
-from nnunet_synth_aug.latents import LatentScale
-from nnunet_synth_aug.motion_ldm.sampling import motion_channels
-from nnunet_synth_aug.motion_ldm.stage import motion_network
-from nnunet_synth_aug.periodic import ES_SHARE
-from nnunet_synth_aug.priors import NUMERIC, Priors
-from nnunet_synth_aug.static_ldm.stage import static_network
+from nnunet_synth_aug.core.priors import NUMERIC, Priors
+from nnunet_synth_aug.model.conditions import PriorScaler
+from nnunet_synth_aug.model.config import GeneratorConfig
+from nnunet_synth_aug.model.config import preset as named
+from nnunet_synth_aug.model.generator import Generator, Template
+from nnunet_synth_aug.model.grid import Grid
+from nnunet_synth_aug.model.latents.encode import LatentScale
+from nnunet_synth_aug.model.motion import motion_network
+from nnunet_synth_aug.model.motion_basis import ES_SHARE
+from nnunet_synth_aug.model.motion_sampling import motion_channels
+from nnunet_synth_aug.model.noise import GREYS, Grain
+from nnunet_synth_aug.model.static import static_network
+from nnunet_synth_aug.model.vae.network import AnatomyVAE
 from nnunet_synth_aug.synthesis.cascade import sample_anatomies, sample_cycles
 from nnunet_synth_aug.synthesis.hearts import Request
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from nnunet_synth_aug.errors import UserError
-from nnunet_synth_aug.files import read_json, write_text
+from nnunet_synth_aug.core.errors import UserError
+from nnunet_synth_aug.core.files import read_json, write_text
 
 INTRO = """# Utility probe
 

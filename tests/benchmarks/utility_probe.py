@@ -46,9 +46,9 @@ from evaluation.benchmark.study import (
 )
 from evaluation.benchmark.workspace import Workspace
 from nnunet_synth_aug import __version__
-from nnunet_synth_aug.config import PRESETS
-from nnunet_synth_aug.errors import UserError
-from nnunet_synth_aug.files import hash_json, read_json, write_json
+from nnunet_synth_aug.core.errors import UserError
+from nnunet_synth_aug.core.files import hash_json, read_json, write_json
+from nnunet_synth_aug.model.config import PRESETS
 
 SMALL = PlansSettings(spacing=2, patch=96, batch=8, stages=4, features=12)
 DOCS = Path(__file__).resolve().parents[2] / "docs"

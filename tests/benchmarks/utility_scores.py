@@ -7,8 +7,8 @@ from typing import Any
 
 import pandas as pd
 
-from evaluation.table import PREDICTION_EMPTY, REFERENCE_EMPTY, read_table
-from nnunet_synth_aug.files import read_json, write_text
+from evaluation.scoring.table import PREDICTION_EMPTY, REFERENCE_EMPTY, read_table
+from nnunet_synth_aug.core.files import read_json, write_text
 
 SHOWN = ("Dice", "HD", "HD95")
 COLUMNS = ("structure", "metric", "unit", "n", "baseline_mean", "augmented_mean", "difference", "ci_low", "ci_high", "p", "p_holm")

@@ -19,16 +19,16 @@ import torch
 from generator import machine, public
 from variants import settings_of
 
-from nnunet_synth_aug.anatomy_vae.network import AnatomyVAE
-from nnunet_synth_aug.anatomy_vae.stage import train_vae
-from nnunet_synth_aug.config import GeneratorConfig, overridden, preset
+from nnunet_synth_aug.core.errors import UserError
+from nnunet_synth_aug.core.files import hash_json, write_json
 from nnunet_synth_aug.data.cohort import Cohort, load_sequence
-from nnunet_synth_aug.data.grid import Grid, to_grid
 from nnunet_synth_aug.data.splits import FoldPatients, fold_patients
-from nnunet_synth_aug.data.training_set import cohort_grid, load_training_set
-from nnunet_synth_aug.errors import UserError
-from nnunet_synth_aug.files import hash_json, write_json
-from nnunet_synth_aug.generator import Generator, load_generator
+from nnunet_synth_aug.model.config import GeneratorConfig, overridden, preset
+from nnunet_synth_aug.model.generator import Generator, load_generator
+from nnunet_synth_aug.model.grid import Grid, to_grid
+from nnunet_synth_aug.model.training_set import cohort_grid, load_training_set
+from nnunet_synth_aug.model.vae.network import AnatomyVAE
+from nnunet_synth_aug.model.vae.train import train_vae
 from nnunet_synth_aug.reports.reconstruction import VAE_FIGURES, by_vendor, vae_figures
 
 CPU = torch.device("cpu")

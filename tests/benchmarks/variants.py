@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nnunet_synth_aug.errors import UserError
+from nnunet_synth_aug.core.errors import UserError
 
 
 def settings_of(text: str, *parts: str) -> dict[str, str]:

@@ -21,17 +21,17 @@ import numpy as np
 import torch
 from generator import machine
 
+from nnunet_synth_aug.core.errors import UserError
+from nnunet_synth_aug.core.files import write_json
+from nnunet_synth_aug.core.priors import Priors
 from nnunet_synth_aug.data.cohort import Cohort
 from nnunet_synth_aug.data.splits import fold_patients
-from nnunet_synth_aug.errors import UserError
-from nnunet_synth_aug.files import write_json
-from nnunet_synth_aug.generator import Generator, load_generator
-from nnunet_synth_aug.priors import Priors
+from nnunet_synth_aug.model.generator import Generator, load_generator
+from nnunet_synth_aug.synthesis.accept import ALL_CHECKS
 from nnunet_synth_aug.synthesis.cascade import anatomy_masks, sample_anatomies
 from nnunet_synth_aug.synthesis.hearts import Request
 from nnunet_synth_aug.synthesis.requests import requests
-from nnunet_synth_aug.synthesis.rounds import ALL_CHECKS
-from nnunet_synth_aug.synthesis.variations import variations
+from nnunet_synth_aug.synthesis.sources.variations import variations
 
 CPU = torch.device("cpu")
 #: Anatomies sampled at once.

@@ -26,9 +26,9 @@ import nibabel as nib
 import numpy as np
 
 from nnunet_synth_aug import __version__
-from nnunet_synth_aug.demo import AUGMENTED, BASELINE, DATASET_ID, FOLD, PLANS, Folders, program
-from nnunet_synth_aug.files import read_json, write_json
-from nnunet_synth_aug.nnunet.mixture import BASE_NAME
+from nnunet_synth_aug.cli.demo_steps import AUGMENTED, BASELINE, DATASET_ID, FOLD, PLANS, Folders, program
+from nnunet_synth_aug.core.files import read_json, write_json
+from nnunet_synth_aug.nnunet.mixing.mixture import BASE_NAME
 
 D, F = str(DATASET_ID), str(FOLD)
 

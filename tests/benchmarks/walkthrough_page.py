@@ -12,7 +12,7 @@ from typing import Any
 
 from walkthrough import ended
 
-from nnunet_synth_aug.files import read_json, write_text
+from nnunet_synth_aug.core.files import read_json, write_text
 
 INTRO = """# Walkthrough
 

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from nnunet_synth_aug.core.labels import MYOCARDIAL_DENSITY
+from nnunet_synth_aug.core.priors import Priors
 from nnunet_synth_aug.data.phantom.heart import RV_WALL, THETA, Heart, angle_to, contours
 from nnunet_synth_aug.data.phantom.physiology import PROTOCOLS
 from nnunet_synth_aug.data.phantom.stack import Stack
 from nnunet_synth_aug.data.phantom.thorax import Envelope
-from nnunet_synth_aug.labels import MYOCARDIAL_DENSITY
-from nnunet_synth_aug.priors import Priors
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,11 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
+from nnunet_synth_aug.core.errors import UserError
+from nnunet_synth_aug.core.labels import LV, MYO, MYOCARDIAL_DENSITY, RV
+from nnunet_synth_aug.core.priors import Priors, volume_ml
 from nnunet_synth_aug.data.phantom.heart import Heart
 from nnunet_synth_aug.data.phantom.stack import Stack, label_frame
-from nnunet_synth_aug.errors import UserError
-from nnunet_synth_aug.labels import LV, MYO, MYOCARDIAL_DENSITY, RV
-from nnunet_synth_aug.priors import Priors, volume_ml
 
 TOLERANCE = 0.004  # relative, of each fitted volume
 

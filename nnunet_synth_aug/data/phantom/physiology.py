@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nnunet_synth_aug.labels import DIAGNOSES, VENDORS
-from nnunet_synth_aug.priors import Priors
+from nnunet_synth_aug.core.labels import DIAGNOSES, VENDORS
+from nnunet_synth_aug.core.priors import Priors
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.ndimage import label
 
-from nnunet_synth_aug.cases import Spacing
+from nnunet_synth_aug.core.cases import Spacing
+from nnunet_synth_aug.core.labels import BACKGROUND, LV, MYO, RV
 from nnunet_synth_aug.data.phantom.heart import BINS, Contours, Heart, contours
-from nnunet_synth_aug.labels import BACKGROUND, LV, MYO, RV
 
 #: Sub-slices per slice. In plane, coverage comes from the distance to the contour, which is exact for straight edges.
 SUB_SLICES = 3

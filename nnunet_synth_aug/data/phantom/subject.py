@@ -12,6 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from nnunet_synth_aug.core.errors import UserError
+from nnunet_synth_aug.core.labels import LV
+from nnunet_synth_aug.core.priors import Priors, measure
+from nnunet_synth_aug.data.importers.subject import SourceSubject
 from nnunet_synth_aug.data.phantom.design import draw_heart, draw_slices, draw_stack, envelope
 from nnunet_synth_aug.data.phantom.details import draw_details
 from nnunet_synth_aug.data.phantom.fit import fit_heart
@@ -22,10 +26,6 @@ from nnunet_synth_aug.data.phantom.render import Appearance, render
 from nnunet_synth_aug.data.phantom.signal import Scan
 from nnunet_synth_aug.data.phantom.stack import Stack, label_frame
 from nnunet_synth_aug.data.phantom.thorax import draw_thorax
-from nnunet_synth_aug.data.source import SourceSubject
-from nnunet_synth_aug.errors import UserError
-from nnunet_synth_aug.labels import LV
-from nnunet_synth_aug.priors import Priors, measure
 
 
 @dataclass(frozen=True)

@@ -32,13 +32,13 @@ from typing import TYPE_CHECKING, Any
 from deadline import run_within
 
 from nnunet_synth_aug import __version__
-from nnunet_synth_aug.errors import UserError
-from nnunet_synth_aug.files import read_json, write_json
+from nnunet_synth_aug.core.errors import UserError
+from nnunet_synth_aug.core.files import read_json, write_json
 
 if TYPE_CHECKING:
     import torch
 
-    from nnunet_synth_aug.config import GeneratorConfig
+    from nnunet_synth_aug.model.config import GeneratorConfig
 
 PHANTOM_ID, PHANTOM = 902, "Dataset902_Phantom"
 NNUNET_FOLDERS = ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")
@@ -85,7 +85,7 @@ class Options:
 
     def config(self) -> GeneratorConfig:
         """The preset, shortened where a smoke test asks for it."""
-        from nnunet_synth_aug.config import preset
+        from nnunet_synth_aug.model.config import preset
 
         config = dataclasses.replace(preset(self.preset), seed=self.seed)
         if self.copies is not None:
@@ -100,8 +100,8 @@ class Options:
 
 def make_cohort(options: Options) -> dict[str, Any]:
     from nnunet_synth_aug.data.cohort import COHORT, Cohort
-    from nnunet_synth_aug.data.dataset import write_dataset
     from nnunet_synth_aug.data.phantom import phantom_cohort
+    from nnunet_synth_aug.data.raw_dataset import write_dataset
 
     if options.dataset is None and not (options.work / "nnUNet_raw" / PHANTOM / COHORT).is_file():
         source = {"source": "phantom", "n": options.hearts, "seed": options.seed}
@@ -111,8 +111,8 @@ def make_cohort(options: Options) -> dict[str, Any]:
 
 
 def fit(options: Options) -> dict[str, Any]:
-    from nnunet_synth_aug.fit import fit_generator
-    from nnunet_synth_aug.generator import META
+    from nnunet_synth_aug.model.fit import fit_generator
+    from nnunet_synth_aug.model.generator import META
 
     config = options.config()
     fit_generator(options.name, options.fold, config, _device(options), options.generator)
@@ -135,7 +135,7 @@ def cost(options: Options) -> dict[str, Any]:
 
 def report(options: Options) -> dict[str, Any]:
     from nnunet_synth_aug.data.cohort import Cohort
-    from nnunet_synth_aug.generator import load_generator
+    from nnunet_synth_aug.model.generator import load_generator
     from nnunet_synth_aug.nnunet.segmenter import load_segmenter
     from nnunet_synth_aug.reports.run import run_reports
 
@@ -152,11 +152,11 @@ def report(options: Options) -> dict[str, Any]:
 
 
 def accept(options: Options) -> dict[str, Any]:
-    from nnunet_synth_aug.generator import load_generator
-    from nnunet_synth_aug.priors import Priors
+    from nnunet_synth_aug.core.priors import Priors
+    from nnunet_synth_aug.model.generator import load_generator
+    from nnunet_synth_aug.synthesis.folder import read_index
     from nnunet_synth_aug.synthesis.requests import requests
-    from nnunet_synth_aug.synthesis.sampling import sample_to_folder
-    from nnunet_synth_aug.synthesis.sequences import read_index
+    from nnunet_synth_aug.synthesis.sample import sample_to_folder
 
     if not options.checked:
         return {"asked": 0}

@@ -22,9 +22,9 @@ from typing import Any
 
 from base import NNUNET_FOLDERS, Options, cost, machine, make_cohort, parse
 
-from nnunet_synth_aug.config import GeneratorConfig, preset
-from nnunet_synth_aug.errors import UserError
-from nnunet_synth_aug.files import read_json, write_json
+from nnunet_synth_aug.core.errors import UserError
+from nnunet_synth_aug.core.files import read_json, write_json
+from nnunet_synth_aug.model.config import GeneratorConfig, preset
 
 STAGES = ("vae", "static", "motion")
 
@@ -65,9 +65,9 @@ def trained(options: Options, autocast: str) -> dict[str, Any]:
     """A short training: per stage its pace, first and last loss, and how long the whole preset would take."""
     import torch
 
-    from nnunet_synth_aug.fit import fit_generator
-    from nnunet_synth_aug.generator import META
-    from nnunet_synth_aug.training import uses_bf16
+    from nnunet_synth_aug.model.fit import fit_generator
+    from nnunet_synth_aug.model.generator import META
+    from nnunet_synth_aug.model.training.loop import uses_bf16
 
     device, folder = torch.device(options.device), options.work / f"speed_{options.preset}_{autocast}"
     if device.type == "cuda":

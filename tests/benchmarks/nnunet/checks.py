@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from workspace import HEARTS, Dataset, Workspace, set_settings, training_patients, write_raw, write_sequences
 
-from nnunet_synth_aug.files import read_json, write_json
+from nnunet_synth_aug.core.files import read_json, write_json
 from nnunet_synth_aug.nnunet.patients import ABOUT_ALL
 
 SHORT = "shortPlans"  # nnU-Net's plans with few iterations
@@ -63,7 +63,7 @@ class Checks:
 
     def bank(self, dataset: Dataset, fold: int | str, configuration: str, plans: str) -> Callable[[], Any]:
         def build() -> None:
-            from nnunet_synth_aug.nnunet.bank import build_bank_cases
+            from nnunet_synth_aug.nnunet.bank.build import build_bank_cases
 
             build_bank_cases(write_sequences(self.workspace, dataset, fold), dataset.folder, fold, configuration, plans, frames=3)
 
@@ -73,7 +73,7 @@ class Checks:
         """A bank whose manifest confesses a validation patient."""
 
         def build() -> None:
-            from nnunet_synth_aug.nnunet.manifest import manifest_path
+            from nnunet_synth_aug.nnunet.bank.manifest import manifest_path
 
             self.bank(HEARTS, fold, "2d", SHORT)()
             path = manifest_path(HEARTS.folder, fold, "nnUNetPlans_2d")
@@ -89,8 +89,8 @@ class Checks:
         def build() -> None:
             from refresh_fixture import write_generator
 
-            from nnunet_synth_aug.nnunet.bank import build_bank_cases
-            from nnunet_synth_aug.paths import generator_folder
+            from nnunet_synth_aug.core.paths import generator_folder
+            from nnunet_synth_aug.nnunet.bank.build import build_bank_cases
 
             patients = tuple(training_patients(fold, dataset))
             made_by = write_generator(generator_folder(dataset.folder, fold), patients)

@@ -29,7 +29,7 @@ import numpy as np
 import torch
 from workspace import DOCS, HEARTS, SEQUENCES, Workspace, stamp, training_patients
 
-from nnunet_synth_aug.files import read_json, sha256, write_json
+from nnunet_synth_aug.core.files import read_json, sha256, write_json
 
 PLANS = "shortPlans"
 EPOCHS, KILLS_PER_TRAINING = 8, 4
@@ -207,13 +207,13 @@ def prepare_bank(workspace: Workspace) -> Callable[[], None]:
     """
     from untrained import untrained
 
-    from nnunet_synth_aug.config import GeneratorConfig, GridConfig, LatentConfig, LDMConfig, VAEConfig
-    from nnunet_synth_aug.nnunet.bank import build_bank_cases
-    from nnunet_synth_aug.paths import bank_folder
-    from nnunet_synth_aug.priors import Priors
+    from nnunet_synth_aug.core.paths import bank_folder
+    from nnunet_synth_aug.core.priors import Priors
+    from nnunet_synth_aug.model.config import GeneratorConfig, GridConfig, LatentConfig, LDMConfig, VAEConfig
+    from nnunet_synth_aug.nnunet.bank.build import build_bank_cases
+    from nnunet_synth_aug.synthesis.accept import UNCHECKED
     from nnunet_synth_aug.synthesis.requests import requests
-    from nnunet_synth_aug.synthesis.rounds import UNCHECKED
-    from nnunet_synth_aug.synthesis.sampling import sample_to_folder
+    from nnunet_synth_aug.synthesis.sample import sample_to_folder
 
     torch.manual_seed(1)
     config = GeneratorConfig(

@@ -24,8 +24,8 @@ from checks import Row
 from rows import Matrix
 from workspace import DOCS, TESTS, Workspace, stamp
 
-from nnunet_synth_aug.demo import program
-from nnunet_synth_aug.files import read_json, write_json
+from nnunet_synth_aug.cli.demo_steps import program
+from nnunet_synth_aug.core.files import read_json, write_json
 
 LIMIT = 1800.0  # seconds for one command
 

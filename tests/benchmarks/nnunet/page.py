@@ -13,7 +13,7 @@ from typing import Any
 
 from workspace import DOCS
 
-from nnunet_synth_aug.files import read_json, write_text
+from nnunet_synth_aug.core.files import read_json, write_text
 
 PAGE = DOCS.parent / "nnunet.md"
 TEXT = Path(__file__).with_name("page.md")

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from workspace import DOCS, HEARTS, Workspace, stamp
 
-from nnunet_synth_aug.files import read_json, write_json
+from nnunet_synth_aug.core.files import read_json, write_json
 
 PLANS = "shortPlans"
 RATIO = 0.35  # whole numbers of samples at no batch size below
@@ -59,8 +59,8 @@ def count(data: Any, label_manager: Any, batch_size: int, workers: int, batches:
     """Synthetic samples of the first ``batches`` batches that ``workers`` processes deliver."""
     from batchgenerators.dataloading.nondet_multi_threaded_augmenter import NonDetMultiThreadedAugmenter
 
-    from nnunet_synth_aug.nnunet.loader import MixedDataLoader
-    from nnunet_synth_aug.nnunet.mixture import Mix
+    from nnunet_synth_aug.nnunet.mixing.loader import MixedDataLoader
+    from nnunet_synth_aug.nnunet.mixing.mixture import Mix
 
     loader = MixedDataLoader(data, batch_size, PATCH, PATCH, label_manager, mix=Mix((RATIO,), batches))
     augmenter = NonDetMultiThreadedAugmenter(loader, None, workers, max(6, workers // 2), None, False, 0.002)
@@ -132,8 +132,8 @@ def main() -> None:
     torch.set_num_threads(1)
     from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2
 
-    from nnunet_synth_aug.nnunet.dataset import MixedDataset
-    from nnunet_synth_aug.nnunet.manifest import bank_status
+    from nnunet_synth_aug.nnunet.bank.manifest import bank_status
+    from nnunet_synth_aug.nnunet.mixing.dataset import MixedDataset
     from nnunet_synth_aug.nnunet.target import load_target
 
     known = read_json(arguments.json) if arguments.json.is_file() and not arguments.again else {}

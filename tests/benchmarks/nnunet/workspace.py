@@ -23,8 +23,8 @@ sys.path[:0] = [str(TESTS), str(TESTS / "benchmarks")]  # the tests' hearts, an 
 from nnunet_fixture import SHAPE, SPACING, heart, sequence  # noqa: E402
 
 from nnunet_synth_aug import __version__  # noqa: E402
-from nnunet_synth_aug.files import read_json, write_json, write_nifti  # noqa: E402
-from nnunet_synth_aug.synthesis.sequences import write_index, write_sequence  # noqa: E402
+from nnunet_synth_aug.core.files import read_json, write_json, write_nifti  # noqa: E402
+from nnunet_synth_aug.synthesis.folder import write_index, write_sequence  # noqa: E402
 
 FOLDERS = ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")
 PATIENTS = tuple(f"patient{i:03d}" for i in range(1, 6))

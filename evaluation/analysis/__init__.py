@@ -1,0 +1,1 @@
+"""Scores become statistics: patients, pairs, intervals, ranks."""

@@ -1,0 +1,1 @@
+"""What is scored: folders of predictions, references, labels, patients."""

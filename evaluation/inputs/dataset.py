@@ -1,0 +1,250 @@
+"""What is known about the scored cases: ground truth, images, labels, patients, splits of one nnU-Net dataset."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from nnunet_synth_aug.core.errors import UserError
+from nnunet_synth_aug.core.files import read_json
+from nnunet_synth_aug.core.labels import PHASES, STRUCTURES
+
+ENDINGS = (".nii.gz", ".nii")
+_DATASET = re.compile(r"Dataset\d{3}_.+")
+#: ED and ES frame of a patient in ACDC's own folders.
+_ACDC_FRAME = re.compile(rf"^({'|'.join(PHASES)})\s*:\s*(\d+)", re.MULTILINE)
+#: How nnU-Net datasets of cardiac MRI name the two or more cases of one patient.
+_PHASE = re.compile(rf"(?P<patient>.+)_(?P<phase>{'|'.join(PHASES)}|frame\d+)", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class CaseInfo:
+    """Who a case belongs to; empty strings where unknown."""
+
+    patient: str
+    phase: str
+    vendor: str = ""
+    diagnosis: str = ""
+    annotated: frozenset[str] | None = None  # structures that were contoured; None: taken to be all
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Where the ground truth of the scored cases is, and what is known about them."""
+
+    name: str
+    ground_truth: dict[str, Path]  # case -> file
+    images: dict[str, Path]  # case -> first channel; only those found
+    cases: dict[str, CaseInfo]
+    splits: tuple[frozenset[str], ...] = ()  # validation cases by fold; empty where unknown
+    dataset_json: dict[str, Any] | None = None
+
+
+def nifti_cases(folder: Path) -> dict[str, Path]:
+    """Case id -> file of every NIfTI file directly in ``folder``; hidden and partial files are left out."""
+    if not folder.is_dir():
+        return {}
+    return {
+        p.name.removesuffix(e): p
+        for p in sorted(folder.iterdir())
+        for e in ENDINGS
+        if p.name.endswith(e) and p.name[0] != "." and p.is_file()
+    }
+
+
+def reference_cases(folder: Path) -> dict[str, Path]:
+    """Case id -> file of the ground truth in ``folder``, or in the folders inside it where it has none itself.
+
+    Where names end with ``_gt`` (ACDC, M&Ms), only those are masks, and the case id goes without it.
+    """
+    found = nifti_cases(folder)
+    if not found and folder.is_dir():
+        found = {case: path for sub in sorted(folder.iterdir()) if sub.is_dir() for case, path in nifti_cases(sub).items()}
+    marked = {case.removesuffix("_gt"): path for case, path in found.items() if case.endswith("_gt")}
+    return marked or found
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """A JSON file that must hold an object."""
+    value = read_json(path)
+    if not isinstance(value, dict):
+        raise UserError(f"{path} holds a {type(value).__name__} where a JSON object is needed; restore or remake it")
+    return value
+
+
+def shortened(names: Iterable[str], limit: int = 5) -> str:
+    """Names for a sentence: all, or the first few and how many more."""
+    known = sorted(names)
+    return ", ".join(known[:limit]) + (f" and {len(known) - limit} more" if len(known) > limit else "")
+
+
+def dataset_name(path: Path) -> str:
+    """``DatasetNNN_Name`` from the parts of a path, or "" when it has none."""
+    return next((part for part in reversed(path.resolve().parts) if _DATASET.fullmatch(part)), "")
+
+
+def candidate_folders(dataset: Path | None, results: Sequence[Path]) -> list[Path]:
+    """Folders of the dataset in nnUNet_raw and nnUNet_preprocessed: the given one, by environment, beside nnUNet_results."""
+    names = [n for n in dict.fromkeys(dataset_name(p) for p in ([dataset] if dataset else list(results))) if n]
+    roots = [Path(os.environ[v]) for v in ("nnUNet_preprocessed", "nnUNet_raw") if os.environ.get(v)]
+    for path in results:
+        roots += [
+            p.parent.parent / v for p in path.resolve().parents if _DATASET.fullmatch(p.name) for v in ("nnUNet_preprocessed", "nnUNet_raw")
+        ]
+    found = ([dataset] if dataset else []) + [root / name for root in roots for name in names]
+    return [p for p in dict.fromkeys(found) if p.is_dir()]
+
+
+def find_dataset(
+    cases: frozenset[str], results: Sequence[Path], gt: Path | None = None, dataset: Path | None = None, *, every: bool = False
+) -> Dataset:
+    """Locate everything known about ``cases``.
+
+    Args:
+        cases: case ids that were predicted.
+        results: the folders of the arms; their paths name the dataset.
+        gt: folder of ground truth masks, instead of searching.
+        dataset: the dataset's folder in nnUNet_raw or nnUNet_preprocessed, instead of searching.
+        every: return the ground truth of all cases that the chosen folder holds, not of ``cases`` alone.
+
+    Raises:
+        UserError: no ground truth, or not for every case.
+    """
+    for path, what in ((gt, "ground truth"), (dataset, "dataset")):
+        if path is not None and not path.is_dir():
+            raise UserError(f"the {what} folder {path} does not exist")
+    folders = candidate_folders(dataset, results)
+    places = [gt] if gt is not None else [f / sub for f in folders for sub in ("gt_segmentations", "labelsTr", "labelsTs")]
+    found = {place: reference_cases(place) for place in places}
+    best = max(found, key=lambda place: len(cases & set(found[place])), default=None)
+    if best is None or not cases & set(found[best]):
+        where = f"in {gt}" if gt is not None else "in gt_segmentations, labelsTr or labelsTs of the dataset"
+        raise UserError(f"no ground truth for the predictions in {results[0]} was found {where}; give its folder with --gt")
+    if missing := cases - set(found[best]):
+        raise UserError(
+            f"{best} has no ground truth for {shortened(missing)}, which {results[0]} predicts; give the right folder with --gt"
+        )
+    if every:
+        cases = frozenset(found[best])
+    truth = {c: found[best][c] for c in sorted(cases)}
+    images = {c.removesuffix("_0000"): p for f in folders for sub in ("imagesTr", "imagesTs") for c, p in nifti_cases(f / sub).items()}
+    name = next(filter(None, map(dataset_name, [*([dataset] if dataset else []), *results, *([gt] if gt else [])])), best.parent.name)
+    description = next((f / "dataset.json" for f in folders if (f / "dataset.json").is_file()), None)
+    return Dataset(
+        name=name,
+        ground_truth=truth,
+        images={c: images[c] for c in cases if c in images},
+        cases=_case_infos(truth, folders),
+        splits=_splits(folders),
+        dataset_json=None if description is None else read_object(description),
+    )
+
+
+def without_truth(references: Mapping[str, Path], results: Path) -> Dataset:
+    """What is known about the cases of a ``summary.json``, whose masks nobody needs to have any more.
+
+    Args:
+        references: case -> ground truth file, which need not exist.
+        results: the file, whose path names the dataset.
+    """
+    folders = candidate_folders(None, [results])
+    description = next((f / "dataset.json" for f in folders if (f / "dataset.json").is_file()), None)
+    return Dataset(
+        name=dataset_name(results) or results.resolve().parent.name,
+        ground_truth={},
+        images={},
+        cases=_case_infos(references, folders),
+        dataset_json=None if description is None else read_object(description),
+    )
+
+
+def case_from_name(case: str) -> CaseInfo:
+    """Patient and phase of a case id such as ``patient001_ED``; without such an ending the case is its own patient."""
+    match = _PHASE.fullmatch(case)
+    if match is None:
+        return CaseInfo(case, "")
+    phase = match["phase"]
+    return CaseInfo(match["patient"], phase.upper() if phase.upper() in PHASES else phase.lower())
+
+
+def _case_infos(truth: Mapping[str, Path], folders: Sequence[Path]) -> dict[str, CaseInfo]:
+    infos = {case: _acdc_phase(case_from_name(case), path) for case, path in truth.items()}
+    cohort = next((f / "cohort.json" for f in folders if (f / "cohort.json").is_file()), None)
+    if cohort is None:
+        return infos
+    about = _patients(cohort.with_name("priors.csv"))
+    try:
+        for subject in read_json(cohort)["subjects"]:
+            patient = str(subject["patient"])
+            annotated = frozenset(subject["annotated"]) if "annotated" in subject else None
+            for phase, case in subject["cases"].items():
+                if case in infos:
+                    infos[case] = CaseInfo(patient, str(phase), annotated=annotated, **about.get(patient, {}))
+    except (KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{cohort} is not a cohort file ({type(error).__name__}: {error}); import the dataset again") from error
+    return infos
+
+
+def _acdc_phase(info: CaseInfo, reference: Path) -> CaseInfo:
+    """ED or ES for ``frameNN``, where ACDC's ``Info.cfg`` lies beside the reference."""
+    about = reference.with_name("Info.cfg")
+    if not info.phase.startswith("frame") or not about.is_file():
+        return info
+    frames = {int(number): phase for phase, number in _ACDC_FRAME.findall(about.read_text(errors="replace"))}
+    return replace(info, phase=frames.get(int(info.phase.removeprefix("frame")), info.phase))
+
+
+def _patients(path: Path) -> dict[str, dict[str, str]]:
+    if not path.is_file():
+        return {}
+    try:
+        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+        return {row["patient"]: {k: row[k] for k in ("vendor", "diagnosis") if k in row} for row in table.to_dict("records")}
+    except (KeyError, ValueError) as error:
+        raise UserError(
+            f"{path} is not a readable table with a column 'patient' ({error}); repair it or import the dataset again"
+        ) from error
+
+
+def _splits(folders: Sequence[Path]) -> tuple[frozenset[str], ...]:
+    path = next((f / "splits_final.json" for f in folders if (f / "splits_final.json").is_file()), None)
+    if path is None:
+        return ()
+    try:
+        return tuple(frozenset(fold["val"]) for fold in read_json(path))
+    except (KeyError, TypeError) as error:
+        raise UserError(f"{path} is not nnU-Net's list of splits ({type(error).__name__}); remake it") from error
+
+
+def structure_labels(
+    dataset_json: Mapping[str, Any] | None, wanted: Mapping[str, int] | None = None
+) -> tuple[dict[str, tuple[int, ...]], int | None]:
+    """Structures to score as name -> label values, and the value to ignore.
+
+    ``dataset_json`` is nnU-Net's; names that differ from RV, MYO, LV only in case are written like these. ``wanted``
+    replaces its structures. Without either, the values of this package (ACDC's) are used.
+
+    Raises:
+        UserError: a label of ``dataset_json`` is not a number.
+    """
+    ignore: int | None = None
+    found: dict[str, tuple[int, ...]] = {}
+    for name, value in dict((dataset_json or {}).get("labels", {})).items():
+        values = tuple(value) if isinstance(value, (list, tuple)) else (value,)
+        if not all(isinstance(v, int) for v in values):
+            raise UserError(f"dataset.json gives the label {name!r} the value {value!r}; it must be a number or a list of numbers")
+        if name == "ignore":
+            ignore = int(values[0])
+        elif name != "background" and values != (0,):
+            found[name.upper() if name.upper() in STRUCTURES else name] = values
+    if wanted is not None:
+        found = {name: (value,) for name, value in wanted.items()}
+    found = found or {name: (value,) for name, value in STRUCTURES.items()}
+    known = [n for n in STRUCTURES if n in found]
+    return {n: found[n] for n in [*known, *(n for n in found if n not in known)]}, ignore

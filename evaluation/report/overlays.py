@@ -1,0 +1,188 @@
+"""Contours of ground truth and both arms on the image, for the patients who changed most and those who came out worst."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from evaluation.analysis.pairing import AUGMENTED, BASELINE, MEAN
+from evaluation.report.style import STRUCTURE_COLOURS, sober
+from evaluation.scoring.case import Rules, as_scored, read_mask
+from nnunet_synth_aug.core.errors import UserError
+from nnunet_synth_aug.core.files import read_nifti
+from nnunet_synth_aug.core.labels import PHASES
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+#: Shown around the structures.
+MARGIN_MM = 22.0
+
+
+#: Patients shown for each reason.
+CHANGED, WORST = 4, 3
+_ORDINALS = ("", "2nd ", "3rd ", "4th ")
+
+
+@dataclass(frozen=True)
+class Selected:
+    """One patient to show, and why."""
+
+    patient: str
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Shown:
+    """Files of one case; ``image`` is None where it was not found, a prediction where it is missing."""
+
+    phase: str
+    image: Path | None
+    reference: Path
+    predictions: tuple[Path | None, Path | None]  # baseline, augmented
+
+
+def select_patients(values: pd.DataFrame) -> list[Selected]:
+    """The largest losses and gains of Dice, the worst of the augmented arm by Dice and by HD, and the median change, in this order.
+
+    All by the average over structures. A patient chosen twice is shown once, with all reasons.
+
+    Args:
+        values: from :func:`evaluation.analysis.pairing.patient_values`.
+    """
+    of_mean = values[values["structure"] == MEAN]
+    dice, hd = (of_mean[of_mean["metric"] == metric].set_index("patient") for metric in ("Dice", "HD"))
+    gain = (dice[AUGMENTED] - dice[BASELINE]).sort_values(kind="stable")
+    lost, won = gain[gain < 0].head(CHANGED), gain[gain > 0].iloc[::-1].head(CHANGED)
+    middle = gain.iloc[(len(gain) - 1) // 2 :][:1]
+    lowest, farthest = (
+        dice[AUGMENTED].sort_values(kind="stable").head(WORST),
+        hd[AUGMENTED].sort_values(kind="stable").iloc[::-1].head(WORST),
+    )
+    found = {"largest loss": lost, "largest gain": won, "lowest Dice": lowest, "largest HD": farthest, "median change": middle}
+    reasons: dict[str, list[str]] = {}
+    for text, series in found.items():
+        for place, patient in enumerate(series.index, start=1):
+            reasons.setdefault(str(patient), []).append(f"{_ORDINALS[place - 1]}{text}")
+    return [Selected(patient, tuple(texts)) for patient, texts in reasons.items()]
+
+
+def shown_slices(reference: np.ndarray, augmented: np.ndarray) -> dict[str, int]:
+    """The middle slice of the ground truth, and the slice with most voxels wrong in the augmented arm (X, Y, Z).
+
+    When the middle slice is the worst, the next worst is shown too.
+    """
+    filled = np.flatnonzero(np.any(reference > 0, axis=(0, 1)))
+    middle = int(filled[len(filled) // 2]) if filled.size else reference.shape[2] // 2
+    wrong = np.count_nonzero(reference != augmented, axis=(0, 1))
+    order = [int(z) for z in np.argsort(-wrong, kind="stable") if z != middle]
+    return {"middle": middle, "worst": order[0] if order else middle}
+
+
+def overlay(cases: list[Shown], names: tuple[str, str], rules: tuple[Rules, Rules]) -> Figure:
+    """One row per phase; middle slice and worst slice, each as ground truth, baseline and augmented.
+
+    In the panels of the arms the ground truth is the white contour, visible where the arm departs from it.
+
+    Args:
+        cases: of one patient, one per phase.
+        rules: of each arm; all structures of their ``labels`` are drawn, and predictions translated as they were for scoring.
+    """
+    from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
+
+    labels = rules[0].labels
+    with sober():
+        figure = Figure(figsize=(11.4, 2.0 * len(cases) + 0.45), layout="constrained", dpi=110)
+        grid = figure.subplots(len(cases), 6, squeeze=False)
+        for i, (row, case) in enumerate(zip(grid, cases, strict=True)):
+            reference, spacing = read_mask(case.reference)
+            predicted = [_predicted(path, reference, one) for path, one in zip(case.predictions, rules, strict=True)]
+            masks = {"ground truth": reference, **dict(zip(names, predicted, strict=True))}
+            image = _image(case.image, reference.shape)
+            window = _window(reference, spacing)
+            for block, (which, z) in enumerate(shown_slices(reference, masks[names[1]]).items()):
+                for column, (name, mask) in enumerate(masks.items()):
+                    axes = row[3 * block + column]
+                    _panel(axes, image[..., z], reference[..., z], mask[..., z], window, labels, spacing, column > 0)
+                    if i == 0:
+                        axes.set_title(name if column else f"{which} slice: {name}", fontsize=9, fontweight="normal")
+                    if column == 0:
+                        axes.set_ylabel(f"{case.phase or 'case'}, slice {z + 1}/{reference.shape[2]}", fontsize=8)
+        keys = [Line2D([], [], color=c, lw=2) for _, c in zip(labels, STRUCTURE_COLOURS, strict=False)]
+        keys.append(Line2D([], [], color="white", lw=1.2, path_effects=_outline()))
+        figure.legend(keys, [*labels, "ground truth"], loc="outside lower center", ncol=len(keys), frameon=False, fontsize=8.5)
+    return figure
+
+
+def _predicted(path: Path | None, reference: np.ndarray, rules: Rules) -> np.ndarray:
+    """The prediction as it was scored; nothing where it is missing."""
+    if path is None:
+        return np.zeros_like(reference)
+    return as_scored(read_mask(path)[0], rules)
+
+
+def _outline() -> list[object]:
+    from matplotlib import patheffects
+
+    return [patheffects.withStroke(linewidth=2.2, foreground="#555555")]
+
+
+def _image(path: Path | None, shape: tuple[int, ...]) -> np.ndarray:
+    """The image scaled to 0..1 between its 1st and 99.5th percentile; black where there is none."""
+    if path is None:
+        return np.zeros(shape, np.float32)
+    image, _, _ = read_nifti(path, ndim=3)
+    if image.shape != shape:
+        raise UserError(f"{path} has the shape {image.shape} but its ground truth has {shape}; remake the dataset")
+    low, high = np.percentile(image, [1, 99.5])
+    scaled: np.ndarray = np.clip((image.astype(np.float32) - low) / max(high - low, 1e-6), 0, 1)
+    return scaled
+
+
+def _window(reference: np.ndarray, spacing: tuple[float, float, float]) -> tuple[slice, slice]:
+    """A square in mm around the ground truth (stray voxels of a prediction would shrink the heart); everything when it is empty."""
+    found = np.argwhere(np.any(reference > 0, axis=2))
+    if not len(found):
+        return slice(None), slice(None)
+    low, high = found.min(axis=0), found.max(axis=0)
+    half_mm = max((h - k) * s for h, k, s in zip(high, low, spacing, strict=False)) / 2 + MARGIN_MM
+    centre = (low + high) / 2
+    starts = [max(round(c - half_mm / s), 0) for c, s in zip(centre, spacing, strict=False)]
+    stops = [round(c + half_mm / s) + 1 for c, s in zip(centre, spacing, strict=False)]
+    return slice(starts[0], stops[0]), slice(starts[1], stops[1])
+
+
+def _panel(
+    axes: Axes,
+    image: np.ndarray,
+    reference: np.ndarray,
+    mask: np.ndarray,
+    window: tuple[slice, slice],
+    labels: Mapping[str, tuple[int, ...]],
+    spacing: tuple[float, float, float],
+    compare: bool,
+) -> None:
+    # Arrays are (X, Y); pictures have rows first.
+    axes.imshow(image[window].T, cmap="gray", vmin=0, vmax=1, aspect=spacing[1] / spacing[0], interpolation="bilinear")
+    for values, colour in zip(labels.values(), STRUCTURE_COLOURS, strict=False):
+        # The truth lies below: white shows only where the arm departs from it.
+        for shown, line, width in ((reference, "white", 1.0), (mask, colour, 1.3))[0 if compare else 1 :]:
+            inside = np.isin(shown[window], values).T
+            if inside.any():
+                axes.contour(inside.astype(float), levels=[0.5], colors=[line], linewidths=width)
+    axes.set_xticks([])
+    axes.set_yticks([])
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+
+
+def phases_first(phase: str) -> tuple[int, str]:
+    """Sort key: ED before ES before anything else."""
+    return (PHASES.index(phase) if phase in PHASES else len(PHASES), phase)

@@ -1,0 +1,190 @@
+"""The files of a comparison: tables, numbers and report, written together or not at all."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from evaluation.analysis.pairing import SIDES
+from evaluation.analysis.statistics import ALPHA, LEVEL, RESAMPLES, SEED
+from evaluation.inputs.arms import Arm, leaked_patients
+from evaluation.inputs.interop import PARQUET, write_parquet
+from evaluation.inputs.sources import How, Scored
+from evaluation.report import html, markdown
+from evaluation.report.blocks import Document
+from evaluation.report.document import comparison_document, methods_of, overview_document
+from evaluation.report.methods import definitions
+from evaluation.report.results import Results
+from evaluation.scoring.policies import EMPTY_POLICIES
+from evaluation.scoring.table import METRICS, PRIMARY
+from nnunet_synth_aug.core.console import console
+from nnunet_synth_aug.core.errors import UserError
+from nnunet_synth_aug.core.files import write_json, write_text
+
+TABLE, SUMMARY, NUMBERS, REPORT, TEXT = "metrics.csv", "summary.csv", "comparison.json", "report.html", "report.md"
+RANKING, SIGNIFICANCE, OVERVIEW = "ranking.csv", "significance.csv", "overview.json"
+
+
+def write_results(out: Path, results: Results, images: bool = True) -> None:
+    """Write the report of two arms to the folder ``out``, with pictures of patients if ``images``."""
+    with _staged(out) as staging:
+        _fill(staging, results, images)
+
+
+def write_overview(
+    out: Path, scored: Scored, found: Mapping[str, Results], ranking: pd.DataFrame, pairs: pd.DataFrame, images: bool = True
+) -> None:
+    """Write the overview of all arms to ``out``, and each comparison to a folder in it.
+
+    Args:
+        found: folder name -> comparison with the baseline.
+        ranking, pairs: from ``evaluation.analysis.ranking``.
+    """
+    with _staged(out) as staging:
+        for folder, results in found.items():
+            (staging / folder).mkdir()
+            _fill(staging / folder, results, images)
+        write_parquet(staging / PARQUET, scored.table)
+        for name, table in ((TABLE, scored.table), (RANKING, _defined(ranking)), (SIGNIFICANCE, _defined(pairs))):
+            write_text(staging / name, _csv(table))
+        numbers = {
+            "format": 1,
+            "dataset": scored.dataset.name,
+            "arms": list(scored.arms),
+            "baseline": next(iter(scored.arms)),
+            **_rules(scored.how),
+            "conclusion": {results.names[1]: results.conclusion for results in found.values()},
+            "comparisons": {results.names[1]: f"{folder}/{NUMBERS}" for folder, results in found.items()},
+            "ranking": _records(ranking),
+            "significance": _records(pairs),
+        }
+        write_json(staging / OVERVIEW, numbers)
+        margins = next(iter(found.values())).margins
+        _write_report(staging, overview_document(scored, found, ranking, pairs, margins))
+
+
+@contextmanager
+def _staged(out: Path) -> Iterator[Path]:
+    """A folder beside ``out`` whose content is moved into ``out``, replacing what has the same names, if all goes well."""
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        staging = Path(tempfile.mkdtemp(prefix=f".partial-{out.name}-", dir=out.parent))
+    except OSError as error:
+        raise _unwritable(out, error) from error
+    try:
+        yield staging
+        out.mkdir(exist_ok=True)
+        for file in sorted(staging.iterdir()):
+            if (out / file.name).is_dir():
+                shutil.rmtree(out / file.name)
+            file.replace(out / file.name)
+    except OSError as error:
+        raise _unwritable(out, error) from error
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    console.print(f"report: {out / REPORT}")
+
+
+def _unwritable(out: Path, error: OSError) -> UserError:
+    return UserError(f"cannot write the report to {out}: {error.strerror or error}; free some space or choose another folder")
+
+
+def _fill(folder: Path, results: Results, images: bool) -> None:
+    write_text(folder / TABLE, _csv(results.table))
+    write_parquet(folder / PARQUET, results.table)
+    write_text(folder / SUMMARY, _csv(_defined(results.summary)))
+    write_json(folder / NUMBERS, as_json(results))
+    _write_report(folder, comparison_document(results, images))
+
+
+def _defined(table: pd.DataFrame) -> pd.DataFrame:
+    """With the definition of every row's metric."""
+    return table.assign(definition=[METRICS[metric].short for metric in table["metric"]])
+
+
+def _write_report(folder: Path, document: Document) -> None:
+    """The report as HTML, and as Markdown with its pictures as files."""
+    write_text(folder / REPORT, html.render(document))
+    write_text(folder / TEXT, markdown.render(document))
+    if document.pictures:
+        (folder / markdown.FIGURES).mkdir()
+    for picture in document.pictures:
+        for kind, content in picture.files.items():
+            (folder / markdown.FIGURES / f"{picture.name}.{kind}").write_bytes(content)
+
+
+def _rules(how: How) -> dict[str, Any]:
+    """What ``evaluation.json`` holds of the same."""
+    return {
+        "engine": how.engine,
+        "empty_masks": {"policy": how.empty, "rule": EMPTY_POLICIES.get(how.empty, "")},
+        "surface_dice_tolerance_mm": dict(how.tolerance),
+        "largest_heart": how.largest_heart,
+    }
+
+
+def as_json(results: Results) -> dict[str, Any]:
+    """All numbers of the report, machine-readable; NaN becomes null."""
+    return {
+        "format": 2,
+        "dataset": results.dataset.name,
+        "names": dict(zip(SIDES, results.names, strict=True)),
+        "patients": results.table["patient"].nunique(),
+        "cases": results.cases,
+        **_rules(results.how),
+        "labels": {k: list(v) for k, v in results.labels.items()},
+        "conclusion": results.conclusion,
+        "notes": results.notes,
+        "headline": _records(headline_long(results.summary)),
+        "summary": _records(results.summary),
+        "without_failures": _records(results.sensitivity),
+        "breakdown": {k: _records(v) for k, v in results.breakdown.items()},
+        "clinical_agreement": _records(results.agreement),
+        "failures": _records(results.failures),
+        "excluded_both_empty": results.excluded,
+        "arms": {side: _arm(runs, results) for side, runs in zip(SIDES, results.arms, strict=True)},
+        "statistics": {
+            "unit": "patient",
+            "alpha": ALPHA,
+            "level": LEVEL,
+            "resamples": RESAMPLES,
+            "seed": SEED,
+            "primary": list(PRIMARY),
+            "family": results.family,
+            "tie_margins": dict(results.margins.ties),
+            "noninferiority_margins": dict(results.margins.noninferiority),
+            "methods": methods_of(results),
+        },
+        "definitions": definitions(results.how),
+        "versions": results.versions,
+    }
+
+
+def _arm(runs: tuple[Arm, ...], results: Results) -> dict[str, Any]:
+    """How an arm was trained; the trainer, plans and mix ratio are those of its first training."""
+    shared = {k: getattr(runs[0], k) for k in ("trainer", "plans", "configuration", "mix_ratio")} if runs else {}
+    leaked = {patient for arm in runs for patient in leaked_patients(arm, results.dataset)}
+    trainings = [{"seed": arm.seed, "folds": list(arm.folds), "records": arm.records} for arm in runs]
+    return {**shared, "leaked_patients": sorted(leaked), "trainings": trainings}
+
+
+def headline_long(summary: pd.DataFrame) -> pd.DataFrame:
+    """The headline with one row per structure and primary metric."""
+    rows = summary[summary["metric"].isin(PRIMARY)]
+    kept = ["structure", "metric", "unit", "n", "baseline_mean", "augmented_mean", "difference", "ci_low", "ci_high"]
+    kept += ["runs_low", "runs_high", "p_holm", "better", "ties", "worse", "verdict", "noninferiority"]
+    return rows[kept].reset_index(drop=True)
+
+
+def _csv(table: pd.DataFrame) -> str:
+    return table.to_csv(index=False, lineterminator="\n")
+
+
+def _records(table: pd.DataFrame) -> list[dict[Any, Any]]:
+    return table.to_dict("records")

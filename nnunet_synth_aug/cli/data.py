@@ -1,0 +1,95 @@
+"""Commands that make nnU-Net datasets: ``phantom`` and ``import``."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from nnunet_synth_aug.cli.options import Folds, Seed, say
+
+if TYPE_CHECKING:
+    from nnunet_synth_aug.data.importers.subject import SourceSubject
+
+importers = typer.Typer(
+    no_args_is_help=True, help="Turn a cine data set into an nnU-Net dataset with cines, priors and patient-grouped folds."
+)
+
+
+def phantom(
+    dataset_id: Annotated[int, typer.Option("-d", help="A free dataset number.")],
+    name: Annotated[str, typer.Option("--name", help="Name after the number.")] = "Phantom",
+    n: Annotated[int, typer.Option("-n", min=2, max=10_000, help="Number of hearts.")] = 40,
+    folds: Folds = 5,
+    seed: Seed = 0,
+) -> None:
+    """Make a digital beating-heart cohort: exact masks, exact priors, three vendors or more, five diagnoses."""
+    from nnunet_synth_aug.data.phantom import phantom_cohort
+    from nnunet_synth_aug.data.raw_dataset import write_dataset
+
+    source = {"source": "phantom", "n": n, "seed": seed}
+    hearts = phantom_cohort(n, seed, min(n, os.cpu_count() or 1))
+    say(f"dataset: {write_dataset(hearts, dataset_id, name, folds=folds, total=n, source=source)}")
+
+
+def _import(subjects: Iterator[SourceSubject], total: int, source: str, dataset_id: int, name: str, folds: int) -> None:
+    """Write what an importer reads as a dataset, and say where it is."""
+    from nnunet_synth_aug.data.raw_dataset import write_dataset
+
+    say(f"dataset: {write_dataset(subjects, dataset_id, name, folds=folds, total=total, source={'source': source})}")
+
+
+@importers.command("acdc")
+def import_acdc(
+    folder: Annotated[Path, typer.Argument(help="Folder of patientNNN folders (the challenge's own layout).")],
+    dataset_id: Annotated[int, typer.Option("-d", help="A free dataset number.")],
+    name: Annotated[str, typer.Option("--name", help="Name after the number.")] = "ACDC",
+    folds: Folds = 5,
+) -> None:
+    """Import ACDC: https://www.creatis.insa-lyon.fr/Challenge/acdc/."""
+    from nnunet_synth_aug.data.importers.acdc import list_acdc, read_acdc
+
+    _import(read_acdc(folder), len(list_acdc(folder)), "ACDC", dataset_id, name, folds)
+
+
+@importers.command("mnms")
+def import_mnms(
+    folder: Annotated[Path, typer.Argument(help="OpenDataset, the folder of the download.")],
+    dataset_id: Annotated[int, typer.Option("-d", help="A free dataset number.")],
+    name: Annotated[str, typer.Option("--name", help="Name after the number.")] = "MNMs",
+    folds: Folds = 5,
+) -> None:
+    """Import M&Ms: https://www.ub.edu/mnms/."""
+    from nnunet_synth_aug.data.importers.mnms import list_mnms, read_mnms
+
+    _import(read_mnms(folder), len(list_mnms(folder)), "M&Ms", dataset_id, name, folds)
+
+
+@importers.command("mnms2")
+def import_mnms2(
+    folder: Annotated[Path, typer.Argument(help="MnM2, the folder of the download.")],
+    dataset_id: Annotated[int, typer.Option("-d", help="A free dataset number.")],
+    name: Annotated[str, typer.Option("--name", help="Name after the number.")] = "MNMs2",
+    folds: Folds = 5,
+) -> None:
+    """Import the short axis of M&Ms-2: https://www.ub.edu/mnms-2/."""
+    from nnunet_synth_aug.data.importers.mnms import list_mnms2, read_mnms2
+
+    _import(read_mnms2(folder), len(list_mnms2(folder)), "M&Ms-2", dataset_id, name, folds)
+
+
+@importers.command("sunnybrook")
+def import_sunnybrook(
+    folder: Annotated[Path, typer.Argument(help="Folder of SCDnnnnnnn_4d.nii.gz and SCDnnnnnnn_frameNN_gt.nii.gz.")],
+    dataset_id: Annotated[int, typer.Option("-d", help="A free dataset number.")],
+    name: Annotated[str, typer.Option("--name", help="Name after the number.")] = "Sunnybrook",
+) -> None:
+    """Import Sunnybrook (as NIfTI) as a test set of the LV: its other structures were not contoured at both ED and ES."""
+    from nnunet_synth_aug.data.importers.sunnybrook import list_sunnybrook, read_sunnybrook
+    from nnunet_synth_aug.data.test_set import write_test_set
+
+    total = len(list_sunnybrook(folder))
+    say(f"dataset: {write_test_set(read_sunnybrook(folder), dataset_id, name, total=total, source={'source': 'Sunnybrook'})}")

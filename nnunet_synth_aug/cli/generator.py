@@ -1,0 +1,191 @@
+"""Commands of the generator: ``fit``, ``sample`` and ``report``."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from nnunet_synth_aug.cli.options import (
+    CheckedBy,
+    Dataset,
+    Device,
+    Fold,
+    GeneratorFolder,
+    MinAgreement,
+    Seed,
+    fold_of,
+    generator_at,
+    quality_control,
+    real_only_network,
+    say,
+    torch_device,
+)
+
+if TYPE_CHECKING:
+    pass
+
+
+def fit(
+    dataset: Dataset,
+    fold: Fold = "0",
+    preset: Annotated[str, typer.Option("--preset", help="tiny (CPU minutes), small (CPU hours) or base (one GPU).")] = "tiny",
+    generator: GeneratorFolder = None,
+    device: Device = "cpu",
+    seed: Seed = 0,
+    pretrain: Annotated[str, typer.Option("--pretrain", help="phantom: go on from phantoms, with half of the steps; or none.")] = "none",
+    report: Annotated[
+        bool, typer.Option("--report/--no-report", help="End with a short report: does it obey the priors of held-out patients?")
+    ] = True,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Another value of a setting, e.g. latents.motion=framewise (all: --dry-run)."),
+    ] = None,
+    reuse: Annotated[
+        Path | None, typer.Option("--reuse", help="Generator with other settings: take the stages that would come out the same.")
+    ] = None,
+    segmenter: Annotated[
+        Path | None,
+        typer.Option("--segmenter", help="nnU-Net results folder of a real-only training of this fold: contours frames that have none."),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the settings and stop.")] = False,
+) -> None:
+    """Train the generator on one fold's training patients. The same command resumes after a kill."""
+    import dataclasses
+    import json
+
+    from nnunet_synth_aug.model.config import overridden, pretrained_on
+    from nnunet_synth_aug.model.config import preset as named
+
+    config = overridden(pretrained_on(dataclasses.replace(named(preset), seed=seed), pretrain), settings or [])
+    if dry_run:
+        say(json.dumps(config.to_json(), indent=2))
+        return
+    from nnunet_synth_aug.model.fit import fit_generator
+
+    annotator = None
+    if segmenter is not None:
+        from nnunet_synth_aug.data.predicted_masks import Annotator
+
+        network = real_only_network(dataset, fold, segmenter, device)
+        annotator = Annotator(network.segment, network.provenance)
+    folder = fit_generator(dataset, fold_of(fold), config, torch_device(device), generator, reuse, annotator)
+    if os.environ.get("RANK", "0") != "0":
+        return  # under torchrun the first process alone reports
+    if report:
+        _report(dataset, folder, folder / "report", device, SHORT_REPORT, only=["controllability"])
+    say(f"generator: {folder}")
+
+
+def sample(
+    dataset: Dataset,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for NIfTI, CSV and GIF.")],
+    fold: Fold = "0",
+    n: Annotated[int, typer.Option("-n", min=1, max=100_000, help="Number of hearts.")] = 4,
+    edv: Annotated[float | None, typer.Option("--edv", help="LV end-diastolic volume [mL].")] = None,
+    ef: Annotated[float | None, typer.Option("--ef", help="LV ejection fraction [%].")] = None,
+    rv_edv: Annotated[float | None, typer.Option("--rv-edv", help="RV end-diastolic volume [mL].")] = None,
+    rv_ef: Annotated[float | None, typer.Option("--rv-ef", help="RV ejection fraction [%].")] = None,
+    mass: Annotated[float | None, typer.Option("--mass", help="LV myocardial mass [g].")] = None,
+    diagnosis: Annotated[str | None, typer.Option("--diagnosis", help="NOR, MINF, DCM, HCM or RV.")] = None,
+    slices: Annotated[int | None, typer.Option("--slices", help="Number of short-axis slices.")] = None,
+    thickness: Annotated[float | None, typer.Option("--thickness", help="Distance between slices [mm].")] = None,
+    vendor: Annotated[str | None, typer.Option("--vendor", help="Siemens, Philips, GE or Canon.")] = None,
+    field_strength: Annotated[float | None, typer.Option("--field", help="Field strength [T].")] = None,
+    sex: Annotated[str | None, typer.Option("--sex", help="F or M.")] = None,
+    age: Annotated[float | None, typer.Option("--age", help="Age [years].")] = None,
+    height: Annotated[float | None, typer.Option("--height", help="Body height [cm].")] = None,
+    weight: Annotated[float | None, typer.Option("--weight", help="Body weight [kg].")] = None,
+    frames: Annotated[
+        int | None, typer.Option("--frames", min=2, max=200, help="Frames per cycle; default as in the training cines.")
+    ] = None,
+    free: Annotated[
+        bool, typer.Option("--free", help="Leave what is not set unspecified, instead of drawing it near a training patient.")
+    ] = False,
+    check: Annotated[bool, typer.Option("--check/--no-check", help="Quality control with resampling.")] = True,
+    segmenter: CheckedBy = None,
+    min_agreement: MinAgreement = None,
+    open_loop: Annotated[bool, typer.Option("--open-loop", help="Without calibration of EDV and EF on the sample.")] = False,
+    grain: Annotated[bool, typer.Option("--grain/--no-grain", help="With the noise of real images, or without any.")] = True,
+    gif: Annotated[bool, typer.Option("--gif/--no-gif", help="One beating-heart GIF per sequence.")] = True,
+    generator: GeneratorFolder = None,
+    device: Device = "cpu",
+    seed: Seed = 0,
+) -> None:
+    """Write 4D image and mask NIfTI, a CSV of requested and measured priors, and GIFs. Set any subset of the priors."""
+    from nnunet_synth_aug.core.priors import Priors
+
+    given = Priors(
+        diagnosis=diagnosis,
+        lv_edv=edv,
+        lv_ef=ef,
+        rv_edv=rv_edv,
+        rv_ef=rv_ef,
+        lv_mass=mass,
+        n_slices=slices,
+        slice_thickness=thickness,
+        vendor=vendor,
+        field_strength=field_strength,
+        sex=sex,
+        age=age,
+        height=height,
+        weight=weight,
+    ).validated("request")
+    from nnunet_synth_aug.model.generator import load_generator
+    from nnunet_synth_aug.synthesis.pictures import write_gifs
+    from nnunet_synth_aug.synthesis.requests import requests
+    from nnunet_synth_aug.synthesis.sample import describe, sample_to_folder
+
+    cascade = load_generator(generator_at(dataset, fold, generator), torch_device(device))
+    judge = quality_control(cascade, segmenter, min_agreement, check)
+    ids = sample_to_folder(cascade, requests(cascade, n, seed, given, frames, free, not open_loop, grain), out, judge=judge)
+    if gif:
+        write_gifs(out, ids)
+    for line in describe(out, cascade):
+        say(line)
+    say(f"sequences: {out}")
+
+
+#: Hearts of the report that ends a fit.
+SHORT_REPORT = 16
+
+
+def report(
+    dataset: Dataset,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for tables, figures and the sampled hearts; the same command resumes.")],
+    fold: Fold = "0",
+    n: Annotated[int, typer.Option("-n", min=1, max=100_000, help="Hearts to sample for the priors of held-out patients.")] = 64,
+    segmenter: Annotated[
+        Path | None,
+        typer.Option("--segmenter", help="nnU-Net results folder of a real-only training: an independent judge."),
+    ] = None,
+    fvd_weights: Annotated[Path | None, typer.Option("--fvd-weights", help="TorchScript file of I3D, for the FVD.")] = None,
+    only: Annotated[
+        list[str] | None, typer.Option("--only", help="controllability, reconstruction, realism or memorisation; may be repeated.")
+    ] = None,
+    closed_loop: Annotated[bool, typer.Option("--closed-loop", help="Judge calibrated samples, too, apart from the open loop.")] = False,
+    generator: GeneratorFolder = None,
+    device: Device = "cpu",
+    seed: Seed = 0,
+) -> None:
+    """Judge a generator: does it obey its priors, how much does it lose, is it realistic, has it memorised its patients?"""
+    folder = generator_at(dataset, fold, generator)
+    options = {"only": only or (), "fvd_weights": fvd_weights, "closed_loop": closed_loop, "seed": seed}
+    _report(dataset, folder, out, device, n, segmenter=segmenter, **options)
+
+
+def _report(dataset: str, folder: Path, out: Path, device: str, n: int, *, segmenter: Path | None = None, **options: Any) -> None:
+    """Judge the generator in ``folder`` into ``out``."""
+    from nnunet_synth_aug.data.cohort import Cohort
+    from nnunet_synth_aug.model.generator import load_generator
+    from nnunet_synth_aug.nnunet.segmenter import load_segmenter
+    from nnunet_synth_aug.reports.markdown import headline
+    from nnunet_synth_aug.reports.run import run_reports
+
+    cascade = load_generator(folder, torch_device(device))
+    judge = None if segmenter is None else load_segmenter(segmenter, cascade, cascade.device)
+    for line in headline(run_reports(cascade, Cohort.load(dataset), out, n, segmenter=judge, **options)):
+        say(line)
+    say(f"report: {out / 'report.md'}")

@@ -1,0 +1,165 @@
+"""Reading and writing files so that a bad one gives one clear sentence and none is half-written."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+
+from nnunet_synth_aug.core.errors import UserError
+
+
+@contextlib.contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Yield a temporary name beside ``path``; rename it to ``path`` when the block succeeds.
+
+    The temporary name keeps the ending (writers choose their format by it) and starts with a dot,
+    so that folder listings of nnU-Net and of this package never see it.
+    """
+    temporary = path.with_name(f".partial-{os.getpid()}-{path.name}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        os.replace(temporary, path)
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror or error}; free some space or choose another folder") from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """Yield a temporary folder beside ``path``; it becomes ``path`` when the block succeeds.
+
+    ``path`` must not exist yet. On any error the temporary folder is removed.
+    """
+    if path.exists():
+        raise UserError(f"{path} exists already; remove it or choose another name")
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".partial-{path.name}-", dir=path.parent))
+        yield temporary
+        temporary.chmod(0o755)  # mkdtemp makes 0700
+        os.replace(temporary, path)
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror or error}; free some space or choose another folder") from error
+    finally:
+        if temporary is not None:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write ``value`` as indented JSON (NaN as null, which strict readers accept)."""
+    write_text(path, json.dumps(_plain(value), indent=2, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UserError(f"{path} does not exist") from error
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} is not readable JSON ({error}); restore or remake it") from error
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(v) for v in value]
+    if isinstance(value, (set, frozenset)):
+        return sorted(_plain(v) for v in value)
+    if isinstance(value, np.ndarray):
+        return _plain(value.tolist())
+    if isinstance(value, np.generic):
+        return _plain(value.item())
+    if isinstance(value, float) and not np.isfinite(value):
+        return None
+    if isinstance(value, Path):
+        return str(value)
+    return value
+
+
+def sha256(path: Path) -> str:
+    """Hex digest of a file's content."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        for block in iter(lambda: stream.read(1 << 20), b""):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def hash_json(value: Any) -> str:
+    """Hex digest of a JSON value, independent of key order."""
+    return hashlib.sha256(json.dumps(_plain(value), sort_keys=True).encode()).hexdigest()
+
+
+def read_nifti(path: Path, ndim: int | None = None) -> tuple[np.ndarray, tuple[float, float, float], np.ndarray]:
+    """Read a NIfTI file completely.
+
+    Args:
+        path: ``.nii`` or ``.nii.gz``.
+        ndim: the number of axes it must have (3 or 4), or None for any.
+
+    Returns:
+        array in file order (X, Y, Z[, T]), spacing (x, y, z) in mm, affine (4, 4).
+
+    Raises:
+        UserError: missing, truncated, not NIfTI, wrong number of axes, non-finite voxels or spacing.
+    """
+    if not path.is_file():
+        raise UserError(f"{path} does not exist")
+    try:
+        image: Any = nib.load(path)
+        array = np.asanyarray(image.dataobj)
+    except Exception as error:  # nibabel, zlib, gzip and OSError all mean the same to a user
+        raise UserError(f"{path} is not a complete NIfTI file ({type(error).__name__}); copy it again from its source") from error
+    if ndim is not None and array.ndim != ndim:
+        raise UserError(f"{path} has {array.ndim} axes where {ndim} are needed (shape {array.shape})")
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        raise UserError(f"{path} holds {int((~np.isfinite(array)).sum())} NaN or infinite voxels; repair or leave out this case")
+    # float32 zooms turn 1.4 into 1.399999976: six decimals of a millimetre are beyond any scanner.
+    zooms = [round(float(z), 6) for z in image.header.get_zooms()[:3]]
+    if any(not np.isfinite(z) or z <= 0 for z in zooms):
+        raise UserError(f"{path} has the spacing {zooms} mm in its header; every spacing must be positive")
+    return array, (zooms[0], zooms[1], zooms[2]), np.asarray(image.affine)
+
+
+def nifti_shape(path: Path) -> tuple[int, ...]:
+    """Shape of a NIfTI file from its header alone."""
+    if not path.is_file():
+        raise UserError(f"{path} does not exist")
+    try:
+        image: Any = nib.load(path)
+    except Exception as error:
+        raise UserError(f"{path} is not a NIfTI file ({type(error).__name__}); copy it again from its source") from error
+    return tuple(image.shape)
+
+
+def write_nifti(
+    path: Path, array: np.ndarray, spacing: tuple[float, float, float], frame_seconds: float = 0.0, affine: np.ndarray | None = None
+) -> None:
+    """Write (X, Y, Z[, T]) with its spacing in mm and, for 4D, the time between frames in seconds."""
+    if affine is None:
+        affine = np.diag([*spacing, 1.0])
+    image = nib.Nifti1Image(array, affine)
+    image.header.set_xyzt_units("mm", "sec")
+    image.header.set_zooms(tuple(spacing) + ((frame_seconds,) if array.ndim == 4 else ()))
+    with atomic_path(path) as temporary:
+        nib.save(image, temporary)

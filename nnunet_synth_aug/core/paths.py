@@ -1,0 +1,71 @@
+"""Where things are: nnU-Net's three folders and this package's places inside them."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import sys
+from pathlib import Path
+
+from nnunet_synth_aug.core.errors import UserError
+
+
+def nnunet_folder(name: str) -> Path:
+    """One of nnUNet_raw, nnUNet_preprocessed, nnUNet_results, from the environment."""
+    value = os.environ.get(name)
+    if not value:
+        raise UserError(f"the environment variable {name} is not set; export it as for any nnU-Net run, e.g. export {name}=/data/{name}")
+    return Path(value)
+
+
+def dataset_name(dataset: str | int) -> str:
+    """Resolve ``27``, ``027`` or ``Dataset027_ACDC`` to the folder name in nnUNet_raw or nnUNet_preprocessed."""
+    text = str(dataset)
+    folders = [nnunet_folder("nnUNet_raw"), nnunet_folder("nnUNet_preprocessed")]
+    names = {p.name for f in folders if f.is_dir() for p in f.iterdir() if p.is_dir() and re.fullmatch(r"Dataset\d{3}_.+", p.name)}
+    if text in names:
+        return text
+    if text.isdigit():
+        found = sorted(n for n in names if int(n[7:10]) == int(text))
+        if len(found) == 1:
+            return found[0]
+        if len(found) > 1:
+            raise UserError(f"dataset id {text} is used by {' and '.join(found)}; give the whole name")
+    raise UserError(f"there is no dataset {text} in {folders[0]}; import one with 'synthaug import' or check nnUNet_raw")
+
+
+def raw_folder(name: str) -> Path:
+    return nnunet_folder("nnUNet_raw") / name
+
+
+def preprocessed_folder(name: str) -> Path:
+    return nnunet_folder("nnUNet_preprocessed") / name
+
+
+def generator_folder(name: str, fold: int | str) -> Path:
+    """The trained generator of one fold."""
+    return nnunet_folder("nnUNet_results") / name / "synth_aug_generator" / f"fold_{fold}"
+
+
+def pretraining_folder(name: str) -> Path:
+    """A generator trained on phantoms, from which those of real cohorts start; shared by all data sets and folds."""
+    return nnunet_folder("nnUNet_results") / "synth_aug_pretraining" / name
+
+
+def bank_folder(name: str, fold: int | str) -> Path:
+    """The bank of one fold: ``sequences/`` (NIfTI) and one folder of preprocessed cases per data identifier.
+
+    Beside nnU-Net's configuration folders, never inside: nnU-Net empties those when it preprocesses and
+    takes every case in them for a training case.
+    """
+    return preprocessed_folder(name) / "synth_aug" / f"fold_{fold}"
+
+
+def program(name: str) -> str:
+    """A console script of this environment, also when its folder is not on PATH."""
+    beside = Path(sys.executable).with_name(name)
+    found = str(beside) if beside.is_file() else shutil.which(name)
+    if found is None:
+        raise UserError(f"the command {name} is not installed in this environment; install nnunet-synth-aug with pip as the README says")
+    return found

@@ -1,0 +1,1 @@
+"""One file per public data set, and what they share."""

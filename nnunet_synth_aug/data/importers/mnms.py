@@ -1,0 +1,189 @@
+"""Reading the M&Ms challenges (Campello et al., IEEE TMI 2021; Martin-Isla et al., IEEE JBHI 2023), short axis only.
+
+M&Ms has one folder per patient, anywhere below the given one (the download sorts them into ``Training/Labeled``,
+``Training/Unlabeled``, ``Validation`` and ``Testing``), and one table::
+
+    A0S9V9/A0S9V9_sa.nii.gz       the cine (X, Y, Z, T)
+    A0S9V9/A0S9V9_sa_gt.nii.gz    masks of all its frames, empty but for ED and ES: 1 LV, 2 MYO, 3 RV
+    *.csv                         External code, VendorName, ED, ES (frames from 0), and in the later edition of the table
+                                  Pathology, Age, Sex, Height (cm), Weight (kg)
+
+M&Ms-2 keeps the two frames apart and names no frame numbers; they are found by looking for the images in the cine::
+
+    001/001_SA_ED.nii.gz  001_SA_ED_gt.nii.gz  001_SA_ES.nii.gz  001_SA_ES_gt.nii.gz  001_SA_CINE.nii.gz (may be missing)
+    dataset_information.csv       SUBJECT_CODE, DISEASE, VENDOR, FIELD (T)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from nnunet_synth_aug.core.errors import UserError
+from nnunet_synth_aug.core.labels import DIAGNOSIS_MAPS, LABEL_MAPS, LV, PHASES
+from nnunet_synth_aug.core.priors import Priors
+from nnunet_synth_aug.data.importers.nifti import find_nifti, read_cine, read_frames, read_mask
+from nnunet_synth_aug.data.importers.subject import SourceSubject
+from nnunet_synth_aug.data.importers.table import SourceTable, find_table
+
+#: First word of a vendor's name, in lower case -> vendor here.
+_VENDORS = {"siemens": "Siemens", "philips": "Philips", "ge": "GE", "general": "GE", "canon": "Canon"}
+
+#: A frame is found in the cine if no other resembles it as much and it differs by less than this share of its own SD.
+_SAME_FRAME = 0.01
+
+
+def list_mnms(folder: Path) -> list[str]:
+    """Codes of the M&Ms patients under ``folder``, sorted; reads no image."""
+    return list(_patient_folders(folder, "_sa", "M&Ms"))
+
+
+def list_mnms2(folder: Path) -> list[str]:
+    """Numbers of the M&Ms-2 patients under ``folder``, sorted; reads no image."""
+    return list(_patient_folders(folder, "_SA_ED", "M&Ms-2"))
+
+
+def read_mnms(folder: Path) -> Iterator[SourceSubject]:
+    """Read M&Ms patients one after the other; those below a folder ``Unlabeled`` have a cine and no mask.
+
+    Raises:
+        UserError: naming the folder or table at once, or the file when the iterator reaches it.
+    """
+    folders = _patient_folders(folder, "_sa", "M&Ms")
+    table = find_table(folder, ("External code", "VendorName", "ED", "ES"), "External code")
+    table.require(folders)
+    return (_read_mnms_patient(path, table) for path in folders.values())
+
+
+def read_mnms2(folder: Path) -> Iterator[SourceSubject]:
+    """Read M&Ms-2 patients one after the other, with the cine where there is one.
+
+    Raises:
+        UserError: naming the folder or table at once, or the file when the iterator reaches it.
+    """
+    folders = _patient_folders(folder, "_SA_ED", "M&Ms-2")
+    table = find_table(folder, ("SUBJECT_CODE", "DISEASE", "VENDOR", "FIELD"), "SUBJECT_CODE", digits=3)
+    table.require(folders)
+    return (_read_mnms2_patient(path, table) for path in folders.values())
+
+
+def _patient_folders(folder: Path, ending: str, title: str) -> dict[str, Path]:
+    """Patient -> its folder, sorted; a patient's folder NAME is one that holds ``NAME<ending>.nii[.gz]``."""
+    if not folder.is_dir():
+        raise UserError(f"{folder} does not exist or is not a folder; give the folder that holds the patient folders of {title}")
+    found: dict[str, Path] = {}
+    for image in sorted(folder.rglob(f"*{ending}.nii*")):
+        parent, patient = image.parent, image.parent.name
+        if image.name.split(".")[0] != f"{patient}{ending}":
+            continue
+        if found.setdefault(patient, parent) != parent:
+            raise UserError(f"{patient} is both in {found[patient].parent} and in {parent.parent}; remove one of the two")
+    if not found:
+        raise UserError(f"{folder} holds no {title} patient (no file NAME/NAME{ending}.nii.gz below it); give the folder of the download")
+    return dict(sorted(found.items()))
+
+
+def _need(folder: Path, stem: str) -> Path:
+    if (path := find_nifti(folder, stem)) is None:
+        raise UserError(f"{folder / stem}.nii.gz does not exist; copy it again from the original data set or leave out this patient")
+    return path
+
+
+def _read_mnms_patient(folder: Path, table: SourceTable) -> SourceSubject:
+    name = folder.name
+    path = _need(folder, f"{name}_sa")
+    image, spacing, affine, frame_seconds = read_cine(path)
+    ed, es = (table.frame(name, phase, image.shape[0]) for phase in PHASES)
+    masks: dict[str, np.ndarray] = {}
+    if folder.parent.name != "Unlabeled":  # those hold mask files, too, but empty ones
+        gt = _need(folder, f"{name}_sa_gt")
+        mask = np.moveaxis(read_mask(gt, LABEL_MAPS["mnms"], (*image.shape[1:], image.shape[0]), spacing), -1, 0)
+        ed, es = _contoured_frames(gt, mask, ed, es)
+        masks = {"ED": mask[ed].copy(), "ES": mask[es].copy()}
+    if ed == es:
+        raise UserError(f"{table.path} gives frame {ed} as both ED and ES of {name}; correct it")
+    values = {variable: table.text(name, variable.capitalize()) for variable in ("age", "height", "weight")}
+    sex = table.text(name, "Sex").upper()
+    values |= {"sex": sex if sex in ("F", "M") else ""}
+    return SourceSubject(
+        patient=name,
+        image=image,
+        is_cine=True,
+        spacing=spacing,
+        ed=ed,
+        es=es,
+        masks=masks,
+        priors=_priors(table, name, "mnms", "Pathology", "VendorName", values),
+        frame_seconds=frame_seconds,
+        affine=affine,
+    )
+
+
+def _contoured_frames(path: Path, mask: np.ndarray, ed: int, es: int) -> tuple[int, int]:
+    """ED and ES frame. Where the table names a frame that has no contours and two others have, the contours are right.
+
+    Args:
+        path: of the mask.
+        mask: (T, X, Y, Z).
+        ed, es: as the table says.
+    """
+    contoured = np.flatnonzero(mask.any(axis=(1, 2, 3))).tolist()
+    if {ed, es} <= set(contoured):
+        return ed, es
+    if len(contoured) != 2:
+        raise UserError(
+            f"{path} has contours in the frames {contoured} (from 0) but the table says ED {ed} and ES {es}; correct the table or move "
+            "this patient to a folder called Unlabeled"
+        )
+    small, large = sorted(contoured, key=lambda frame: int(np.count_nonzero(mask[frame] == LV)))
+    return large, small
+
+
+def _read_mnms2_patient(folder: Path, table: SourceTable) -> SourceSubject:
+    name = folder.name
+    # Spacing and affine are those of the frames: the masks were drawn on these, and headers of some cines differ.
+    image, spacing, affine = read_frames((_need(folder, f"{name}_SA_ED"), _need(folder, f"{name}_SA_ES")))
+    masks = {phase: read_mask(_need(folder, f"{name}_SA_{phase}_gt"), LABEL_MAPS["mnms"], image.shape[1:], spacing) for phase in PHASES}
+    ed, es, frame_seconds = 0, 1, 0.0
+    cine = find_nifti(folder, f"{name}_SA_CINE")
+    if cine is not None:
+        frames, (image, _, _, frame_seconds) = image, read_cine(cine)
+        ed, es = (_find_frame(cine, image, frame, phase) for frame, phase in zip(frames, PHASES, strict=True))
+    return SourceSubject(
+        patient=name,
+        image=image,
+        is_cine=cine is not None,
+        spacing=spacing,
+        ed=ed,
+        es=es,
+        masks=masks,
+        priors=_priors(table, name, "mnms2", "DISEASE", "VENDOR", {"field_strength": table.text(name, "FIELD")}),
+        frame_seconds=frame_seconds,
+        affine=affine,
+    )
+
+
+def _find_frame(path: Path, cine: np.ndarray, frame: np.ndarray, phase: str) -> int:
+    """Index of the frame (X, Y, Z) in the cine (T, X, Y, Z)."""
+    remedy = "remove that file to import the ED and ES frames of this patient alone"
+    if cine.shape[1:] != frame.shape:
+        raise UserError(f"{path} has frames of the shape {cine.shape[1:]} but the {phase} image has {frame.shape}; {remedy}")
+    wanted = frame.astype(np.float32)
+    differences = [float(np.abs(one.astype(np.float32) - wanted).mean()) for one in cine]
+    best = int(np.argmin(differences))
+    if differences[best] > _SAME_FRAME * float(wanted.std()):
+        raise UserError(f"{path} has no frame that is the {phase} image; {remedy}")
+    return best
+
+
+def _priors(table: SourceTable, name: str, source: str, diagnosis: str, vendor: str, values: dict[str, str]) -> Priors:
+    """Priors from a row: ``values`` and the columns ``diagnosis`` and ``vendor``, translated."""
+    where = f"{table.path} ({name})"
+    maker = table.text(name, vendor)
+    known = _VENDORS.get(maker.lower().split(" ")[0])
+    if maker and known is None:
+        raise UserError(f"{where}: the vendor {maker!r} is unknown; use one of {', '.join(sorted(set(_VENDORS.values())))}")
+    group = DIAGNOSIS_MAPS[source].get(table.text(name, diagnosis).upper())
+    return Priors.from_mapping({**values, "vendor": known, "diagnosis": group}, where)

@@ -1,0 +1,28 @@
+"""What every importer yields: one subject in memory, translated to this package's labels and units."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from nnunet_synth_aug.core.cases import Spacing
+from nnunet_synth_aug.core.labels import LV, MYO, RV
+from nnunet_synth_aug.core.priors import Priors
+
+
+@dataclass(frozen=True)
+class SourceSubject:
+    """One patient read from a source data set."""
+
+    patient: str
+    image: np.ndarray  # (T, X, Y, Z), the source's number type; T = 2 (ED, ES) where there is no cine
+    is_cine: bool  # whether `image` is the whole cine
+    spacing: Spacing  # mm
+    ed: int  # frame of `image`, from 0
+    es: int
+    masks: dict[str, np.ndarray]  # "ED", "ES" -> uint8 (X, Y, Z), this package's labels; either may be missing
+    priors: Priors = field(default_factory=Priors)  # what the source's own table says; volumes are measured later where missing
+    annotated: frozenset[int] = frozenset({RV, MYO, LV})
+    frame_seconds: float = 0.0
+    affine: np.ndarray | None = field(default=None, compare=False)

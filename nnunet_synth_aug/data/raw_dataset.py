@@ -1,0 +1,245 @@
+"""Writing subjects as an nnU-Net raw dataset, with the cines, the priors and a patient-grouped split beside it.
+
+::
+
+    nnUNet_raw/Dataset027_ACDC/
+      dataset.json  imagesTr/<patient>_ED_0000.nii.gz  labelsTr/<patient>_ED.nii.gz     what nnU-Net reads
+      cine/<patient>_4d.nii.gz                                                          (X, Y, Z, T)
+      cine/<patient>_ED_image.nii.gz  cine/<patient>_ED_mask.nii.gz                     what cannot be an nnU-Net case
+      priors.csv  cohort.json                                                           see cohort.py
+    nnUNet_preprocessed/Dataset027_ACDC/splits_final.json
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterable, Sized
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nnunet_synth_aug import __version__
+from nnunet_synth_aug.core.cases import Subject
+from nnunet_synth_aug.core.console import progress
+from nnunet_synth_aug.core.errors import UserError
+from nnunet_synth_aug.core.files import atomic_folder, write_json, write_nifti
+from nnunet_synth_aug.core.labels import N_CLASSES, PHASES, STRUCTURES
+from nnunet_synth_aug.core.paths import nnunet_folder, preprocessed_folder, raw_folder
+from nnunet_synth_aug.core.priors import Priors, measure
+from nnunet_synth_aug.data.cohort import write_cohort
+from nnunet_synth_aug.data.importers.subject import SourceSubject
+from nnunet_synth_aug.data.splits import SPLITS, make_splits
+
+
+def write_dataset(
+    subjects: Iterable[SourceSubject],
+    dataset_id: int,
+    name: str,
+    *,
+    folds: int = 5,
+    seed: int = 12345,
+    total: int | None = None,
+    source: dict[str, Any] | None = None,
+) -> Path:
+    """Write a dataset as a whole or not at all.
+
+    A phase becomes an nnU-Net case when it has a mask in which every structure was contoured: nnU-Net would learn a structure
+    that is there but not contoured as background. Other masks are kept under ``cine/`` and named in the notes of ``cohort.json``.
+
+    Args:
+        subjects: read one after the other; at most one is in memory.
+        dataset_id: 1 to 999.
+        name: without the ``DatasetNNN_`` prefix.
+        folds: of the patient-grouped ``splits_final.json``.
+        seed: of that split.
+        total: number of subjects for the progress bar, if ``subjects`` cannot tell.
+        source: what the data are; kept in ``dataset.json`` and ``cohort.json``.
+
+    Returns:
+        the new folder in ``nnUNet_raw``.
+
+    Raises:
+        UserError: the id is taken (before anything is read), a subject is not usable, too few patients, the disk is full.
+    """
+    title = full_name(dataset_id, name)
+    refuse_taken(dataset_id)
+    if total is None and isinstance(subjects, Sized):
+        total = len(subjects)
+    raw, preprocessed = raw_folder(title), preprocessed_folder(title)
+    split_written = False
+    try:
+        with atomic_folder(raw) as folder:
+            written, notes = write_subjects(subjects, folder, title, total)
+            cases = {subject.patient: tuple(subject.cases.values()) for subject in written if subject.cases}
+            if not cases:
+                raise UserError(
+                    f"{title} would have no training case: no subject has an image and a mask with all of {', '.join(STRUCTURES)}"
+                )
+            splits = make_splits(cases, {subject.patient: subject.priors.diagnosis for subject in written}, folds, seed)
+            write_dataset_json(folder, title, sum(map(len, cases.values())), source)
+            write_cohort(folder, written, source, notes)
+            with atomic_folder(preprocessed) as split_folder:
+                write_json(split_folder / SPLITS, splits)
+            split_written = True
+    except BaseException:
+        if split_written:  # the last step, renaming the raw folder, failed
+            shutil.rmtree(preprocessed, ignore_errors=True)
+        raise
+    return raw
+
+
+def full_name(dataset_id: int, name: str) -> str:
+    if not 1 <= dataset_id <= 999:
+        raise UserError(f"the dataset id {dataset_id} is not between 1 and 999")
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name) or name.startswith("Dataset"):
+        raise UserError(f"{name!r} cannot be a dataset name; use letters, digits, - and _, without the prefix DatasetNNN_")
+    return f"Dataset{dataset_id:03d}_{name}"
+
+
+def refuse_taken(dataset_id: int) -> None:
+    for variable in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"):
+        for path in sorted(nnunet_folder(variable).glob(f"Dataset{dataset_id:03d}_*")):
+            raise UserError(f"the dataset id {dataset_id} is taken by {path}; choose another id or remove that folder")
+
+
+def write_subjects(subjects: Iterable[SourceSubject], folder: Path, title: str, total: int | None) -> tuple[list[Subject], list[str]]:
+    """Write images, masks and cines of all subjects under ``folder``; return them as they will be loaded, and notes."""
+    written: list[Subject] = []
+    notes: list[str] = []
+    seen: set[str] = set()
+    with progress(f"writing {title}", total or 0) as bar:
+        for number, subject in enumerate(subjects, start=1):
+            _check(subject)
+            # Two names that differ in case alone are one file on macOS and Windows.
+            if subject.patient.casefold() in seen:
+                raise UserError(f"patient {subject.patient} comes twice in the source; remove one of the two")
+            seen.add(subject.patient.casefold())
+            done, subject_notes = _write_subject(subject, folder)
+            written.append(done)
+            notes += [f"{subject.patient}: {note}" for note in subject_notes]
+            bar.advance(number, subject.patient)
+    return written, notes
+
+
+def _check(subject: SourceSubject) -> None:
+    """Refuse what would make a broken dataset, whichever importer it comes from."""
+    patient, shape = subject.patient, subject.image.shape
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", patient) or "__" in patient:
+        raise UserError(f"{patient!r} cannot be a patient name in file names; use letters, digits, - and single _")
+    if len(shape) != 4 or shape[0] < 2:
+        raise UserError(f"{patient}: the image has the shape {shape}; (T, X, Y, Z) with at least 2 frames is needed")
+    if subject.image.dtype.kind == "f" and not np.isfinite(subject.image).all():
+        raise UserError(f"{patient}: the image holds NaN or infinite voxels; repair or leave out this patient")
+    if not (0 <= subject.ed < shape[0] and 0 <= subject.es < shape[0]) or subject.ed == subject.es:
+        raise UserError(f"{patient}: ED frame {subject.ed} and ES frame {subject.es} must be two of the {shape[0]} frames (from 0)")
+    for phase, mask in subject.masks.items():
+        if phase not in PHASES:
+            raise UserError(f"{patient}: a mask is for {phase!r}; only {' and '.join(PHASES)} are known")
+        if mask.shape != shape[1:]:
+            raise UserError(
+                f"{patient}: the {phase} mask has the shape {mask.shape} but the image has {shape[1:]}; export both from the same frame"
+            )
+        if foreign := sorted(set(np.unique(mask).tolist()) - set(range(N_CLASSES))):
+            raise UserError(f"{patient}: the {phase} mask holds the unknown label {foreign[0]}; correct the mask")
+    subject.priors.validated(f"patient {patient}")
+
+
+def _write_subject(subject: SourceSubject, folder: Path) -> tuple[Subject, list[str]]:
+    """Write one subject's files under ``folder``; return it as it will be loaded, and what is worth a note."""
+    patient, spacing = subject.patient, subject.spacing
+    affine = _affine(subject)
+    voxels = _compact(subject.image)
+    cine = None
+    if subject.is_cine:
+        cine = folder / "cine" / f"{patient}_4d.nii.gz"
+        write_nifti(cine, np.moveaxis(voxels, 0, -1), spacing, subject.frame_seconds, affine)
+
+    images: dict[str, Path] = {}
+    masks: dict[str, Path] = {}
+    cases: dict[str, str] = {}
+    lacking = [name for name, label in STRUCTURES.items() if label not in subject.annotated]
+    for phase, frame in zip(PHASES, (subject.ed, subject.es), strict=True):
+        mask = subject.masks.get(phase)
+        stem = f"{patient}_{phase}"
+        is_case = mask is not None and not lacking
+        if is_case:
+            cases[phase] = stem
+        if is_case or cine is None:  # otherwise the frame is in the cine
+            images[phase] = folder / ("imagesTr" if is_case else "cine") / f"{stem}_{'0000' if is_case else 'image'}.nii.gz"
+            write_nifti(images[phase], voxels[frame], spacing, affine=affine)
+        if mask is not None:
+            masks[phase] = folder / "labelsTr" / f"{stem}.nii.gz" if is_case else folder / "cine" / f"{stem}_mask.nii.gz"
+            write_nifti(masks[phase], mask.astype(np.uint8), spacing, affine=affine)
+
+    priors, notes = _complete_priors(subject)
+    if masks and lacking:
+        notes.append(f"no contours of {' and '.join(lacking)}, so its masks are kept in cine/ and are not nnU-Net cases")
+    done = Subject(
+        patient=patient,
+        spacing=spacing,
+        priors=priors,
+        cine=cine,
+        n_frames=voxels.shape[0] if cine else 2,
+        ed=subject.ed if cine else 0,
+        es=subject.es if cine else 1,
+        images=images,
+        masks=masks,
+        cases=cases,
+        annotated=subject.annotated,
+        frame_seconds=subject.frame_seconds if cine else 0.0,
+    )
+    return done, notes
+
+
+def _complete_priors(subject: SourceSubject) -> tuple[Priors, list[str]]:
+    """What the source states, completed by what the masks show; a stated value wins."""
+    ed = subject.masks.get("ED")
+    if ed is None:
+        measured = Priors(slice_thickness=subject.spacing[2], n_slices=subject.image.shape[3])
+    else:
+        measured = measure(ed, subject.masks.get("ES"), subject.spacing, subject.annotated)
+    notes = []
+    for name in measured.specified().keys() - subject.priors.specified().keys():
+        try:
+            Priors(**{name: measured.specified()[name]}).validated("measured from the masks")
+        except UserError as error:  # an odd mask is no reason to refuse the patient, but no generator shall learn from it
+            measured = replace(measured, **{name: None})
+            notes.append(f"{error}; left unspecified")
+    return measured.updated(subject.priors), sorted(notes)
+
+
+def _compact(image: np.ndarray) -> np.ndarray:
+    """int16 where the source counts in integers that fit, else float32."""
+    limits = np.iinfo(np.int16)
+    if image.dtype.kind in "iu" and image.min() >= limits.min and image.max() <= limits.max:
+        return image.astype(np.int16)
+    return image.astype(np.float32)
+
+
+def _affine(subject: SourceSubject) -> np.ndarray | None:
+    """The source's affine if it agrees with the spacing and is a rotation; None (spacing only) otherwise.
+
+    ITK, which nnU-Net reads with, refuses files whose axes are not at right angles.
+    """
+    if subject.affine is None:
+        return None
+    axes = subject.affine[:3, :3] / np.asarray(subject.spacing)
+    return subject.affine if np.allclose(axes.T @ axes, np.eye(3), atol=1e-3) and np.isfinite(subject.affine).all() else None
+
+
+def write_dataset_json(folder: Path, full_name: str, n_cases: int, source: dict[str, Any] | None) -> None:
+    write_json(
+        folder / "dataset.json",
+        {
+            "name": full_name,
+            # Any name nnU-Net does not know (such as CT) gets z-score normalisation.
+            "channel_names": {"0": "cineMRI"},
+            "labels": {"background": 0, **STRUCTURES},
+            "numTraining": n_cases,
+            "file_ending": ".nii.gz",
+            "synth_aug": {"version": __version__, "source": source or {}},
+        },
+    )

@@ -1,0 +1,1 @@
+"""The generator: VAE, static LDM, motion LDM, and how they are trained."""

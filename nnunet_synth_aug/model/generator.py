@@ -1,0 +1,126 @@
+"""The trained cascade of one fold on disk, with the list of every patient it saw.
+
+fold_0/
+  generator.json           config, provenance, state of the stages
+  vae.safetensors          static.safetensors   motion.safetensors   (each with a .json twin)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from nnunet_synth_aug.core.errors import UserError
+from nnunet_synth_aug.core.files import hash_json, read_json, sha256
+from nnunet_synth_aug.core.priors import Priors
+from nnunet_synth_aug.model.conditions import PriorScaler
+from nnunet_synth_aug.model.config import GeneratorConfig
+from nnunet_synth_aug.model.grid import Grid
+from nnunet_synth_aug.model.latents.encode import LatentScale
+from nnunet_synth_aug.model.ldm import LatentFlow
+from nnunet_synth_aug.model.motion import motion_network
+from nnunet_synth_aug.model.noise import Grain
+from nnunet_synth_aug.model.static import static_network
+from nnunet_synth_aug.model.training.checkpoint import load_checkpoint
+from nnunet_synth_aug.model.vae.network import AnatomyVAE
+
+STAGES = ("vae", "static", "motion")
+META = "generator.json"
+
+
+@dataclass(frozen=True)
+class Template:
+    """What a training patient tells about things that priors do not fix: stack geometry and grey values."""
+
+    priors: Priors
+    grey: tuple[float, float]
+    context: tuple[float, float] | None
+    n_frames: int
+    frame_seconds: float
+    closure: float | None  # last-to-first step over mean step of the real cine; None without one
+    es_fraction: float  # share of the cycle at which ES happens
+    noise: float = 1.0  # of the images, as a multiple of the generator's grain
+
+
+@dataclass(frozen=True)
+class Generator:
+    """A trained cascade, ready to sample."""
+
+    config: GeneratorConfig
+    grid: Grid
+    vae: AnatomyVAE
+    static: LatentFlow
+    motion: LatentFlow
+    scale: LatentScale
+    scaler: PriorScaler
+    grain: Grain
+    templates: tuple[Template, ...]
+    provenance: dict[str, Any]  # dataset, fold, preset, patients, generator_hash, ...
+    device: torch.device
+
+
+def load_vae(folder: Path, config: GeneratorConfig, device: torch.device) -> AnatomyVAE:
+    network = AnatomyVAE(config.vae)
+    _load_weights(network, load_checkpoint(folder / "vae.safetensors")[0])
+    return network.to(device).eval()
+
+
+def _load_weights(network: torch.nn.Module, tensors: dict[str, torch.Tensor]) -> None:
+    network.load_state_dict({k[4:]: v for k, v in tensors.items() if k.startswith("net.")})
+
+
+def load_generator(folder: Path, device: torch.device) -> Generator:
+    """Load a complete generator; refuses an unfinished one and checkpoints that do not belong together."""
+    if not (folder / META).is_file():
+        raise UserError(f"there is no generator in {folder}; run 'synthaug fit' for this dataset and fold first")
+    meta = read_json(folder / META)
+    if missing := [s for s in STAGES if s not in meta["finished"]]:
+        raise UserError(f"the generator in {folder} is not finished ({', '.join(missing)}); run the same 'synthaug fit' again to resume")
+    for stage in STAGES:
+        path = folder / f"{stage}.safetensors"
+        if not path.is_file() or sha256(path) != meta["finished"][stage]["sha256"]:
+            raise UserError(f"{path} is missing or is not the one that {META} describes; delete {folder} and run 'synthaug fit' again")
+    config = GeneratorConfig.from_json(meta["config"])
+    static, motion = static_network(config), motion_network(config)
+    _load_weights(static, load_checkpoint(folder / "static.safetensors")[0])
+    tensors, header = load_checkpoint(folder / "motion.safetensors")
+    _load_weights(motion, tensors)
+    hashes = {stage: meta["finished"][stage]["sha256"] for stage in STAGES}
+    return Generator(
+        config=config,
+        grid=Grid(tuple(meta["grid"]["size"]), meta["grid"]["pixel"]),
+        vae=load_vae(folder, config, device),
+        static=static.to(device).eval(),
+        motion=motion.to(device).eval(),
+        scale=LatentScale.from_tensors(tensors).to(device),
+        scaler=PriorScaler(tuple(header["prior_mean"]), tuple(header["prior_std"])),
+        grain=Grain.from_json(meta["grain"]),
+        templates=tuple(
+            Template(
+                Priors.from_mapping(t["priors"], META),
+                (t["grey"][0], t["grey"][1]),
+                None if t["context"] is None else (t["context"][0], t["context"][1]),
+                t["n_frames"],
+                t["frame_seconds"],
+                t["closure"],
+                t["es_fraction"],
+                t.get("noise", 1.0),
+            )
+            for t in meta["templates"]
+        ),
+        provenance={
+            "dataset": meta["dataset"],
+            "fold": meta["fold"],
+            "preset": config.preset,
+            "patients": meta["patients"],
+            "split_hash": meta["split_hash"],
+            "pretraining": meta["pretraining"],
+            "contoured_by": meta.get("contoured_by"),  # the nnU-Net whose masks of frames without contours it learnt from, if any
+            "generator_hash": hash_json(hashes),
+            "version": meta["version"],
+        },
+        device=device,
+    )

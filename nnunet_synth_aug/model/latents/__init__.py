@@ -1,0 +1,1 @@
+"""Cines as latents, for the two LDMs."""

@@ -1,0 +1,1 @@
+"""The semi-supervised VAE, which decodes an image and its mask from one latent."""

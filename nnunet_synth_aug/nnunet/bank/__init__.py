@@ -1,0 +1,1 @@
+"""The bank: sequences as nnU-Net's own preprocessed cases."""

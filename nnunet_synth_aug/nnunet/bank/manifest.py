@@ -1,0 +1,189 @@
+"""The bank's manifest: who made the cases, for which fold and plans; and the checks before they are trained on.
+
+It lies beside the folder of cases (nnU-Net infers a folder's format from its file endings) and is written last.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from nnunet_synth_aug.core.errors import UserError
+from nnunet_synth_aug.core.files import hash_json, read_json
+from nnunet_synth_aug.core.paths import bank_folder
+from nnunet_synth_aug.nnunet.bank.preprocess import CASE_FILES
+from nnunet_synth_aug.nnunet.patients import case_patients, fold_cases, leaked_patients, refuse_leak
+from nnunet_synth_aug.nnunet.target import Target
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A bank as its manifest describes it."""
+
+    content: dict[str, Any] = field(repr=False)
+    folder: Path  # of the preprocessed cases
+
+    @property
+    def ids(self) -> list[str]:
+        return [case["id"] for case in self.content["cases"]]
+
+    @property
+    def sequences(self) -> list[list[dict[str, Any]]]:
+        """The entries of each sequence's cases, in time order."""
+        cases: dict[str, list[dict[str, Any]]] = {}
+        for case in self.content["cases"]:
+            cases.setdefault(case["sequence"], []).append(case)
+        return list(cases.values())
+
+    @property
+    def hash(self) -> str:
+        return hash_json(self.content)
+
+    @property
+    def generator_hash(self) -> str | None:
+        return self.content["generator"].get("generator_hash")
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """Everything but the long lists."""
+        lists = ("cases", "case_patients")
+        return {**{k: v for k, v in self.content.items() if k not in lists}, "n_cases": len(self.content["cases"])}
+
+
+def manifest_path(dataset: str, fold: int | str, data_identifier: str) -> Path:
+    return bank_folder(dataset, fold) / f"manifest_{data_identifier}.json"
+
+
+def read_manifest(target: Target, fold: int | str) -> Manifest:
+    """Read the manifest of a fold's bank.
+
+    Raises:
+        UserError: there is no bank, or its manifest is damaged; naming the command that makes one.
+    """
+    path = manifest_path(target.dataset, fold, target.data_identifier)
+    command = f"{target.bank_command} -f {fold}"
+    if not path.is_file():
+        raise UserError(f"there is no complete bank of synthetic cases for fold {fold} ({path} is missing); run '{command}' first")
+    content = read_json(path)
+    needed = {"format", "dataset", "fold", "data_identifier", "plans_hash", "labels", "generator", "cases"}
+    if not isinstance(content, dict) or content.get("format") != FORMAT or not needed <= set(content) or not content["cases"]:
+        raise UserError(f"{path} is not a manifest of this version; run '{command}' again")
+    return Manifest(content, path.parent / target.data_identifier)
+
+
+def missing_cases(folder: Path, ids: Iterable[str]) -> list[str]:
+    """Ids of which a file is missing, in their order."""
+    present = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    return [case for case in ids if not all(case + ending in present for ending in CASE_FILES)]
+
+
+def open_bank(target: Target, fold: int | str, train_cases: list[str], val_cases: list[str]) -> Manifest:
+    """Read the bank of a fold and check that it may be trained on.
+
+    Args:
+        target: the configuration that is about to be trained.
+        fold: as given to nnU-Net.
+        train_cases: real training cases of the fold.
+        val_cases: its validation cases.
+
+    Raises:
+        UserError: no bank; made for another dataset, fold, preprocessing or labels; files missing; or its generator
+            saw a validation patient (not checked for fold "all", whose validation is no validation anyway).
+    """
+    manifest = read_manifest(target, fold)
+    command = f"{target.bank_command} -f {fold}"
+    where = manifest_path(target.dataset, fold, target.data_identifier)
+    expected = {
+        "dataset": target.dataset,
+        "fold": str(fold),
+        "data_identifier": target.data_identifier,
+        "plans_hash": target.preprocessing_hash(),
+        "labels": target.dataset_json["labels"],
+    }
+    names = {"plans_hash": "preprocessing settings of the plans", "data_identifier": "data identifier"}
+    for key, value in expected.items():
+        found = str(manifest.content[key]) if key == "fold" else manifest.content[key]
+        if found != value:
+            detail = "" if key == "plans_hash" else f" ({found} instead of {value})"
+            raise UserError(f"{where} was made for another {names.get(key, key)}{detail}; run '{command}' again")
+    if missing := missing_cases(manifest.folder, manifest.ids):
+        raise UserError(f"{manifest.folder} lacks {len(missing)} of {len(manifest.ids)} cases, such as {missing[0]}; run '{command}' again")
+    if str(fold) != "all":
+        check_leak(manifest.content["generator"], target, fold, train_cases, val_cases, manifest.content.get("case_patients", {}))
+    return manifest
+
+
+def check_leak(
+    generator: dict[str, Any],
+    target: Target,
+    fold: int | str,
+    train_cases: list[str],
+    val_cases: list[str],
+    known: dict[str, str] | None = None,
+) -> None:
+    """Raise UserError unless the generator demonstrably saw no validation patient of the fold.
+
+    Args:
+        generator: provenance with ``patients``, ``dataset`` and ``pretraining``; or ``parts``, each of which has to pass.
+        target: the dataset.
+        fold: index.
+        train_cases, val_cases: of the fold.
+        known: case -> patient as it was when the bank was made.
+    """
+    if parts := generator.get("parts"):
+        for part in parts.values():
+            check_leak(part, target, fold, train_cases, val_cases, known)
+        return
+    names = (case_patients(target.dataset, [*train_cases, *val_cases]), known or {})
+    if generator.get("source") == "phantom":
+        _refuse_phantoms(generator, fold, val_cases, *names)
+        return
+    patients = [str(p) for p in generator.get("patients") or []]
+    if not patients:
+        raise UserError(
+            f"the generator behind the bank of fold {fold} does not say which patients it was trained on, so a leak cannot be excluded; "
+            f"train it again with 'synthaug fit -d {target.dataset} -f {fold}'"
+        )
+    started_from = (generator.get("pretraining") or {}).get("patients", [])  # phantoms, which a cohort of phantoms may hold too
+    refuse_leak(leaked_patients([*patients, *started_from], val_cases, *names), fold, target.dataset)
+    if generator.get("dataset") == target.dataset and not leaked_patients(patients, train_cases, *names):
+        # Trained on this dataset, yet on none of its training patients: the names do not correspond.
+        raise UserError(
+            f"the generator's patients (such as {patients[0]}) match no patient of {target.dataset} (such as "
+            f"{names[0][train_cases[0]]}), so a leak cannot be excluded; restore cohort.json in nnUNet_raw/{target.dataset}"
+        )
+
+
+def _refuse_phantoms(provenance: dict[str, Any], fold: int | str, val_cases: list[str], *names: dict[str, str]) -> None:
+    """Raise UserError unless a bank of digital hearts names them and none of them is validated on."""
+    phantoms = [str(p) for p in provenance.get("phantoms") or []]
+    if not phantoms or provenance.get("patients"):
+        raise UserError(f"the bank of fold {fold} calls itself a phantom's, but does not say which phantoms it holds; make it again")
+    if leaked := leaked_patients(phantoms, val_cases, *names):
+        raise UserError(f"the bank holds phantoms that fold {fold} validates on ({', '.join(leaked[:10])}); make it with another --seed")
+
+
+def together(makers: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
+    """The provenance of a bank of several sources: what each says of itself, and what all together saw.
+
+    Args:
+        makers: provenance by the source's name.
+    """
+    seen = {key: sorted({str(one) for maker in makers.values() for one in maker.get(key) or []}) for key in ("patients", "phantoms")}
+    hashes = [maker["generator_hash"] for maker in makers.values() if "generator_hash" in maker]
+    own = {"generator_hash": hashes[0]} if hashes else {}  # a fold has one generator
+    return {"source": "+".join(makers), **seen, **own, "parts": dict(makers)}
+
+
+def bank_status(target: Target, fold: int | str) -> Manifest:
+    """The checked bank of a fold, by the splits file: for the doctor and for scripts.
+
+    Raises:
+        UserError: as :func:`open_bank`, or the splits lack the fold.
+    """
+    train, val = fold_cases(target.dataset, fold, target.cases())
+    return open_bank(target, fold, train, val)

@@ -1,0 +1,64 @@
+"""Cases of a plain nnU-Net dataset as originals of copies: no import of ours has to come first."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from nnunetv2.utilities.utils import get_filenames_of_train_images_and_targets
+
+from nnunet_synth_aug.core.cases import Sequence
+from nnunet_synth_aug.core.errors import UserError
+from nnunet_synth_aug.core.files import read_nifti
+from nnunet_synth_aug.core.labels import N_CLASSES
+from nnunet_synth_aug.core.paths import raw_folder
+from nnunet_synth_aug.nnunet.patients import case_patients, fold_cases, splits_file
+from nnunet_synth_aug.nnunet.target import Target, label_lookup
+from nnunet_synth_aug.synthesis.sources.copies import Original
+
+
+def raw_originals(target: Target, fold: int | str) -> list[Original]:
+    """Every training case of a fold, each an original of one frame.
+
+    Args:
+        target: the dataset as nnU-Net sees it.
+        fold: index in the splits, or "all".
+
+    Raises:
+        UserError: a patient is in training and in validation, a training case is not in the raw dataset, or its files are not NIfTI.
+    """
+    if (ending := str(target.dataset_json["file_ending"])) not in (".nii", ".nii.gz"):
+        raise UserError(
+            f"{target.dataset} has {ending} files, but copies are made of NIfTI files; convert it, or import it with 'synthaug import'"
+        )
+    train, val = fold_cases(target.dataset, fold, target.cases())
+    patients = case_patients(target.dataset, [*train, *val])
+    if str(fold) != "all" and (both := sorted({patients[c] for c in train} & {patients[c] for c in val})):
+        raise UserError(
+            f"{splits_file(target.dataset)} has cases of {', '.join(both[:10])} in training and in validation of fold {fold}, so that the "
+            "validation would be worthless; write a split that keeps all cases of a patient on one side"
+        )
+    folder = raw_folder(target.dataset)
+    files = get_filenames_of_train_images_and_targets(str(folder), target.dataset_json)
+    if missing := sorted(set(train) - set(files)):
+        raise UserError(f"{folder} has no case {missing[0]}, which fold {fold} trains on; restore it, or make the split again")
+    values = label_lookup(target)
+    return [
+        Original(case, patients[case], partial(_read, values, Path(files[case]["images"][0]), Path(files[case]["label"]))) for case in train
+    ]
+
+
+def _read(values: np.ndarray, image: Path, label: Path) -> Sequence:
+    """One case as a sequence of one frame, in this package's label values."""
+    pixels, spacing, _ = read_nifti(image, ndim=3)
+    labels, _, _ = read_nifti(label, ndim=3)
+    if pixels.shape != labels.shape:
+        raise UserError(f"{label} has the shape {labels.shape} but its image has {pixels.shape}; correct the dataset")
+    mask = np.full(labels.shape, N_CLASSES, np.uint8)
+    mask[labels == 0] = 0
+    for structure, value in enumerate(values):
+        mask[labels == value] = structure
+    if (mask == N_CLASSES).any():
+        raise UserError(f"{label} holds other values than those of RV, MYO and LV, so it cannot be copied; contour it completely")
+    return Sequence(pixels.astype(np.float32)[None], mask[None], spacing, ed=0, es=0, labelled=(0,))

@@ -1,0 +1,1 @@
+"""Synthetic cases in nnU-Net's training batches."""

@@ -1,0 +1,196 @@
+"""Live refresh, the generator's side: a process that makes new hearts in the place of bank cases, as many as it is allowed.
+
+    python -m nnunet_synth_aug.nnunet.refresh.process JOB.json     (started by the trainer, see ``refresh``)
+
+Sequences are replaced in the bank's order, round after round. Heart number h replaces sequence h mod n and is version
+1 + h div n of its cases; its priors and seeds come from (hash of the bank's manifest, h), as those of the bank came from
+(seed, number). So trainings from one bank are offered the same hearts in the same order, and no version is ever used twice.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from nnunet_synth_aug.core.errors import UserError
+from nnunet_synth_aug.core.files import read_json, write_json
+from nnunet_synth_aug.core.priors import Priors
+from nnunet_synth_aug.model.generator import Generator, load_generator
+from nnunet_synth_aug.nnunet.bank.build import choose_frames, write_case
+from nnunet_synth_aug.nnunet.bank.manifest import Manifest, read_manifest
+from nnunet_synth_aug.nnunet.refresh.cases import VERSION, add_to_journal, mend_journal, publish
+from nnunet_synth_aug.nnunet.refresh.trainer_side import STATE
+from nnunet_synth_aug.nnunet.target import Target, label_lookup, load_target
+from nnunet_synth_aug.synthesis.accept import Judge, Outcome, sample_accepted
+from nnunet_synth_aug.synthesis.folder import frames_within
+from nnunet_synth_aug.synthesis.hearts import Request
+from nnunet_synth_aug.synthesis.requests import request
+
+#: Hearts per call of the networks.
+BATCH = 8
+
+
+class HeartReplacer:
+    """Makes hearts in turn and puts their frames in the place of bank cases."""
+
+    def __init__(self, generator: Generator, manifest: Manifest, target: Target, live: Path, journal: Path) -> None:
+        """Goes on after the last heart in ``journal``; ``live`` is the folder of the replaced cases."""
+        self._generator, self._target, self._lookup = generator, target, label_lookup(target)
+        self._sequences = manifest.sequences
+        self._seed = int(manifest.hash[:12], 16)
+        self._judge = bank_judge(manifest)
+        self._live, self._journal, self._workshop = live, journal, live / ".partial"
+        shutil.rmtree(self._workshop, ignore_errors=True)
+        self._workshop.mkdir(parents=True)
+        self._owed = 0
+        self._next = 0
+        self.counts: dict[str, Any] = {"replaced": 0, "hearts": 0, "given_up": 0, "rejections": {}, "seed": self._seed}
+        for entry in mend_journal(journal):
+            self._count(entry)
+
+    def allow(self, cases: int) -> Iterator[None]:
+        """Replace so many more cases, in whole hearts: what is left over adds to the next call. Yields after every heart."""
+        self._owed += cases
+        while hearts := self._affordable():
+            for outcome in sample_accepted(self._generator, [self._request(heart) for heart in hearts], self._judge):
+                self._replace(outcome)
+                yield
+
+    def _affordable(self) -> list[int]:
+        """The next hearts, at most BATCH, that the allowance pays for. One that is given up later costs the same: no endless search."""
+        hearts: list[int] = []
+        while len(hearts) < BATCH and self._owed >= (cost := len(self._cases(self._next))):
+            hearts.append(self._next)
+            self._owed -= cost
+            self._next += 1
+        return hearts
+
+    def _cases(self, heart: int) -> list[dict[str, Any]]:
+        return self._sequences[heart % len(self._sequences)]
+
+    def _request(self, heart: int) -> Request:
+        # A place keeps its diagnosis: the bank's mix of them holds, and weights that the training gives them.
+        diagnosis = self._cases(heart)[0]["requested"].get("diagnosis")
+        return request(self._generator, heart, self._seed, Priors(diagnosis=diagnosis))
+
+    def _replace(self, outcome: Outcome) -> None:
+        heart = int(outcome.request.id.removeprefix("synth_"))
+        cases, version = [case["id"] for case in self._cases(heart)], 1 + heart // len(self._sequences)
+        entry: dict[str, Any] = {"heart": heart, "version": version, "cases": {}, "rejected": outcome.rejected}
+        if (sequence := outcome.sequence) is not None:
+            # The bank's own sequences were rounded when they were written as NIfTI.
+            sequence = replace(sequence, image=np.round(sequence.image))
+            within = frames_within(len(sequence.image), sequence.sound)
+            frames = dict(zip(cases, choose_frames(len(sequence.image), sequence.ed, sequence.es, len(cases), within), strict=False))
+            for case, frame in frames.items():
+                write_case(sequence, frame, self._lookup, self._target, self._workshop, case, {VERSION: version})
+            entry |= {
+                "cases": frames,
+                "seed": sequence.seed,
+                "motion_seed": sequence.motion_seed,
+                "requested": sequence.requested.specified(),
+                "measured": sequence.measured.specified(),
+            }
+        add_to_journal(self._journal, entry)  # first: no version without its line
+        for case in entry["cases"]:
+            publish(self._workshop, self._live, case)
+        self._count(entry)
+
+    def _count(self, entry: dict[str, Any]) -> None:
+        self._next = max(self._next, entry["heart"] + 1)
+        self.counts["replaced"] += len(entry["cases"])
+        self.counts["hearts" if entry["cases"] else "given_up"] += 1
+        reasons = Counter(self.counts["rejections"]) + Counter(reason for reasons in entry["rejected"] for reason in reasons)
+        self.counts["rejections"] = dict(reasons)
+
+
+def bank_judge(manifest: Manifest) -> Judge:
+    """The quality control that the bank's own hearts went through.
+
+    Raises:
+        UserError: they were not sampled, or it cannot be repeated.
+    """
+    provenance = manifest.content["generator"]
+    if (source := provenance.get("source", "generator")) != "generator":
+        raise UserError(f"the bank holds {source}, which no generator can refresh; train without refresh, or make a bank of samples")
+    quality = provenance.get("quality", {})
+    if quality.get("image_mask_checked"):
+        raise UserError(
+            "the bank was also checked by a segmenter, which live refresh cannot do; train without refresh, or make another bank"
+        )
+    return Judge(quality.get("checked", True))
+
+
+def open_replacer(job: dict[str, Any], live: Path) -> HeartReplacer:
+    """Load what the job names.
+
+    Raises:
+        UserError: no such device; the bank changed meanwhile; or the generator is not the one that made it.
+    """
+    target = load_target(job["dataset"], job["configuration"], job["plans"])
+    manifest = read_manifest(target, job["fold"])
+    if manifest.hash != job["manifest_hash"] or target.preprocessing_hash() != manifest.content["plans_hash"]:
+        raise UserError("the bank or its plans changed since the training started; start the training again")
+    try:
+        torch.zeros(1, device=job["device"])
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(f"refresh.device {job['device']} cannot be used here ({str(error).splitlines()[0]}); use same or cpu") from error
+    generator = load_generator(Path(job["generator"]), torch.device(job["device"]))
+    own, banks = generator.provenance, manifest.content["generator"]
+    if any(own[key] != banks.get(key) for key in ("generator_hash", "patients")):
+        raise UserError(
+            f"the generator in {job['generator']} is not the one that made the bank of fold {job['fold']}; make the bank again with "
+            f"'{target.bank_command} -f {job['fold']}', or name its generator with 'synthaug plans --refresh-generator'"
+        )
+    return HeartReplacer(generator, manifest, target, live, Path(job["journal"]))
+
+
+def _leave_with_parent() -> None:
+    """End this process when its parent has ended, whatever it is doing: everything it leaves is whole.
+
+    The end of the standard input is not enough: loader processes may outlive a killed trainer, and hold copies of its end.
+    """
+    parent = os.getppid()
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os._exit(0)
+
+
+def main() -> int:
+    job_file = Path(sys.argv[1])
+    job, state = read_json(job_file), job_file.with_name(STATE)
+    threading.Thread(target=_leave_with_parent, daemon=True).start()
+    try:
+        if job["device"] == "cpu" and not job["together"] and hasattr(os, "nice"):
+            os.nice(10)  # the training and its loader workers go first
+        replacer = open_replacer(job, job_file.parent)
+        turns = 0
+        write_json(state, {"turns": turns, **replacer.counts})
+        for line in sys.stdin:  # ends with the trainer
+            for _ in replacer.allow(int(line)):
+                write_json(state, {"turns": turns, **replacer.counts})
+            if job["together"] and job["device"].startswith("cuda"):
+                torch.cuda.empty_cache()  # the training's now
+            turns += 1
+            write_json(state, {"turns": turns, **replacer.counts})
+    except UserError as error:
+        print(f"Error: {error}", flush=True)
+        return 2
+    except KeyboardInterrupt:  # Ctrl-C reaches the trainer, too
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Do generated hearts look and move like real ones?"""

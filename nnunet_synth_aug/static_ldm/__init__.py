@@ -1,1 +1,0 @@
-"""Stage 2: the latent of the end-diastolic anatomy from noise and clinical priors."""

@@ -1,0 +1,119 @@
+"""A folder of synthetic sequences: 4D NIfTI pairs, one JSON each, and one index with provenance.
+
+    sequences/
+      index.json                    provenance of the generator, and the ids in order
+      synth_00000_image.nii.gz      (X, Y, Z, T) int16
+      synth_00000_mask.nii.gz       (X, Y, Z, T) uint8
+      synth_00000.json              seed, requested and measured priors (closed loop: of the open loop, too), ED/ES frame,
+                                    context, slices whose contours can be trusted
+
+The JSON of a sequence is written last: a sequence without it does not exist, so a killed run resumes
+at the first missing one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nnunet_synth_aug.core.cases import SyntheticSequence
+from nnunet_synth_aug.core.errors import UserError
+from nnunet_synth_aug.core.files import read_json, read_nifti, write_json, write_nifti
+from nnunet_synth_aug.core.priors import VARIABLES, Priors
+
+INDEX = "index.json"
+
+
+def write_sequence(folder: Path, sequence: SyntheticSequence) -> None:
+    """Write image, mask and JSON of one sequence."""
+    image = np.moveaxis(sequence.image, 0, -1)
+    write_nifti(folder / f"{sequence.id}_image.nii.gz", np.round(image).astype(np.int16), sequence.spacing, sequence.frame_seconds)
+    write_nifti(
+        folder / f"{sequence.id}_mask.nii.gz", np.moveaxis(sequence.mask, 0, -1).astype(np.uint8), sequence.spacing, sequence.frame_seconds
+    )
+    write_json(
+        folder / f"{sequence.id}.json",
+        {
+            "id": sequence.id,
+            "seed": sequence.seed,
+            "motion_seed": sequence.motion_seed,
+            "spacing_mm": sequence.spacing,
+            "frame_seconds": sequence.frame_seconds,
+            "n_frames": sequence.image.shape[0],
+            "ed": sequence.ed,
+            "es": sequence.es,
+            "requested": sequence.requested.specified(),
+            "measured": sequence.measured.specified(),
+            "context": sequence.context,
+            "calibration": sequence.calibration,
+            "open_loop": None if sequence.open_loop is None else sequence.open_loop.specified(),
+            "sound": None if sequence.sound is None else {str(frame): slices for frame, slices in sequence.sound.items()},
+        },
+    )
+
+
+def sequence_exists(folder: Path, sequence_id: str) -> bool:
+    return (folder / f"{sequence_id}.json").is_file()
+
+
+def read_sequence(folder: Path, sequence_id: str) -> SyntheticSequence:
+    """Read one sequence back."""
+    meta = read_json(folder / f"{sequence_id}.json")
+    image, spacing, _ = read_nifti(folder / f"{sequence_id}_image.nii.gz", ndim=4)
+    mask, _, _ = read_nifti(folder / f"{sequence_id}_mask.nii.gz", ndim=4)
+    if image.shape != mask.shape:
+        raise UserError(f"{folder / sequence_id}: image {image.shape} and mask {mask.shape} differ; delete the sequence and sample again")
+    context = meta["context"]
+    return SyntheticSequence(
+        id=sequence_id,
+        image=np.moveaxis(image, -1, 0).astype(np.float32),
+        mask=np.moveaxis(mask, -1, 0).astype(np.uint8),
+        spacing=spacing,
+        ed=meta["ed"],
+        es=meta["es"],
+        frame_seconds=meta["frame_seconds"],
+        seed=meta["seed"],
+        motion_seed=meta["motion_seed"],
+        calibration=None if meta["calibration"] is None else (meta["calibration"][0], meta["calibration"][1]),
+        requested=Priors.from_mapping(meta["requested"], sequence_id),
+        measured=_measured(meta["measured"]),
+        context=None if context is None else (context[0], context[1]),
+        open_loop=None if meta["open_loop"] is None else _measured(meta["open_loop"]),
+        sound=sound_slices(meta),
+    )
+
+
+def frames_within(n_frames: int, sound: Mapping[int, tuple[int, int]] | None) -> list[int]:
+    """Frames of a sequence that may become training cases: not those with torn slices in the middle."""
+    return list(range(n_frames)) if sound is None else sorted(sound)
+
+
+def sound_slices(meta: Mapping[str, Any]) -> dict[int, tuple[int, int]] | None:
+    """``SyntheticSequence.sound`` from a sequence's JSON."""
+    found = meta.get("sound")  # folders of earlier versions lack it
+    return None if found is None else {int(frame): (first, last) for frame, (first, last) in found.items()}
+
+
+def _measured(values: dict[str, Any]) -> Priors:
+    """Measured values, which may lie outside the ranges that a request must respect."""
+    return Priors(**{k: v for k, v in values.items() if k in VARIABLES})
+
+
+def write_index(folder: Path, ids: list[str], provenance: dict[str, Any]) -> None:
+    """Write the index: which sequences belong to the folder, and who made them.
+
+    ``provenance`` holds at least ``dataset``, ``fold``, ``generator_hash``, ``preset`` and ``patients``
+    (every patient that any stage of the generator was trained on).
+    """
+    write_json(folder / INDEX, {"format": 1, "provenance": provenance, "sequences": ids})
+
+
+def read_index(folder: Path) -> tuple[list[str], dict[str, Any]]:
+    """Ids and provenance of a sequence folder."""
+    if not (folder / INDEX).is_file():
+        raise UserError(f"{folder} holds no synthetic sequences ({INDEX} is missing); run 'synthaug sample' or 'synthaug bank' first")
+    index = read_json(folder / INDEX)
+    return list(index["sequences"]), dict(index["provenance"])

@@ -1,0 +1,1 @@
+"""Where the hearts of a bank come from: one file per source."""

@@ -1,0 +1,75 @@
+"""Phantom hearts as the sequences of a bank: the control for "any labelled hearts help"."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import numpy as np
+
+from nnunet_synth_aug import __version__
+from nnunet_synth_aug.core.cases import SyntheticSequence
+from nnunet_synth_aug.core.priors import Priors, measure
+from nnunet_synth_aug.data.phantom import phantom_subject
+from nnunet_synth_aug.synthesis.sources.common import agree, fill
+
+#: Seeds of the cohorts that banks are made of start here, away from those of phantom data sets and of pretraining.
+FIRST_SEED = 5000
+
+
+def phantoms_to_folder(folder: Path, n: int, seed: int = 0, vendors: Iterable[str] = (), processes: int = 1) -> list[str]:
+    """Write ``n`` phantom hearts as sequences, with provenance that names them; those that are there are kept.
+
+    Args:
+        folder: made if missing; must not hold sequences of another kind.
+        n: how many; heart i is the same for any ``n``.
+        seed: other seeds give other hearts.
+        vendors: scanners to imitate, in turn; all of the phantom's if empty.
+        processes: that share the work.
+
+    Returns:
+        ids of the sequences.
+    """
+    cohort, cycle = FIRST_SEED + seed, sorted(vendors)
+    wanted = {f"phantom_{i:05d}": (i, cohort, cycle[i % len(cycle)] if cycle else None) for i in range(n)}
+    missing = agree(folder, f"phantom {__version__}", wanted)
+    provenance = {
+        "source": "phantom",  # what the leak guard goes by: nobody's heart was learnt from
+        "dataset": "phantom",
+        "patients": [],
+        "phantoms": [f"phantom{cohort}_{index:04d}" for index, _, _ in wanted.values()],
+        "vendors": cycle,
+        "version": __version__,
+    }
+    made = _made([wanted[i] for i in missing], min(processes, max(len(missing), 1)))
+    fill(folder, "phantoms", list(wanted), missing, made, provenance)
+    return list(wanted)
+
+
+def _made(wanted: list[tuple[int, int, str | None]], processes: int) -> Iterator[SyntheticSequence]:
+    if processes == 1:
+        yield from map(_phantom, wanted)
+        return
+    with ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("spawn")) as pool:
+        for first in range(0, len(wanted), 2 * processes):  # a few per process in memory
+            yield from pool.map(_phantom, wanted[first : first + 2 * processes])
+
+
+def _phantom(wanted: tuple[int, int, str | None]) -> SyntheticSequence:
+    index, seed, vendor = wanted
+    subject = phantom_subject(index, seed, vendor=vendor)
+    source = subject.source
+    return SyntheticSequence(
+        id=f"phantom_{index:05d}",
+        image=source.image.astype(np.float32),
+        mask=subject.mask,
+        spacing=source.spacing,
+        ed=source.ed,
+        es=source.es,
+        frame_seconds=source.frame_seconds,
+        seed=seed,
+        requested=Priors(diagnosis=source.priors.diagnosis, vendor=source.priors.vendor),
+        measured=measure(subject.mask[source.ed], subject.mask[source.es], source.spacing),
+    )
