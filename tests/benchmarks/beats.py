@@ -3,7 +3,8 @@
     python tests/benchmarks/beats.py --hearts 16 --json docs/benchmarks/beats.json --picture docs/images/beats.png
 
 Of every unseen phantom, latents of the cine are given half of their contraction in both ways (``nnunet_synth_aug.model.weaker_beat``,
-and half of the residual). What is measured at ES: how well the image tells blood from muscle where the decoded mask says that they are, as the distance
+and half of the residual).
+What is measured at ES: how well the image tells blood from muscle where the decoded mask says that they are, as the distance
 of their mean grey values in pooled standard deviations; and the EF by the mask. A cine's own frames are the yardstick. The last line
 printed is one JSON object.
 """

@@ -28,22 +28,7 @@ SOURCES = ("phantom", "copies", "bent", "reconstructions", "variations", "genera
 #: From the shipped generator, so that hearts pass the quality control after a few steps.
 SHORT = ["pretrain.finetune_steps=0.05", "latents.copies=24"]
 #: Keys whose values are no result.
-NOT_RESULTS = {
-    *("seconds", "version", "versions", "date", "created", "host", "machine", "command", "time", "minutes", "train_seconds", "code")
-}
-    "seconds",
-    "version",
-    "versions",
-    "date",
-    "created",
-    "host",
-    "machine",
-    "command",
-    "time",
-    "minutes",
-    "train_seconds",
-    "code",
-}
+NOT_RESULTS = {"seconds", "version", "versions", "date", "created", "host", "machine", "command", "time", "minutes", "code"}
 SKIP_PARTS = {"logs", "progress.png", "debug.json"}
 
 
