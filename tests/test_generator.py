@@ -12,6 +12,7 @@ import torch
 
 from nnunet_synth_aug.core.errors import UserError
 from nnunet_synth_aug.core.files import read_json, write_json
+from nnunet_synth_aug.core.prior_request import PriorRequest
 from nnunet_synth_aug.core.priors import Priors
 from nnunet_synth_aug.data.cohort import Cohort
 from nnunet_synth_aug.data.phantom import phantom_cohort
@@ -26,7 +27,7 @@ from nnunet_synth_aug.synthesis.cascade import sample_anatomies, sample_cycles, 
 from nnunet_synth_aug.synthesis.folder import read_index, read_sequence
 from nnunet_synth_aug.synthesis.hearts import Request
 from nnunet_synth_aug.synthesis.pictures import write_gifs
-from nnunet_synth_aug.synthesis.requests import draw_priors, requests
+from nnunet_synth_aug.synthesis.requests import RequestPlan, draw_priors
 from nnunet_synth_aug.synthesis.sample import describe, sample_to_folder
 
 CPU = torch.device("cpu")
@@ -109,14 +110,14 @@ def test_drawn_priors_stay_possible_anonymous_and_keep_what_is_given(world):
 
 
 def test_request_i_does_not_depend_on_how_many_are_asked_for(world):
-    few, many = (requests(world[2], n, 4, Priors(), None, False) for n in (3, 9))
+    few, many = (RequestPlan(4).requests(world[2], n) for n in (3, 9))
     assert many[:3] == few
     assert len({r.seed for r in many}) == 9
 
 
 def test_a_folder_of_sequences_is_readable_by_anyone(world, tmp_path):
     generator = world[2]
-    asked = requests(generator, 2, 0, Priors(lv_ef=40.0), 6, True)
+    asked = RequestPlan(0, PriorRequest(Priors(lv_ef=40.0)), 6, free=True).requests(generator, 2)
     ids = sample_to_folder(generator, asked, tmp_path, UNCHECKED)
     write_gifs(tmp_path, ids)
     image, mask = (nib.load(tmp_path / f"synth_00000_{kind}.nii.gz") for kind in ("image", "mask"))
@@ -206,7 +207,7 @@ def test_es_is_expected_where_the_template_has_it(world):
 
 def test_sampling_resumes_and_equals_an_undisturbed_run(world, tmp_path):
     generator = world[2]
-    asked = requests(generator, 4, 0, Priors(), 4, False)
+    asked = RequestPlan(0, n_frames=4).requests(generator, 4)
     sample_to_folder(generator, asked, tmp_path / "a", UNCHECKED, batch=2)
     shutil.copytree(tmp_path / "a", tmp_path / "b")
     for name in ("synth_00002.json", "synth_00003_image.nii.gz", "synth_00003.json", "index.json", "priors.csv"):
@@ -220,7 +221,7 @@ def test_sampling_resumes_and_equals_an_undisturbed_run(world, tmp_path):
     for sequence_id in ("synth_00002", "synth_00003"):
         assert np.array_equal(read_sequence(tmp_path / "a", sequence_id).image, read_sequence(tmp_path / "b", sequence_id).image)
     with pytest.raises(UserError, match="another generator, request or quality control"):
-        sample_to_folder(generator, requests(generator, 4, 1, Priors(), 4, False), tmp_path / "b", UNCHECKED)
+        sample_to_folder(generator, RequestPlan(1, n_frames=4).requests(generator, 4), tmp_path / "b", UNCHECKED)
 
 
 def test_what_cannot_be_met_is_said_with_its_reasons(world, tmp_path):

@@ -21,7 +21,7 @@ EXECUTORS = ("local", "slurm", "submitit-local")
 #: The validation cases of each fold: a test set that every study has.
 VALIDATION = "validation"
 #: What arms call their sources: mixNN draws from the generator.
-_KINDS = {"mix" if source == "generator" else source: source for source in sources.SOURCES}
+_KINDS = {source.arm: name for name, source in sources.REGISTRY.items()}
 _ARM = re.compile(rf"(?P<kinds>({'|'.join(_KINDS)})(\+({'|'.join(_KINDS)}))*)(?P<percent>\d\d|100)(to(?P<until>\d\d|100))?")
 
 
@@ -126,7 +126,7 @@ class Arm:
 
     @property
     def needs_generator(self) -> bool:
-        return not set(self.parts) <= set(sources.PLAIN)
+        return any(sources.REGISTRY[part].needs_generator for part in self.parts)
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -136,7 +136,7 @@ class Arm:
     @property
     def is_sampled(self) -> bool:
         """Whether the diffusion models make hearts of it."""
-        return bool(set(self.parts) & set(sources.SAMPLED))
+        return any(sources.REGISTRY[part].sampled for part in self.parts)
 
     def checked_by_segmenter(self, bank: BankSettings) -> bool:
         """Only sampled hearts are: the masks of controls are a patient's or a phantom's own, or the segmenter's."""
@@ -144,7 +144,7 @@ class Arm:
 
     def needs_segmenter(self, bank: BankSettings) -> bool:
         """Whether the bank waits for the real-only training of the fold's first seed."""
-        return "pseudolabels" in self.parts or self.checked_by_segmenter(bank)
+        return any(sources.REGISTRY[part].needs_segmenter for part in self.parts) or self.checked_by_segmenter(bank)
 
 
 REAL = Arm("real", "", 0)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -18,6 +17,7 @@ from nnunet_synth_aug.cli.options import (
     GeneratorFolder,
     MinAgreement,
     Plans,
+    PriorTexts,
     Seed,
     fold_of,
     generator_at,
@@ -26,12 +26,19 @@ from nnunet_synth_aug.cli.options import (
     say,
     torch_device,
 )
+from nnunet_synth_aug.core.bank_sources import REGISTRY, Source, shared_out, sources_of
 from nnunet_synth_aug.core.errors import UserError
 
 if TYPE_CHECKING:
+    from nnunet_synth_aug.core.prior_request import PriorRequest
     from nnunet_synth_aug.data.cohort import Cohort
     from nnunet_synth_aug.model.generator import Generator
     from nnunet_synth_aug.nnunet.target import Target
+    from nnunet_synth_aug.synthesis.accept import Judge
+    from nnunet_synth_aug.synthesis.sources.copies import Original
+    from nnunet_synth_aug.synthesis.sources.job import Job, RealOnlyNetwork
+
+_SOURCES = "; ".join(f"{source.name}: {source.about}" for source in REGISTRY.values())
 
 
 def bank(
@@ -41,15 +48,8 @@ def bank(
     plans: Plans = "nnUNetPlans",
     n: Annotated[int, typer.Option("-n", min=1, max=100_000, help="Number of sequences.")] = 200,
     frames: Annotated[int, typer.Option("--frames", min=2, help="Frames taken from each: ED, ES and others spread over the cycle.")] = 4,
-    source: Annotated[
-        str,
-        typer.Option(
-            "--source",
-            help="generator; variations (of training patients, see --strength); or what needs no diffusion model: copies (training "
-            "patients, bent and remodelled), bent (the same, not remodelled), reconstructions (training patients through the VAE), "
-            "phantom, or pseudolabels (real cines as --segmenter contours them). Several, as many sequences of each: copies+phantom.",
-        ),
-    ] = "generator",
+    source: Annotated[str, typer.Option("--source", help=f"{_SOURCES}. Several, as many sequences of each: copies+phantom.")] = "generator",
+    prior: PriorTexts = None,
     strength: Annotated[
         float | None,
         typer.Option("--strength", min=0.05, max=1, help="How much variations vary: 1 makes new hearts in old chests. [default: 0.5]"),
@@ -62,36 +62,29 @@ def bank(
     seed: Seed = 0,
 ) -> None:
     """Make sequences for one fold and preprocess them like nnU-Net's own cases. The same command resumes after a kill."""
-    from nnunet_synth_aug.core.bank_sources import PLAIN, SAMPLED, shared_out, sources_of
     from nnunet_synth_aug.core.paths import bank_folder
+    from nnunet_synth_aug.core.prior_request import parse_priors
     from nnunet_synth_aug.nnunet.bank.build import build_bank_cases
     from nnunet_synth_aug.nnunet.patients import ABOUT_ALL
     from nnunet_synth_aug.nnunet.target import label_lookup, load_target
     from nnunet_synth_aug.synthesis.folder import read_index
     from nnunet_synth_aug.synthesis.pictures import write_gifs
+    from nnunet_synth_aug.synthesis.sources.job import make
 
     target = load_target(dataset, configuration, plans)  # this and the other checks before minutes of sampling
     label_lookup(target)
     parts = sources_of(source)
     numbers = shared_out(n, len(parts))
-    if strength is not None and "variations" not in parts:
-        raise UserError(f"--strength is of --source variations, and this bank is of {source}; leave one of them out")
-    if segmenter is not None and not {*SAMPLED, "pseudolabels"} & set(parts):
-        raise UserError(f"--segmenter checks sampled hearts, and {source} are not sampled; leave it out")
-    if min_agreement is not None and segmenter is None:
-        raise UserError("--min-agreement is of no use without --segmenter; name a real-only nnU-Net training of the fold")
-    if generator is not None and set(parts) <= set(PLAIN):
-        raise UserError(f"--source {source} needs no generator; leave out --generator")
+    asked = parse_priors(prior or [])
+    _refuse_unused([REGISTRY[part] for part in parts], source, asked, strength, segmenter, min_agreement, generator)
     if fold == "all":
         say(ABOUT_ALL)
-    maker = _Maker(target, fold, segmenter, min_agreement, generator, device, seed)
+    shelf = _Shelf(target, fold, segmenter, min_agreement, generator, device)
     top = bank_folder(target.dataset, fold_of(fold)) / "sequences"
     folders = {part: top if len(parts) == 1 else top / part for part in parts}
     for part, number in zip(parts, numbers, strict=True):
-        if part in SAMPLED:
-            maker.sample(part, folders[part], number, strength)
-        else:
-            maker.control(part, folders[part], number)
+        for line in make(shelf.job(part, folders[part], number, seed, asked, strength)):
+            say(line)
     for folder in folders.values() if gif else ():
         write_gifs(folder, read_index(folder)[0][:gif])
         say(f"hearts to look at: {folder / '*.gif'}")
@@ -99,76 +92,84 @@ def bank(
     say(f"bank: {build_bank_cases(made, dataset, fold_of(fold), configuration, plans, frames)}")
 
 
+def _refuse_unused(
+    sources: list[Source],
+    text: str,
+    asked: PriorRequest,
+    strength: float | None,
+    segmenter: Path | None,
+    min_agreement: float | None,
+    generator: Path | None,
+) -> None:
+    """One sentence for an option that would change nothing, or that is lacking."""
+    sampled = any(source.sampled for source in sources)
+    if asked and not sampled:
+        raise UserError(f"--prior asks the generator for hearts, and {text} are not sampled; leave it out")
+    if strength is not None and all(source.name != "variations" for source in sources):
+        raise UserError(f"--strength is of --source variations, and this bank is of {text}; leave one of them out")
+    wanting = [source.name for source in sources if source.needs_segmenter]
+    if segmenter is None and wanting:
+        raise UserError(f"--source {wanting[0]} needs --segmenter, the results folder of an nnU-Net trained on this fold's real cases")
+    if segmenter is not None and not (sampled or wanting):
+        raise UserError(f"--segmenter checks sampled hearts, and {text} are not sampled; leave it out")
+    if min_agreement is not None and segmenter is None:
+        raise UserError("--min-agreement is of no use without --segmenter; name a real-only nnU-Net training of the fold")
+    if generator is not None and not any(source.needs_generator for source in sources):
+        raise UserError(f"--source {text} needs no generator; leave out --generator")
+
+
 @dataclass(frozen=True)
-class _Maker:
-    """Makes the sequences of one fold."""
+class _Shelf:
+    """What sources may ask for: loaded when one does."""
 
     target: Target
     fold: str
-    segmenter: Path | None
+    segmenter_folder: Path | None
     min_agreement: float | None
-    generator: Path | None
+    generator_folder: Path | None
     device: str
-    seed: int
+    _loaded: dict[str, Generator] = field(default_factory=dict)  # a bank of two sources loads its generator once
 
-    def sample(self, source: str, folder: Path, n: int, strength: float | None) -> None:
-        """Sequences that the diffusion models make."""
-        from nnunet_synth_aug.core.priors import Priors
+    def job(self, source: str, folder: Path, n: int, seed: int, asked: PriorRequest, strength: float | None) -> Job:
+        from nnunet_synth_aug.synthesis.sources.job import Job
+
+        return Job(
+            source,
+            folder,
+            n,
+            seed,
+            self.target.dataset,
+            cohort=self.cohort,
+            originals=self.originals,
+            generator=self.generator,
+            segmenter=self.segmenter,
+            quality_control=self.quality_control,
+            priors=asked,
+            strength=strength,
+            vendors=self.vendors() if source == "phantom" else (),
+        )
+
+    def generator(self) -> Generator:
+        """The fold's, which has seen no validation patient."""
+        from nnunet_synth_aug.model.generator import load_generator
         from nnunet_synth_aug.nnunet.bank.manifest import check_leak
         from nnunet_synth_aug.nnunet.patients import fold_cases
-        from nnunet_synth_aug.synthesis.requests import requests
-        from nnunet_synth_aug.synthesis.sample import describe, sample_to_folder
-        from nnunet_synth_aug.synthesis.sources.variations import STRENGTH, variations
 
-        cascade = self._cascade()
+        if (loaded := self._loaded.get("generator")) is not None:
+            return loaded
+        found = load_generator(generator_at(self.target.dataset, self.fold, self.generator_folder), torch_device(self.device))
         if self.fold != "all":
-            check_leak(cascade.provenance, self.target, self.fold, *fold_cases(self.target.dataset, self.fold, self.target.cases()))
-        judge = quality_control(cascade, self.segmenter, self.min_agreement)
-        about: dict[str, Any] = {}
-        if source == "variations":
-            asked = variations(cascade, self._cohort()[0], n, self.seed, strength or STRENGTH)
-            about = {"source": source, "strength": strength or STRENGTH}
-        else:
-            asked = requests(cascade, n, self.seed, Priors(), None, False)
-        sample_to_folder(cascade, asked, folder, skip_impossible=True, judge=judge, about=about)
-        for line in describe(folder, cascade):
-            say(line)
+            check_leak(found.provenance, self.target, self.fold, *fold_cases(self.target.dataset, self.fold, self.target.cases()))
+        return self._loaded.setdefault("generator", found)
 
-    def control(self, source: str, folder: Path, n: int) -> None:
-        """Sequences that no diffusion model makes."""
-        from nnunet_synth_aug.nnunet.bank.originals import raw_originals
-        from nnunet_synth_aug.synthesis.sources.copies import REMODEL, cohort_originals, copies_to_folder
+    def quality_control(self, generator: Generator) -> Judge:
+        return quality_control(generator, self.segmenter_folder, self.min_agreement)
 
-        if source == "phantom":
-            from nnunet_synth_aug.synthesis.sources.phantoms import phantoms_to_folder
+    def segmenter(self) -> RealOnlyNetwork:
+        assert self.segmenter_folder is not None  # refused before
+        return real_only_network(self.target.dataset, self.fold, self.segmenter_folder, self.device)
 
-            phantoms_to_folder(folder, n, self.seed, self._vendors(), min(n, os.cpu_count() or 1))
-            return
-        if source in REMODEL:
-            originals = cohort_originals(*self._cohort()) if self._imported() else raw_originals(self.target, self.fold)
-            copies_to_folder(originals, self.target.dataset, folder, n, self.seed, source)
-            return
-        cohort, patients = self._cohort()
-        if source == "pseudolabels":
-            from nnunet_synth_aug.synthesis.sources.pseudolabels import pseudolabels_to_folder
-
-            if self.segmenter is None:
-                raise UserError(
-                    "--source pseudolabels needs --segmenter, the results folder of an nnU-Net trained on this fold's real cases"
-                )
-            judge = real_only_network(self.target.dataset, self.fold, self.segmenter, self.device)
-            pseudolabels_to_folder(judge.segment, str(judge.provenance["checkpoint_sha256"]), cohort, patients, folder, n)
-        else:
-            from nnunet_synth_aug.synthesis.sources.reconstructions import reconstructions_to_folder
-
-            reconstructions_to_folder(self._cascade(), cohort, patients, folder, n)
-
-    def _cascade(self) -> Generator:
-        from nnunet_synth_aug.model.generator import load_generator
-
-        return load_generator(generator_at(self.target.dataset, self.fold, self.generator), torch_device(self.device))
-
-    def _cohort(self) -> tuple[Cohort, tuple[str, ...]]:
+    def cohort(self) -> tuple[Cohort, tuple[str, ...]]:
         """The dataset, with no mask of those who are unlabelled in this fold, whatever lies in the folder; and the training patients."""
         from nnunet_synth_aug.data.cohort import Cohort
         from nnunet_synth_aug.data.splits import fold_patients
@@ -176,16 +177,23 @@ class _Maker:
         split = fold_patients(cohort := Cohort.load(self.target.dataset), fold_of(self.fold))
         return cohort.without_masks(split.unlabelled), split.train
 
+    def originals(self) -> list[Original]:
+        """Contoured frames of the training patients, of a dataset that need not have been imported."""
+        from nnunet_synth_aug.nnunet.bank.originals import raw_originals
+        from nnunet_synth_aug.synthesis.sources.copies import cohort_originals
+
+        return cohort_originals(*self.cohort()) if self._imported() else raw_originals(self.target, self.fold)
+
+    def vendors(self) -> tuple[str, ...]:
+        """Of the training patients: phantoms of other vendors would teach what none of them shows."""
+        if not self._imported():
+            return ()
+        cohort, patients = self.cohort()
+        return tuple(sorted({vendor for s in cohort.select(patients).subjects if (vendor := s.priors.vendor) is not None}))
+
     def _imported(self) -> bool:
         """Whether the dataset says who its patients are. Copies and phantoms can do without."""
         from nnunet_synth_aug.core.paths import raw_folder
         from nnunet_synth_aug.data.cohort import COHORT
 
         return (raw_folder(self.target.dataset) / COHORT).is_file()
-
-    def _vendors(self) -> set[str]:
-        """Of the training patients: phantoms of other vendors would teach what none of them shows."""
-        if not self._imported():
-            return set()
-        cohort, patients = self._cohort()
-        return {vendor for s in cohort.select(patients).subjects if (vendor := s.priors.vendor) is not None}

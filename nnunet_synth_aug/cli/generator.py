@@ -15,6 +15,7 @@ from nnunet_synth_aug.cli.options import (
     Fold,
     GeneratorFolder,
     MinAgreement,
+    PriorTexts,
     Seed,
     fold_of,
     generator_at,
@@ -84,20 +85,7 @@ def sample(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for NIfTI, CSV and GIF.")],
     fold: Fold = "0",
     n: Annotated[int, typer.Option("-n", min=1, max=100_000, help="Number of hearts.")] = 4,
-    edv: Annotated[float | None, typer.Option("--edv", help="LV end-diastolic volume [mL].")] = None,
-    ef: Annotated[float | None, typer.Option("--ef", help="LV ejection fraction [%].")] = None,
-    rv_edv: Annotated[float | None, typer.Option("--rv-edv", help="RV end-diastolic volume [mL].")] = None,
-    rv_ef: Annotated[float | None, typer.Option("--rv-ef", help="RV ejection fraction [%].")] = None,
-    mass: Annotated[float | None, typer.Option("--mass", help="LV myocardial mass [g].")] = None,
-    diagnosis: Annotated[str | None, typer.Option("--diagnosis", help="NOR, MINF, DCM, HCM or RV.")] = None,
-    slices: Annotated[int | None, typer.Option("--slices", help="Number of short-axis slices.")] = None,
-    thickness: Annotated[float | None, typer.Option("--thickness", help="Distance between slices [mm].")] = None,
-    vendor: Annotated[str | None, typer.Option("--vendor", help="Siemens, Philips, GE or Canon.")] = None,
-    field_strength: Annotated[float | None, typer.Option("--field", help="Field strength [T].")] = None,
-    sex: Annotated[str | None, typer.Option("--sex", help="F or M.")] = None,
-    age: Annotated[float | None, typer.Option("--age", help="Age [years].")] = None,
-    height: Annotated[float | None, typer.Option("--height", help="Body height [cm].")] = None,
-    weight: Annotated[float | None, typer.Option("--weight", help="Body weight [kg].")] = None,
+    prior: PriorTexts = None,
     frames: Annotated[
         int | None, typer.Option("--frames", min=2, max=200, help="Frames per cycle; default as in the training cines.")
     ] = None,
@@ -114,33 +102,19 @@ def sample(
     device: Device = "cpu",
     seed: Seed = 0,
 ) -> None:
-    """Write 4D image and mask NIfTI, a CSV of requested and measured priors, and GIFs. Set any subset of the priors."""
-    from nnunet_synth_aug.core.priors import Priors
+    """Write 4D image and mask NIfTI, a CSV of requested and measured priors, and GIFs."""
+    from nnunet_synth_aug.core.prior_request import parse_priors
 
-    given = Priors(
-        diagnosis=diagnosis,
-        lv_edv=edv,
-        lv_ef=ef,
-        rv_edv=rv_edv,
-        rv_ef=rv_ef,
-        lv_mass=mass,
-        n_slices=slices,
-        slice_thickness=thickness,
-        vendor=vendor,
-        field_strength=field_strength,
-        sex=sex,
-        age=age,
-        height=height,
-        weight=weight,
-    ).validated("request")
+    asked = parse_priors(prior or [])
     from nnunet_synth_aug.model.generator import load_generator
     from nnunet_synth_aug.synthesis.pictures import write_gifs
-    from nnunet_synth_aug.synthesis.requests import requests
+    from nnunet_synth_aug.synthesis.requests import RequestPlan
     from nnunet_synth_aug.synthesis.sample import describe, sample_to_folder
 
     cascade = load_generator(generator_at(dataset, fold, generator), torch_device(device))
     judge = quality_control(cascade, segmenter, min_agreement, check)
-    ids = sample_to_folder(cascade, requests(cascade, n, seed, given, frames, free, not open_loop, grain), out, judge=judge)
+    plan = RequestPlan(seed, asked, frames, free, not open_loop, grain)
+    ids = sample_to_folder(cascade, plan.requests(cascade, n), out, judge=judge)
     if gif:
         write_gifs(out, ids)
     for line in describe(out, cascade):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from nnunet_synth_aug.core.errors import UserError
+from nnunet_synth_aug.core.priors import VARIABLES
 
 if TYPE_CHECKING:
     import torch
@@ -31,6 +32,16 @@ CheckedBy = Annotated[
 ]
 MinAgreement = Annotated[
     float | None, typer.Option("--min-agreement", min=0, max=1, help="Mean Dice at ED and ES below which it disputes one. [default: 0.6]")
+]
+PriorTexts = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--prior",
+        metavar="NAME=VALUE",
+        help="What the hearts are asked for: lv_ef=30, lv_edv=150..250 (each heart its own) or diagnosis=DCM; repeatable. Names: "
+        + ", ".join(f"{name} [{v.unit}]" if v.unit else name for name, v in VARIABLES.items())
+        + ".",
+    ),
 ]
 Folds = Annotated[int, typer.Option("--folds", help="Number of patient-grouped folds.")]
 

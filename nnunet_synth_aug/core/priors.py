@@ -116,8 +116,10 @@ class Priors:
                     known[name] = float(value)
                 except (TypeError, ValueError) as error:
                     raise UserError(f"{where}: {name} is {value!r}, which is not a number") from error
-        if "n_slices" in known:
-            known["n_slices"] = round(known["n_slices"])
+        if (slices := known.get("n_slices")) is not None:
+            if not slices.is_integer():
+                raise UserError(f"{where}: n_slices is {slices:g}; it must be a whole number")
+            known["n_slices"] = int(slices)
         return Priors(**known).validated(where)
 
     def validated(self, where: str = "priors") -> Priors:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
+from nnunet_synth_aug.core.prior_request import PriorRequest
 from nnunet_synth_aug.core.priors import VARIABLES, Priors
 from nnunet_synth_aug.data.remodel import Remodelling
 from nnunet_synth_aug.model.generator import Generator
@@ -47,42 +48,29 @@ def draw_priors(generator: Generator, rng: np.random.Generator, given: Priors = 
     return drawn.updated(given)
 
 
-def requests(
-    generator: Generator,
-    n: int,
-    seed: int,
-    given: Priors,
-    n_frames: int | None,
-    free: bool,
-    calibrate: bool = True,
-    grain: bool = True,
-) -> list[Request]:
-    """``n`` requests with ids synth_00000...; request i is the same for any n.
+@dataclass(frozen=True)
+class RequestPlan:
+    """How the hearts of a set are asked for. Request i is the same for any number of hearts."""
 
-    Args:
-        generator: whose training patients the priors follow.
-        n: how many.
-        seed: of the whole set.
-        given: priors that every heart must have.
-        n_frames: per cycle; None follows the training cines.
-        free: leave what ``given`` does not set unspecified, instead of drawing it.
-        calibrate: close the loop on EDV and EF.
-        grain: make images as noisy as those of the training patients.
-    """
-    return [request(generator, index, seed, given, n_frames, free, calibrate, grain) for index in range(n)]
+    seed: int = 0
+    priors: PriorRequest = PriorRequest()  # what every heart is asked for
+    n_frames: int | None = None  # per cycle; None: as in the training cines
+    free: bool = False  # leave what ``priors`` does not set open, instead of drawing it near a training patient
+    calibrate: bool = True  # close the loop on EDV and EF
+    grain: bool = True  # images as noisy as the training patients'
 
+    def request(self, generator: Generator, index: int) -> Request:
+        """Request number ``index``.
 
-def request(
-    generator: Generator,
-    index: int,
-    seed: int,
-    given: Priors,
-    n_frames: int | None = None,
-    free: bool = False,
-    calibrate: bool = True,
-    grain: bool = True,
-) -> Request:
-    """Request number ``index`` of :func:`requests`."""
-    rng = np.random.default_rng([seed, index])
-    priors = given if free else draw_priors(generator, rng, given)
-    return Request(f"synth_{index:05d}", int(rng.integers(2**31)), priors, n_frames, calibrate, grain)
+        Args:
+            generator: whose training patients the open priors follow.
+            index: from 0; the id is ``synth_`` and five digits.
+        """
+        rng = np.random.default_rng([self.seed, index])
+        given = self.priors.draw(self.seed, index)
+        priors = given if self.free else draw_priors(generator, rng, given)
+        return Request(f"synth_{index:05d}", int(rng.integers(2**31)), priors, self.n_frames, self.calibrate, self.grain)
+
+    def requests(self, generator: Generator, n: int) -> list[Request]:
+        """The first ``n`` requests."""
+        return [self.request(generator, index) for index in range(n)]

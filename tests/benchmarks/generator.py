@@ -1,10 +1,9 @@
-"""Generators side by side, each trained on the same fold and judged in the same way; docs/generator.md is written from the figures.
+"""Generators side by side, each trained on the same fold and judged in the same way; docs/results/generator.md shows the figures.
 
     python tests/benchmarks/generator.py --out RUN --hearts 64 --preset tiny --arms default,framewise --json docs/generator/NAME.json
     python tests/benchmarks/generator.py --out RUN --source /data/ACDC --preset small --json docs/generator/NAME.json
     python tests/benchmarks/generator.py --out RUN --dataset 901 --judge RESULTS --label TEXT --json docs/generator/NAME.json
     python tests/benchmarks/generator.py --report FOLDER --generator FOLDER --label TEXT --json docs/generator/NAME.json
-    python tests/benchmarks/generator.py --write            # docs/generator.md from docs/generator/*.json
 
 Every step is a command that a user could type (`synthaug fit`, `synthaug report`, ...) and is skipped when its product is there, so a
 killed run goes on when started again. --dataset judges generators of a dataset that is there already, such as the utility probe's, with
@@ -23,18 +22,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from generator_page import write_page
 from walkthrough import run
 
 from nnunet_synth_aug import __version__
 from nnunet_synth_aug.core.errors import UserError
 from nnunet_synth_aug.core.files import read_json, write_json
 from nnunet_synth_aug.core.paths import dataset_name, nnunet_folder, preprocessed_folder
+from nnunet_synth_aug.core.prior_request import PriorRequest
 from nnunet_synth_aug.core.priors import Priors
 from nnunet_synth_aug.model.generator import load_generator
 from nnunet_synth_aug.synthesis.accept import UNCHECKED
 from nnunet_synth_aug.synthesis.folder import read_index
-from nnunet_synth_aug.synthesis.requests import requests
+from nnunet_synth_aug.synthesis.requests import RequestPlan
 from nnunet_synth_aug.synthesis.sample import sample_to_folder
 
 D, F = "921", "0"
@@ -203,7 +202,7 @@ def acceptance(generator: Path, folder: Path, device: str, n: int = 40) -> dict[
     """Quality control as in a bank: closed loop, priors near the training patients'."""
     if not (folder / "index.json").is_file():
         cascade = load_generator(generator, torch.device(device))
-        sample_to_folder(cascade, requests(cascade, n, 0, Priors(), None, False), folder, skip_impossible=True)
+        sample_to_folder(cascade, RequestPlan().requests(cascade, n), folder, skip_impossible=True)
     quality = read_index(folder)[1]["quality"]
     return {k: quality[k] for k in ("requests", "first_try", "tries", "accepted", "acceptance_rate", "reasons", "by_diagnosis")} | {
         "given_up": len(quality["given_up"])
@@ -217,7 +216,7 @@ def ef_sweep(generator: Path, folder: Path, device: str, n: int = 5) -> dict[str
         target = folder / f"ef{ef}"
         if not (target / "index.json").is_file():
             cascade = load_generator(generator, torch.device(device))
-            asked = requests(cascade, n, 0, Priors(lv_ef=float(ef), lv_edv=150.0), 20, free=True, calibrate=False)
+            asked = RequestPlan(0, PriorRequest(Priors(lv_ef=float(ef), lv_edv=150.0)), 20, free=True, calibrate=False).requests(cascade, n)
             sample_to_folder(cascade, asked, target, UNCHECKED)
         measured = [read_json(path)["measured"].get("lv_ef") for path in sorted(target.glob("synth_?????.json"))]
         known = [value for value in measured if value is not None]
@@ -266,11 +265,7 @@ def main() -> None:
     parser.add_argument("--report", type=Path, help="keep the figures of this finished report, and stop")
     parser.add_argument("--generator", type=Path, help="of --report")
     parser.add_argument("--label", default="", help="a sentence on --report or --dataset: cohort, fold, patients, segmenter")
-    parser.add_argument("--write", action="store_true", help="write docs/generator.md and stop")
     options = parser.parse_args()
-    if options.write:
-        print(write_page(DOCS / "generator", DOCS / "generator.md"))
-        return
     if options.report is not None:
         if options.generator is None or options.json is None:
             parser.error("--report needs --generator and --json")

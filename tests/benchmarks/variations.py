@@ -23,14 +23,13 @@ from generator import machine
 
 from nnunet_synth_aug.core.errors import UserError
 from nnunet_synth_aug.core.files import write_json
-from nnunet_synth_aug.core.priors import Priors
 from nnunet_synth_aug.data.cohort import Cohort
 from nnunet_synth_aug.data.splits import fold_patients
 from nnunet_synth_aug.model.generator import Generator, load_generator
 from nnunet_synth_aug.synthesis.accept import ALL_CHECKS
 from nnunet_synth_aug.synthesis.cascade import anatomy_masks, sample_anatomies
 from nnunet_synth_aug.synthesis.hearts import Request
-from nnunet_synth_aug.synthesis.requests import requests
+from nnunet_synth_aug.synthesis.requests import RequestPlan
 from nnunet_synth_aug.synthesis.sources.variations import variations
 
 CPU = torch.device("cpu")
@@ -76,7 +75,7 @@ def main() -> None:
         copies = variations(generator, cohort, options.n, options.seed)
     except UserError as error:
         parser.error(str(error))
-    found = {"noise alone": judge(generator, requests(generator, options.n, options.seed, Priors(), None, False))}
+    found = {"noise alone": judge(generator, RequestPlan(options.seed).requests(generator, options.n))}
     print(json.dumps(found), flush=True)
     for strength in (float(s) for s in options.strengths.split(",")):
         varied = [replace(r, origin=replace(r.origin, strength=strength)) for r in copies if r.origin is not None]

@@ -1,4 +1,4 @@
-"""Everything that docs/walkthrough.md shows, run from the command line like a user, with times, exit codes and figures as JSON.
+"""Everything that docs/results/demo.md shows, run from the command line like a user, with times, exit codes and figures as JSON.
 
     python tests/benchmarks/walkthrough.py --out walkthrough_run [--acdc FOLDER] [--json docs/walkthrough.json]
 
@@ -24,6 +24,7 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
+from walkthrough_page import ended
 
 from nnunet_synth_aug import __version__
 from nnunet_synth_aug.cli.demo_steps import AUGMENTED, BASELINE, DATASET_ID, FOLD, PLANS, Folders, program
@@ -105,7 +106,7 @@ def sweep(out: Path, source: Path | None) -> dict[str, Any]:
     for ef in (20, 35, 50, 65):
         target = out / "sweep" / f"ef{ef}"
         shutil.rmtree(target, ignore_errors=True)
-        options = ["--ef", str(ef), "--edv", "150", "-n", "5", "--frames", "16", "--free", "--no-check", "--no-gif", "--open-loop"]
+        options = ["--prior", f"lv_ef={ef}", "--prior", "lv_edv=150", "-n", "5", "--frames", "16", "--free", "--no-check", "--no-gif", "--open-loop"]
         code = run(["synthaug", "sample", "-d", D, "-f", F, "-o", str(target), *options], folders.environment)["exit_code"]
         figures = read_json(target / "figures.json")["priors"]
         rows[str(ef)] = {
@@ -114,13 +115,6 @@ def sweep(out: Path, source: Path | None) -> dict[str, Any]:
             "edv_measured": figures["lv_edv_mL"]["mean_measured"],
         }
     return rows
-
-
-def ended(figures: dict[str, Any]) -> dict[str, Any]:
-    """Date and mean Dice of both arms of the demo that ``figures`` hold."""
-    headline = figures["demo_phantom"]["figures"]["headline"]
-    mean = next(row for row in headline if (row["structure"], row["metric"]) == ("mean", "Dice"))
-    return {"date": figures["machine"]["date"], "real": round(mean["baseline_mean"], 3), "mix50": round(mean["augmented_mean"], 3)}
 
 
 def _folders(out: Path, source: Path | None) -> Folders:
@@ -246,8 +240,8 @@ def bad_inputs(out: Path) -> list[dict[str, Any]]:
         ),
         "one-frame cine": patient("oneframe", lambda f: _save(f / "patient001_4d.nii.gz", np.ones((24, 24, 4, 1), np.int16))),
         "NaN voxels": patient("nan", nan),
-        "unknown diagnosis": [*sample, "--diagnosis", "FLU"],
-        "EF of 140 %": [*sample, "--ef", "140"],
+        "unknown diagnosis": [*sample, "--prior", "diagnosis=FLU"],
+        "EF of 140 %": [*sample, "--prior", "lv_ef=140"],
         "dataset id taken": ["synthaug", "phantom", "-d", "5", "-n", "5"],
     }
     results = []

@@ -25,6 +25,7 @@ import torch
 
 from nnunet_synth_aug.core.errors import UserError
 from nnunet_synth_aug.core.files import read_json, write_json
+from nnunet_synth_aug.core.prior_request import PriorRequest
 from nnunet_synth_aug.core.priors import Priors
 from nnunet_synth_aug.model.generator import Generator, load_generator
 from nnunet_synth_aug.nnunet.bank.build import choose_frames, write_case
@@ -35,7 +36,7 @@ from nnunet_synth_aug.nnunet.target import Target, label_lookup, load_target
 from nnunet_synth_aug.synthesis.accept import Judge, Outcome, sample_accepted
 from nnunet_synth_aug.synthesis.folder import frames_within
 from nnunet_synth_aug.synthesis.hearts import Request
-from nnunet_synth_aug.synthesis.requests import request
+from nnunet_synth_aug.synthesis.requests import RequestPlan
 
 #: Hearts per call of the networks.
 BATCH = 8
@@ -49,6 +50,7 @@ class HeartReplacer:
         self._generator, self._target, self._lookup = generator, target, label_lookup(target)
         self._sequences = manifest.sequences
         self._seed = int(manifest.hash[:12], 16)
+        self._plan = RequestPlan(self._seed, PriorRequest.from_json(manifest.content["generator"].get("asked", {}), "the bank's manifest"))
         self._judge = bank_judge(manifest)
         self._live, self._journal, self._workshop = live, journal, live / ".partial"
         shutil.rmtree(self._workshop, ignore_errors=True)
@@ -82,7 +84,7 @@ class HeartReplacer:
     def _request(self, heart: int) -> Request:
         # A place keeps its diagnosis: the bank's mix of them holds, and weights that the training gives them.
         diagnosis = self._cases(heart)[0]["requested"].get("diagnosis")
-        return request(self._generator, heart, self._seed, Priors(diagnosis=diagnosis))
+        return replace(self._plan, priors=self._plan.priors.with_fixed(Priors(diagnosis=diagnosis))).request(self._generator, heart)
 
     def _replace(self, outcome: Outcome) -> None:
         heart = int(outcome.request.id.removeprefix("synth_"))

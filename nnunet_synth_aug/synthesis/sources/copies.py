@@ -24,6 +24,7 @@ from nnunet_synth_aug.data.warp import deformed, smooth_warp
 from nnunet_synth_aug.model.config import LatentConfig
 from nnunet_synth_aug.synthesis.cascade import DEFAULT_CYCLE_SECONDS
 from nnunet_synth_aug.synthesis.sources.common import agree, contoured, fill
+from nnunet_synth_aug.synthesis.sources.job import Job
 
 #: ``--source`` -> how much its copies are remodelled, as ``latents.remodel``.
 REMODEL = {"copies": 1.0, "bent": 0.0}
@@ -100,6 +101,12 @@ def copies_to_folder(originals: Seq[Original], dataset: str, folder: Path, n: in
     made = (copied(chosen[i], i, np.random.default_rng([seed, numbers[i], 3]), settings["remodel"], seed) for i in missing)
     fill(folder, "copying patients", list(chosen), missing, made, provenance)
     return list(chosen)
+
+
+def make(job: Job) -> list[str]:
+    """Copies, or bent ones; see :func:`~nnunet_synth_aug.synthesis.sources.job.make`."""
+    copies_to_folder(job.originals(), job.dataset, job.folder, job.n, job.seed, job.source)
+    return []
 
 
 def copied(original: Original, sequence_id: str, rng: np.random.Generator, remodel: float, seed: int = 0) -> SyntheticSequence:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -14,6 +15,7 @@ from nnunet_synth_aug.core.cases import SyntheticSequence
 from nnunet_synth_aug.core.priors import Priors, measure
 from nnunet_synth_aug.data.phantom import phantom_subject
 from nnunet_synth_aug.synthesis.sources.common import agree, fill
+from nnunet_synth_aug.synthesis.sources.job import Job
 
 #: Seeds of the cohorts that banks are made of start here, away from those of phantom data sets and of pretraining.
 FIRST_SEED = 5000
@@ -46,6 +48,12 @@ def phantoms_to_folder(folder: Path, n: int, seed: int = 0, vendors: Iterable[st
     made = _made([wanted[i] for i in missing], min(processes, max(len(missing), 1)))
     fill(folder, "phantoms", list(wanted), missing, made, provenance)
     return list(wanted)
+
+
+def make(job: Job) -> list[str]:
+    """Phantoms; see :func:`~nnunet_synth_aug.synthesis.sources.job.make`."""
+    phantoms_to_folder(job.folder, job.n, job.seed, job.vendors, min(job.n, os.cpu_count() or 1))
+    return []
 
 
 def _made(wanted: list[tuple[int, int, str | None]], processes: int) -> Iterator[SyntheticSequence]:

@@ -21,6 +21,7 @@ from nnunet_synth_aug.data.predicted_masks import Segment, annotate
 from nnunet_synth_aug.synthesis.cascade import DEFAULT_CYCLE_SECONDS
 from nnunet_synth_aug.synthesis.folder import sequence_exists
 from nnunet_synth_aug.synthesis.sources.common import agree, fill
+from nnunet_synth_aug.synthesis.sources.job import Job
 
 
 def pseudolabels_to_folder(segment: Segment, segmenter: str, cohort: Cohort, patients: Collection[str], folder: Path, n: int) -> list[str]:
@@ -61,6 +62,13 @@ def pseudolabels_to_folder(segment: Segment, segmenter: str, cohort: Cohort, pat
     if not (found := [i for i in wanted if sequence_exists(folder, i)]):
         raise UserError(f"the segmenter finds no heart in any of {len(wanted)} cines; train it longer")
     return found
+
+
+def make(job: Job) -> list[str]:
+    """Pseudolabels; see :func:`~nnunet_synth_aug.synthesis.sources.job.make`."""
+    network = job.segmenter()
+    pseudolabels_to_folder(network.segment, str(network.provenance["checkpoint_sha256"]), *job.cohort(), job.folder, job.n)
+    return []
 
 
 def _pseudolabelled(segment: Segment, subject: Subject, sequence_id: str) -> SyntheticSequence | None:

@@ -25,6 +25,7 @@ from nnunet_synth_aug.synthesis.cascade import DEFAULT_CYCLE_SECONDS, to_grey
 from nnunet_synth_aug.synthesis.decoding import decode
 from nnunet_synth_aug.synthesis.quality.contours import sound_ranges
 from nnunet_synth_aug.synthesis.sources.common import agree, contoured, fill, filled, in_grey
+from nnunet_synth_aug.synthesis.sources.job import Job
 
 
 def reconstructions_to_folder(generator: Generator, cohort: Cohort, patients: Iterable[str], folder: Path, n: int) -> list[str]:
@@ -56,6 +57,12 @@ def reconstructions_to_folder(generator: Generator, cohort: Cohort, patients: It
     made = (reconstructed(generator, chosen[wanted[i]], wanted[i]) for i in missing)
     fill(folder, "reconstructing", list(wanted), missing, made, provenance)
     return list(wanted)
+
+
+def make(job: Job) -> list[str]:
+    """Reconstructions; see :func:`~nnunet_synth_aug.synthesis.sources.job.make`."""
+    reconstructions_to_folder(job.generator(), *job.cohort(), job.folder, job.n)
+    return []
 
 
 def sequence_name(number: int) -> str:

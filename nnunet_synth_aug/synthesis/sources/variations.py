@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from nnunet_synth_aug.core.cases import Subject
 from nnunet_synth_aug.core.console import progress
 from nnunet_synth_aug.core.errors import UserError
+from nnunet_synth_aug.core.prior_request import PriorRequest
 from nnunet_synth_aug.core.priors import Priors
 from nnunet_synth_aug.data.cohort import Cohort, load_sequence
 from nnunet_synth_aug.data.remodel import Remodelling
@@ -26,12 +27,16 @@ from nnunet_synth_aug.model.training_set import augmented
 from nnunet_synth_aug.model.vae.network import latent_validity
 from nnunet_synth_aug.synthesis.hearts import Origin, Request
 from nnunet_synth_aug.synthesis.requests import near_ef
+from nnunet_synth_aug.synthesis.sample import describe, sample_to_folder
+from nnunet_synth_aug.synthesis.sources.job import Job
 
 #: Share of the way to noise. At 0.5 hearts are their patient's with other walls; at 1 they are new ones in the patient's chest.
 STRENGTH = 0.5
 
 
-def variations(generator: Generator, cohort: Cohort, n: int, seed: int, strength: float = STRENGTH) -> list[Request]:
+def variations(
+    generator: Generator, cohort: Cohort, n: int, seed: int, strength: float = STRENGTH, given: PriorRequest = PriorRequest()
+) -> list[Request]:
     """``n`` requests with ids synth_00000..., the training patients in turn; request i is the same for any n.
 
     The volumes and the mass that are asked for are those of the copy that the heart begins with, the EF is near the patient's.
@@ -42,6 +47,7 @@ def variations(generator: Generator, cohort: Cohort, n: int, seed: int, strength
         n: how many.
         seed: of the whole set.
         strength: see :class:`nnunet_synth_aug.model.diffusion.Start`.
+        given: what is asked for instead of the copy's own values.
 
     Raises:
         UserError: the cohort lacks a training patient of the generator.
@@ -53,9 +59,19 @@ def variations(generator: Generator, cohort: Cohort, n: int, seed: int, strength
     with progress("encoding copies", n) as bar:
         for index in range(n):
             which = int(order[index % len(order)])
-            found.append(_variation(generator, subjects[which], which, index, seed, strength, taught))
+            request = _variation(generator, subjects[which], which, index, seed, strength, taught)
+            found.append(replace(request, priors=request.priors.updated(given.draw(seed, index))))
             bar.advance(index + 1, subjects[which].patient)
     return found
+
+
+def make(job: Job) -> list[str]:
+    """Variations of the training patients; see :func:`~nnunet_synth_aug.synthesis.sources.job.make`."""
+    generator, strength = job.generator(), job.strength or STRENGTH
+    asked = variations(generator, job.cohort()[0], job.n, job.seed, strength, job.priors)
+    about = {"source": "variations", "strength": strength} | ({"asked": job.priors.to_json()} if job.priors else {})
+    sample_to_folder(generator, asked, job.folder, skip_impossible=True, judge=job.quality_control(generator), about=about)
+    return describe(job.folder, generator)
 
 
 def _as_trained(generator: Generator, cohort: Cohort) -> list[Subject]:

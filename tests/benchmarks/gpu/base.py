@@ -152,16 +152,15 @@ def report(options: Options) -> dict[str, Any]:
 
 
 def accept(options: Options) -> dict[str, Any]:
-    from nnunet_synth_aug.core.priors import Priors
     from nnunet_synth_aug.model.generator import load_generator
     from nnunet_synth_aug.synthesis.folder import read_index
-    from nnunet_synth_aug.synthesis.requests import requests
+    from nnunet_synth_aug.synthesis.requests import RequestPlan
     from nnunet_synth_aug.synthesis.sample import sample_to_folder
 
     if not options.checked:
         return {"asked": 0}
     generator = load_generator(options.generator, _device(options))
-    asked = requests(generator, options.checked, options.seed, Priors(), None, False)
+    asked = RequestPlan(options.seed).requests(generator, options.checked)
     sample_to_folder(generator, asked, options.sequences, skip_impossible=True)
     ids, provenance = read_index(options.sequences)
     return {"asked": options.checked, "made": len(ids), "quality": provenance["quality"]}

@@ -208,11 +208,10 @@ def prepare_bank(workspace: Workspace) -> Callable[[], None]:
     from untrained import untrained
 
     from nnunet_synth_aug.core.paths import bank_folder
-    from nnunet_synth_aug.core.priors import Priors
     from nnunet_synth_aug.model.config import GeneratorConfig, GridConfig, LatentConfig, LDMConfig, VAEConfig
     from nnunet_synth_aug.nnunet.bank.build import build_bank_cases
     from nnunet_synth_aug.synthesis.accept import UNCHECKED
-    from nnunet_synth_aug.synthesis.requests import requests
+    from nnunet_synth_aug.synthesis.requests import RequestPlan
     from nnunet_synth_aug.synthesis.sample import sample_to_folder
 
     torch.manual_seed(1)
@@ -229,7 +228,7 @@ def prepare_bank(workspace: Workspace) -> Callable[[], None]:
 
     def work() -> None:
         folder = bank_folder(HEARTS.folder, 0)
-        sample_to_folder(generator, requests(generator, SEQUENCES, 0, Priors(), None, False), folder / "sequences", UNCHECKED)
+        sample_to_folder(generator, RequestPlan().requests(generator, SEQUENCES), folder / "sequences", UNCHECKED)
         print("sampled", flush=True)
         build_bank_cases(folder / "sequences", HEARTS.folder, 0, "2d", PLANS, frames=3)
 

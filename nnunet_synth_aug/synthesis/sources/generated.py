@@ -1,0 +1,17 @@
+"""New hearts: every one a request to the generator, checked, and asked for again until it passes."""
+
+from __future__ import annotations
+
+from nnunet_synth_aug.synthesis.requests import RequestPlan
+from nnunet_synth_aug.synthesis.sample import describe, sample_to_folder
+from nnunet_synth_aug.synthesis.sources.job import Job
+
+
+def make(job: Job) -> list[str]:
+    """Sample ``job.n`` hearts with the priors that ``job.priors`` asks for; see :func:`~nnunet_synth_aug.synthesis.sources.job.make`."""
+    generator = job.generator()
+    plan = RequestPlan(seed=job.seed, priors=job.priors)
+    about = {"asked": job.priors.to_json()} if job.priors else {}
+    quality = job.quality_control(generator)
+    sample_to_folder(generator, plan.requests(generator, job.n), job.folder, skip_impossible=True, judge=quality, about=about)
+    return describe(job.folder, generator)
