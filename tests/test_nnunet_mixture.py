@@ -183,15 +183,21 @@ def test_frames_are_spread_over_the_cycle(n_frames: int, es: int, count: int, ex
     assert choose_frames(n_frames, 0, es, count, range(n_frames)) == expected
 
 
+CASES = [
+    {"id": "s1", "requested": {"lv_ef": 30.0}, "measured": {"lv_ef": 33.0}},
+    {"id": "s2", "requested": {}, "measured": {"lv_ef": 60.0}},
+]
+
+
 def test_counts_of_repeated_epochs_replace_the_first(tmp_path: Path) -> None:
     path = tmp_path / "synth_aug.json"
-    first = Exposure(path, {"ratio": 0.5}, ["s1", "s2"])
+    first = Exposure(path, {"ratio": 0.5}, CASES)
     for epoch, keys in enumerate([["r1", "s1"], ["r1", "r2"], ["s2", "s2"]]):
         first.start_epoch()
         first.add(keys)
         first.end_epoch(epoch)
     first.write()
-    again = Exposure(path, {"ratio": 0.5}, ["s1", "s2"])
+    again = Exposure(path, {"ratio": 0.5}, CASES)
     assert again.resume(2)  # killed after writing epoch 2, the checkpoint is at its start
     assert again.summary() == {"samples": 4, "synthetic_samples": 1, "share": 0.25, "batches": 2, "distinct_synthetic_cases": 1}
     assert not Exposure(tmp_path / "none.json", {}, []).resume(2)

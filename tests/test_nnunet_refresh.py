@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from benchmarks.refresh import run
-from nnunet_fixture import DATASET, PLANS, Project, built_project, project, sequence, write_sequences
+from nnunet_fixture import DATASET, PLANS, Project, sequence, write_sequences
 from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2
 
 from nnunet_synth_aug.core.cases import SyntheticSequence
@@ -33,7 +33,6 @@ from nnunet_synth_aug.synthesis.accept import Outcome
 from nnunet_synth_aug.synthesis.folder import write_sequence
 from nnunet_synth_aug.synthesis.hearts import Request
 
-__all__ = ["built_project", "project"]
 GENERATOR: Any = dataclasses.make_dataclass("Templates", ["config", "templates"])(
     GeneratorConfig(), [dataclasses.make_dataclass("Template", ["priors"])(Priors(diagnosis=d, lv_ef=50.0)) for d in ("NOR", "DCM")]
 )
@@ -236,9 +235,12 @@ def test_settings(tmp_path: Path) -> None:
     assert one.name.startswith("trainer__plans__2d_")
 
 
+CASES = [{"id": "s1"}, {"id": "s2"}]
+
+
 def test_versions_are_counted_as_cases(tmp_path: Path) -> None:
     path = tmp_path / "synth_aug.json"
-    first = Exposure(path, {"ratio": 0.5}, ["s1", "s2"])
+    first = Exposure(path, {"ratio": 0.5}, CASES)
     for epoch, (keys, numbers) in enumerate([(["r1", "s1"], [0, 0]), (["s1", "s1"], [1, 1]), (["s2", "s1"], [0, 2])]):
         first.start_epoch()
         first.add(keys, np.array(numbers))
@@ -250,7 +252,7 @@ def test_versions_are_counted_as_cases(tmp_path: Path) -> None:
     assert record["first_seen"] == {"s1": 0, "s1@1": 1, "s2": 2, "s1@2": 2}
     assert [epoch["replaced"] for epoch in record["epochs"]] == [0, 3, 6]
     assert record["refresh"] == {"replaced": 6}
-    again = Exposure(path, {"ratio": 0.5}, ["s1", "s2"])
+    again = Exposure(path, {"ratio": 0.5}, CASES)
     assert again.resume(2)
     assert again.summary()["distinct_synthetic_cases"] == 2
 

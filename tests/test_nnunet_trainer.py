@@ -10,17 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from nnunet_fixture import PATIENTS, PLANS, Project, built_project, command, project
-from nnunet_training import make, manifest, plans_with, trained_here
+from nnunet_fixture import PATIENTS, PLANS, Project, command
+from nnunet_training import make
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
 from nnunet_synth_aug.core.errors import UserError
 from nnunet_synth_aug.core.files import read_json, write_json
 from nnunet_synth_aug.nnunet import trainer as trainer_module
 from nnunet_synth_aug.nnunet.trainer import nnUNetTrainerSynthAug, trainer_class
-
-__all__ = ["built_project", "manifest", "plans_with", "project", "trained_here"]
-
 
 pytestmark = pytest.mark.usefixtures("trained_here")
 
@@ -55,6 +52,12 @@ def test_training_sees_the_share_and_records_it(project: Project) -> None:
     assert record["distinct_synthetic_cases"] == len(set(synthetic))
     assert record["manifest"]["generator"]["generator_hash"] == "0123abcd"
     assert record["manifest"]["n_cases"] == 9
+    seen = record["priors"]["samples"]
+    assert (
+        sum(seen["requested"]["lv_ef"]) == sum(seen["measured"]["lv_ef"]) == 20
+    )  # every synthetic sample, by what its heart was asked for
+    assert record["priors"]["deciles"]["requested"]["lv_ef"] == [55.0] * 11
+    assert [sum(epoch["priors"]["requested"]["lv_ef"]) for epoch in record["epochs"]] == [10, 10]
     settings = read_json(folder.parent / "plans.json")["synth_aug"]
     assert settings["ratio"] == 0.5
     assert settings["epochs"] == 2

@@ -26,7 +26,7 @@ from nnunet_synth_aug.nnunet.mixing.mixture import BASE_NAME, Mix, parse_trainer
 from nnunet_synth_aug.nnunet.mixing.settings import PLANS_KEY, refuse_changes, resolve_settings
 from nnunet_synth_aug.nnunet.mixing.weighting import WeightedPatches, draw_probabilities
 from nnunet_synth_aug.nnunet.patients import ABOUT_ALL
-from nnunet_synth_aug.nnunet.refresh.cases import live_folder
+from nnunet_synth_aug.nnunet.refresh.cases import JOURNAL, live_folder, read_journal
 from nnunet_synth_aug.nnunet.refresh.trainer_side import Refresher
 from nnunet_synth_aug.nnunet.target import Target, label_lookup, refuse_unsupported
 
@@ -134,7 +134,9 @@ class nnUNetTrainerSynthAug(nnUNetTrainer):
             "manifest_hash": manifest.hash if manifest else None,
             "manifest": manifest.provenance if manifest else None,
         }
-        exposure = Exposure(Path(self.output_folder) / FILE, header, manifest.ids if manifest else ())
+        journal = Path(self.output_folder) / JOURNAL
+        cases = manifest.content["cases"] if manifest else ()
+        exposure = Exposure(Path(self.output_folder) / FILE, header, cases, lambda: read_journal(journal))
         if not exposure.resume(self.current_epoch):
             self.print_to_log_file(f"{FILE} does not cover all epochs before {self.current_epoch}; its totals leave the others out")
         return exposure

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from nnunet_synth_aug.core.errors import UserError
 from nnunet_synth_aug.core.files import read_json, write_json
+from nnunet_synth_aug.nnunet.mixing.seen_priors import SeenPriors, added
 
 FILE = "synth_aug.json"
 
@@ -20,10 +22,23 @@ class Exposure:
     as the loader read it.
     """
 
-    def __init__(self, path: Path, header: dict[str, Any], synthetic_ids: Iterable[str]) -> None:
-        """``header`` is written as it is, before the counts."""
-        self._path, self._header, self._synthetic = path, header, frozenset(synthetic_ids)
-        self._epochs: list[dict[str, int]] = []
+    def __init__(
+        self,
+        path: Path,
+        header: dict[str, Any],
+        cases: Iterable[Mapping[str, Any]],
+        journal: Callable[[], Iterable[Mapping[str, Any]]] = tuple,
+    ) -> None:
+        """Args:
+        path: of the file.
+        header: written as it is, before the counts.
+        cases: of the bank's manifest, with ``id`` and what their hearts were asked for and measure.
+        journal: reads which hearts live refresh made so far.
+        """
+        cases = list(cases)
+        self._path, self._header, self._synthetic = path, header, frozenset(case["id"] for case in cases)
+        self._priors, self._journal = SeenPriors(cases), journal
+        self._epochs: list[dict[str, Any]] = []
         self._first_seen: dict[str, int] = {}  # synthetic case, from version 1 on with "@version" -> epoch
         self.refresh: dict[str, Any] | None = None  # what the generator did so far; None without live refresh
         self.start_epoch()
@@ -48,7 +63,7 @@ class Exposure:
 
     def start_epoch(self) -> None:
         self._batches = self._samples = self._drawn = 0
-        self._seen: set[str] = set()
+        self._seen: Counter[str] = Counter()
 
     def add(self, keys: Iterable[str], versions: Iterable[int] | None = None) -> None:
         """Count one batch by its case ids, and their versions where they have any."""
@@ -60,19 +75,23 @@ class Exposure:
         self._drawn += len(synthetic)
         self._seen.update(synthetic)
 
-    def gather(self, ranks: list[tuple[int, int, set[str]]]) -> None:
+    def gather(self, ranks: list[tuple[int, int, Counter[str]]]) -> None:
         """Replace this process's counts of the epoch by the sum over all processes."""
         self._samples, self._drawn = sum(r[0] for r in ranks), sum(r[1] for r in ranks)
-        self._seen = set().union(*(r[2] for r in ranks))
+        self._seen = sum((r[2] for r in ranks), Counter())
 
     @property
-    def epoch_counts(self) -> tuple[int, int, set[str]]:
-        """Samples, synthetic samples and synthetic cases of this process in this epoch."""
+    def epoch_counts(self) -> tuple[int, int, Counter[str]]:
+        """Samples, synthetic samples, and samples by synthetic case, of this process in this epoch."""
         return self._samples, self._drawn, self._seen
 
     def end_epoch(self, epoch: int) -> str:
         """Close the epoch; returns a line for the log."""
-        counts = {"epoch": epoch, "batches": self._batches, "samples": self._samples, "synthetic_samples": self._drawn}
+        counts: dict[str, Any] = {"epoch": epoch, "batches": self._batches, "samples": self._samples, "synthetic_samples": self._drawn}
+        if self._synthetic:
+            if self._priors.unknown(self._seen):
+                self._priors.refreshed(self._journal())
+            counts["priors"] = self._priors.count(self._seen)
         if self.refresh is not None:
             counts["replaced"] = self.refresh["replaced"]
         self._epochs.append(counts)
@@ -98,4 +117,6 @@ class Exposure:
 
     def write(self) -> None:
         totals = {**self._header, **self.summary(), "refresh": self.refresh}
+        if self._synthetic:
+            totals["priors"] = {"deciles": self._priors.edges, "samples": added(e.get("priors", {}) for e in self._epochs)}
         write_json(self._path, {**totals, "epochs": self._epochs, "first_seen": self._first_seen})
