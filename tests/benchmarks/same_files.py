@@ -3,7 +3,7 @@
 Run it with each version and compare the two tables (the last line is one JSON object):
 
     python tests/benchmarks/same_files.py before -o before.json
-    python tests/benchmarks/same_files.py after  -o after.json --against before.json
+    python tests/benchmarks/same_files.py after  -o after.json --against before.json --trained before
 
 Times, versions, paths and pictures' metadata are left out of the hashes. About 12 minutes on 2 cores.
 """
@@ -43,7 +43,18 @@ def run(root: Path, *words: str) -> None:
         raise SystemExit(f"{' '.join(words)} ended with {done.returncode}; see {root / 'log.txt'}")
 
 
-def make(root: Path) -> None:
+def train(root: Path, trainer: str, trained: Path | None) -> Path:
+    """A training of nnU-Net, whose random order no seed fixes: taken from another run, so that what follows can be compared."""
+    (dataset,) = (root / "nnUNet_results").iterdir()
+    folder = dataset / f"{trainer}__{PLANS}__2d"
+    if trained is None:
+        run(root, "nnUNetv2_train", D, "2d", "0", "-tr", trainer, "-p", PLANS, "-device", "cpu")
+    else:
+        shutil.copytree(trained / folder.relative_to(root), folder)
+    return folder
+
+
+def make(root: Path, trained: Path | None) -> None:
     for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"):
         (root / name).mkdir(parents=True)
     run(root, "synthaug", "phantom", "-d", D, "-n", "6", "--folds", "2", "--seed", "3")
@@ -54,22 +65,19 @@ def make(root: Path) -> None:
     run(root, "nnUNetv2_preprocess", "-d", D, "-plans_name", PLANS, "-c", "2d", "-np", "1")
     settings = [word for setting in SHORT for word in ("--set", setting)]
     run(root, "synthaug", "fit", "-d", D, "-f", "0", "--pretrain", "phantom", *settings, "--no-report")
-    run(root, "nnUNetv2_train", D, "2d", "0", "-tr", "nnUNetTrainerSynthAug_mix00", "-p", PLANS, "-device", "cpu")
-    (dataset,) = (root / "nnUNet_results").iterdir()
-    real = dataset / f"nnUNetTrainerSynthAug_mix00__{PLANS}__2d"
+    real = train(root, "nnUNetTrainerSynthAug_mix00", trained)
     help_ = subprocess.run([str(Path(sys.executable).parent / "synthaug"), "sample", "--help"], capture_output=True, text=True, check=True)
     new = "--prior" in help_.stdout
     priors = ["--prior", "lv_ef=35", "--prior", "lv_edv=190"] if new else ["--ef", "35", "--edv", "190"]
     run(root, "synthaug", "sample", "-d", D, "-n", "2", "--no-check", *priors, "-o", str(root / "sample"))
-    bank = root / "nnUNet_preprocessed" / dataset.name / "synth_aug"
+    bank = root / "nnUNet_preprocessed" / real.parent.name / "synth_aug"
     for source in SOURCES:
         extra = ["--segmenter", str(real)] if source == "pseudolabels" else []
         run(root, "synthaug", "bank", "-d", D, "-p", PLANS, "-n", "4", "--source", source, "--gif", "1", *extra)
         if bank.is_dir():
             shutil.move(bank, root / f"bank_{source.replace('+', '_')}")
     shutil.copytree(root / "bank_copies", bank)
-    run(root, "nnUNetv2_train", D, "2d", "0", "-tr", "nnUNetTrainerSynthAug_mix50", "-p", PLANS, "-device", "cpu")
-    mixed = dataset / f"nnUNetTrainerSynthAug_mix50__{PLANS}__2d"
+    mixed = train(root, "nnUNetTrainerSynthAug_mix50", trained)
     run(root, "synthaug", "compare", "--baseline", str(real), "--augmented", str(mixed), "-o", str(root / "compare"))
     run(root, "synthaug", "evaluate", "--pred", str(real), "-o", str(root / "evaluate"))
     run(root, "synthaug", "report", "-d", D, "-f", "0", "-n", "4", "-o", str(root / "report"))
@@ -118,11 +126,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="a new folder")
     parser.add_argument("-o", "--out", type=Path, required=True)
-    parser.add_argument("--against", type=Path)
+    parser.add_argument("--against", type=Path, help="table of another version")
+    parser.add_argument("--trained", type=Path, help="folder of another run, from which nnU-Net's trainings are taken")
     arguments = parser.parse_args()
     root = arguments.folder.resolve()
     if not root.exists():
-        make(root)
+        make(root, arguments.trained)
     now = hashes(root)
     arguments.out.write_text(json.dumps(now, indent=1) + "\n")
     result: dict[str, Any] = {"files": len(now)}
