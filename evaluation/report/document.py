@@ -16,6 +16,7 @@ from evaluation.report import tables
 from evaluation.report.blocks import Blocks, Definitions, Document, Paragraph, Section
 from evaluation.report.methods import definitions, methods
 from evaluation.report.results import Results
+from evaluation.report.seen import seen_priors
 from evaluation.report.versions import versions
 
 _GROUPS_NOTE = (
@@ -55,7 +56,7 @@ def comparison_document(results: Results, images: bool = True) -> Document:
             Section("Failures", [*tables.failures(results), *tables.without_failures(results)]),
             Section("Phases, slice levels and groups of patients", [*groups, Paragraph(_GROUPS_NOTE, "note")] if groups else []),
             Section("Clinical volumes", [*tables.clinical(results), *pictures.bland_altman(results)]),
-            Section("Synthetic data", origin.synthetic(results)),
+            Section("Synthetic data", [*origin.synthetic(results), *seen_priors(results)]),
             Section("Arms", origin.arms(results)),
             Section("Definitions", [Definitions(list(definitions(results.how).items()))]),
             Section("Methods", [Paragraph(methods_of(results))]),
