@@ -6,14 +6,14 @@ import re
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
-import yaml
+from annotated_types import Ge, Interval
 
-from evaluation.benchmark.fields import build, option
 from nnunet_synth_aug.core import bank_sources as sources
 from nnunet_synth_aug.core.errors import UserError
 from nnunet_synth_aug.core.labels import DIAGNOSES, VENDORS
+from nnunet_synth_aug.core.settings import Amount, BesidePath, Distinct, FileName, FromZero, Number, OneOf, Positive, read, read_yaml
 
 SOURCES = ("nnunet", "acdc", "mnms", "mnms2", "phantom")
 TEST_SOURCES = (*SOURCES, "sunnybrook")
@@ -23,23 +23,25 @@ VALIDATION = "validation"
 #: What arms call their sources: mixNN draws from the generator.
 _KINDS = {source.arm: name for name, source in sources.REGISTRY.items()}
 _ARM = re.compile(rf"(?P<kinds>({'|'.join(_KINDS)})(\+({'|'.join(_KINDS)}))*)(?P<percent>\d\d|100)(to(?P<until>\d\d|100))?")
+Vendor = Annotated[str, OneOf(*VENDORS)]
+Several = Annotated[int, Ge(2)]
 
 
 @dataclass(frozen=True)
 class Data:
     """The dataset that is trained on, and which of its patients."""
 
-    source: str = option(choices=SOURCES)
+    source: Annotated[str, OneOf(*SOURCES)]
     dataset: str | int | None = None  # of source nnunet: number or name
-    folder: Path | None = None  # of an import
-    hearts: int | None = option(None, least=2)  # of source phantom
-    seed: int = option(0, least=0)  # of the phantom cohort
-    splits: int = option(5, least=2)  # folds that an import makes
-    vendors: tuple[str, ...] = option((), choices=VENDORS)  # only these train
-    diagnoses: tuple[str, ...] = option((), choices=DIAGNOSES)  # only these train
-    per_group: int | None = option(None, least=1)  # training patients per diagnosis; those of 2 are among those of 4
-    subset_seed: int = option(0, least=0)  # who they are
-    unlabelled: int | None = option(None, least=1)  # patients per diagnosis, of those left out, that the generator sees without masks
+    folder: BesidePath | None = None  # of an import
+    hearts: Several | None = None  # of source phantom
+    seed: FromZero = 0  # of the phantom cohort
+    splits: Several = 5  # folds that an import makes
+    vendors: Distinct[Vendor] = ()  # only these train
+    diagnoses: Distinct[Annotated[str, OneOf(*DIAGNOSES)]] = ()  # only these train
+    per_group: Positive | None = None  # training patients per diagnosis; those of 2 are among those of 4
+    subset_seed: FromZero = 0  # who they are
+    unlabelled: Positive | None = None  # patients per diagnosis, of those left out, that the generator sees without masks
     test_unused: bool = False  # whether the other patients left out of training are validated on
 
     @property
@@ -51,59 +53,74 @@ class Data:
 class TestSet:
     """Patients of another dataset, predicted by every trained network."""
 
-    name: str = option(name=True)
-    source: str = option(choices=TEST_SOURCES)
+    name: FileName
+    source: Annotated[str, OneOf(*TEST_SOURCES)]
     dataset: str | int | None = None
-    folder: Path | None = None
-    hearts: int | None = option(None, least=2)
-    seed: int = option(0, least=0)
-    vendors: tuple[str, ...] = option((), choices=VENDORS)
+    folder: BesidePath | None = None
+    hearts: Several | None = None
+    seed: FromZero = 0
+    vendors: Distinct[Vendor] = ()
 
 
 @dataclass(frozen=True)
 class PlansSettings:
     """nnU-Net's plans, and the changes that make them small: see ``synthaug plans``."""
 
-    base: str = option("nnUNetPlans", name=True)
-    configuration: str = option("2d", name=True)
-    spacing: float | None = option(None, least=0.1)
-    patch: int | None = option(None, least=8)
-    batch: int | None = option(None, least=2)
-    stages: int | None = option(None, least=2)
-    features: int | None = option(None, least=1)
+    base: FileName = "nnUNetPlans"
+    configuration: FileName = "2d"
+    spacing: Annotated[Number, Ge(0.1)] | None = None
+    patch: Annotated[int, Ge(8)] | None = None
+    batch: Several | None = None
+    stages: Several | None = None
+    features: Positive | None = None
 
 
 @dataclass(frozen=True)
 class Training:
     """Length of every training; what is left out is nnU-Net's own."""
 
-    epochs: int | None = option(None, least=1)
-    iterations: int | None = option(None, least=1)
-    val_iterations: int | None = option(None, least=1)
+    epochs: Positive | None = None
+    iterations: Positive | None = None
+    val_iterations: Positive | None = None
 
 
 @dataclass(frozen=True)
 class GeneratorSettings:
     """How the generator of each fold is trained, or where trained ones are."""
 
-    name: str = option("generator", name=True)  # another name in the same folder adds a generator and shares the other runs
-    preset: str = option("tiny", choices=("tiny", "small", "base"))
-    pretrain: str = option("none", choices=("none", "phantom"))
-    seed: int = option(0, least=0)
-    set_: tuple[str, ...] = ()  # as 'synthaug fit --set'
+    name: FileName = "generator"  # another name in the same folder adds a generator and shares the other runs
+    preset: Literal["tiny", "small", "base"] = "tiny"
+    pretrain: Literal["none", "phantom"] = "none"
+    seed: FromZero = 0
+    set_: Distinct[str] = ()  # as 'synthaug fit --set'
     segmenter: bool = False  # whether the real-only training of the fold's first seed contours frames that have no contours
-    folder: Path | None = None  # holds fold_0, fold_1 ... that were trained before
+    folder: BesidePath | None = None  # holds fold_0, fold_1 ... that were trained before
 
 
 @dataclass(frozen=True)
 class BankSettings:
     """Size of every bank."""
 
-    sequences: int = option(200, least=1)
-    frames: int = option(4, least=2)
-    seed: int = option(0, least=0)
+    sequences: Positive = 200
+    frames: Several = 4
+    seed: FromZero = 0
     segmenter: bool = False  # whether the real-only training of the fold's first seed rejects hearts whose mask it disputes
-    strength: float = option(0.5, least=0.05)  # of variationsNN, as 'synthaug bank --strength'
+    strength: Annotated[Number, Interval(ge=0.05, le=1)] = 0.5  # of variationsNN, as 'synthaug bank --strength'
+
+
+@dataclass(frozen=True)
+class Minutes:
+    """What a step of each kind takes: the estimate of the time left until one has been run. It changes no result."""
+
+    dataset: Amount | None = None
+    fingerprint: Amount | None = None
+    plan: Amount | None = None
+    plans: Amount | None = None
+    preprocess: Amount | None = None
+    generator: Amount | None = None
+    bank: Amount | None = None
+    train: Amount | None = None
+    predict: Amount | None = None
 
 
 @dataclass(frozen=True)
@@ -156,20 +173,21 @@ class Study:
 
     title: str
     data: Data
-    arms: tuple[str, ...]
+    arms: Distinct[str]
     plans: PlansSettings = field(default_factory=PlansSettings)
     training: Training = field(default_factory=Training)
     generator: GeneratorSettings = field(default_factory=GeneratorSettings)
     bank: BankSettings = field(default_factory=BankSettings)
-    folds: tuple[int, ...] = option((0,), least=0)
-    seeds: tuple[int, ...] = option((0,), least=0)
+    folds: Distinct[FromZero] = (0,)
+    seeds: Distinct[FromZero] = (0,)
     largest_heart: bool = False  # of scoring, as 'synthaug compare --largest-heart'; may be changed when everything is trained
-    device: str = option("cpu", choices=("cpu", "cuda", "mps"))
-    workers: int = option(1, least=1)
-    gpus: tuple[int, ...] = option((), least=0)  # shared out among local workers
-    executor: str = option("local", choices=EXECUTORS)
+    device: Literal["cpu", "cuda", "mps"] = "cpu"
+    workers: Positive = 1
+    gpus: Distinct[FromZero] = ()  # shared out among local workers
+    executor: Annotated[str, OneOf(*EXECUTORS)] = "local"
     slurm: dict[str, Any] = field(default_factory=dict)  # parameters of submitit's executor
     tests: tuple[TestSet, ...] = ()
+    minutes: Minutes = field(default_factory=Minutes)
 
     @property
     def all_arms(self) -> list[Arm]:
@@ -211,11 +229,7 @@ def read_study(path: Path) -> Study:
         path = ready_studies()[str(path)]
     if not path.is_file():
         raise UserError(f"there is no study file {path}; give a file, or a ready study: {', '.join(ready_studies())}")
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is not YAML ({' '.join(str(error).split())}); correct it there") from error
-    return checked(build(Study, content, str(path), path.resolve().parent), str(path))
+    return checked(read(Study, read_yaml(path), str(path), folder=path.resolve().parent), str(path))
 
 
 def checked(study: Study, where: str) -> Study:
@@ -224,34 +238,32 @@ def checked(study: Study, where: str) -> Study:
         try:
             parse_arm(name)
         except UserError as error:
-            raise UserError(f"{where}, arms: {error}") from None
+            raise UserError(f"{where}: arms: {error}") from None
     arms = study.all_arms
     if len(arms) < 2:
-        raise UserError(f"{where}, arms: only {REAL.name} is there; name at least one arm to compare with it, e.g. mix50")
+        raise UserError(f"{where}: arms: only {REAL.name} is there; name at least one arm to compare with it, e.g. mix50")
     if same := [a.name for a in arms if [(b.source, b.percent, b.until) for b in arms].count((a.source, a.percent, a.until)) > 1]:
-        raise UserError(f"{where}, arms: {' and '.join(same)} are the same arm; name one of them")
-    if study.bank.strength > 1:
-        raise UserError(f"{where}, bank: strength is {study.bank.strength}; it must be at most 1")
+        raise UserError(f"{where}: arms: {' and '.join(same)} are the same arm; name one of them")
     for key in ("folds", "seeds"):
         if not getattr(study, key):
-            raise UserError(f"{where}, {key} is empty; name at least one, e.g. [0]")
+            raise UserError(f"{where}: {key} is empty; name at least one, e.g. [0]")
     if study.data.source != "nnunet" and (beyond := [f for f in study.folds if f >= study.data.splits]):
         raise UserError(
-            f"{where}, folds: {beyond[0]} is out of range; data, splits is {study.data.splits}, so folds are 0 to {study.data.splits - 1}"
+            f"{where}: folds: {beyond[0]} is out of range; data.splits is {study.data.splits}, so folds are 0 to {study.data.splits - 1}"
         )
-    _check_source(study.data, f"{where}, data")
+    _check_source(study.data, f"{where}: data")
     if study.generator.segmenter and study.generator.folder is not None:
-        raise UserError(f"{where}, generator: segmenter is of no use to generators that were trained before; leave out folder or segmenter")
+        raise UserError(f"{where}: generator.segmenter is of no use to generators that were trained before; leave out folder or segmenter")
     if study.data.unlabelled is not None and study.data.per_group is None:
-        raise UserError(f"{where}, data: unlabelled takes from the patients that per_group leaves out; give per_group, too")
+        raise UserError(f"{where}: data.unlabelled takes from the patients that per_group leaves out; give per_group, too")
     names = [VALIDATION, *(test.name for test in study.tests)]
     for number, test in enumerate(study.tests):
         if names.index(test.name) != number + 1:
-            raise UserError(f"{where}, tests: the name {test.name} is taken; give every test set its own")
-        _check_source(test, f"{where}, tests, {test.name}")
+            raise UserError(f"{where}: tests[{number}].name: the name {test.name} is taken; give every test set its own")
+        _check_source(test, f"{where}: tests[{number}]")
     if study.executor == "slurm" and "timeout_min" not in study.slurm:
         raise UserError(
-            f"{where}, slurm lacks timeout_min, the minutes after which the cluster ends a step; give a little more than the longest takes"
+            f"{where}: slurm lacks the key 'timeout_min', minutes after which the cluster ends a step; give more than the longest takes"
         )
     return study
 
@@ -259,8 +271,8 @@ def checked(study: Study, where: str) -> Study:
 def _check_source(data: Data | TestSet, where: str) -> None:
     needed = {"nnunet": "dataset", "phantom": "hearts"}.get(data.source, "folder")
     if getattr(data, needed) is None:
-        raise UserError(f"{where}, source is {data.source}, which needs the key {needed!r}")
+        raise UserError(f"{where}.source is {data.source}, which needs the key {needed!r}")
     if other := [k for k in ("dataset", "hearts", "folder") if k != needed and getattr(data, k) is not None]:
-        raise UserError(f"{where}, source is {data.source}, which has no use for the key {other[0]!r}; leave it out")
+        raise UserError(f"{where}.source is {data.source}, which has no use for the key {other[0]!r}; leave it out")
     if data.folder is not None and not data.folder.is_dir():
-        raise UserError(f"{where}, folder: {data.folder} is not a folder; give the one with the downloaded data")
+        raise UserError(f"{where}.folder: {data.folder} is not a folder; give the one with the downloaded data")
