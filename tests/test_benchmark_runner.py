@@ -14,11 +14,12 @@ import benchmark_fixture
 import pytest
 from benchmark_fixture import a_study, run, starts, step
 
-from evaluation.benchmark.executors import ClusterExecutor, Command, make_executor
+from evaluation.benchmark.executors import ClusterExecutor, Command, LocalExecutor, make_executor
 from evaluation.benchmark.processes import lock_path, share_of_cores, try_lock
-from evaluation.benchmark.runner import Runner
+from evaluation.benchmark.runner import Runner, kind_of
 from evaluation.benchmark.stamps import Stamps
 from evaluation.benchmark.steps import difference
+from evaluation.benchmark.study import Minutes
 from nnunet_synth_aug.core.errors import UserError
 
 
@@ -31,6 +32,28 @@ def test_finished_steps_are_skipped_and_lost_products_made_again(tmp_path, capsy
     (tmp_path / "two").unlink()
     run(tmp_path, steps)
     assert (starts(tmp_path, "one"), starts(tmp_path, "two")) == (1, 2)
+
+
+def test_the_time_left_is_estimated_and_improved(tmp_path, capsys, monkeypatch):
+    """What the study tells of other kinds of steps is corrected by how long this machine takes."""
+    steps = [step(tmp_path, "plan"), step(tmp_path, "bank"), step(tmp_path, "train_a"), step(tmp_path, "train_b")]
+    told = Minutes(plan=2, bank=4, train=10)
+    runner = Runner(a_study(minutes=told), steps, tmp_path, LocalExecutor(tmp_path))
+    assert runner._left() == " (about 26 min left)"
+    took = iter([60.0, 240.0, 180.0, 180.0])  # half of what was told, then twice as long: 5 minutes of 6
+    monkeypatch.setattr(Runner, "_note", lambda self, step, _: self._seconds.setdefault(kind_of(step), []).append(next(took)))
+    runner.run()
+    out = capsys.readouterr().out
+    assert out.startswith("4 steps, 0 done already (about 26 min left); logs in ")
+    assert [line.partition("(")[2] for line in out.splitlines() if "/4] " in line] == [
+        "about 12 min left)",
+        "about 17 min left)",
+        "about 3 min left)",
+        "",
+    ]
+    assert out.count("$ python -c ") == 4
+    assert Runner(a_study(minutes=Minutes(train=10)), steps, tmp_path, LocalExecutor(tmp_path))._left() == " (at least 20 min left)"
+    assert Runner(a_study(), steps, tmp_path, LocalExecutor(tmp_path))._left() == ""
 
 
 def test_a_failure_holds_up_only_what_needs_it(tmp_path):

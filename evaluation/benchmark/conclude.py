@@ -99,9 +99,9 @@ def _figures(comparison: Comparison, report: Path) -> dict[str, Any]:
 
 
 def _shareable(value: Any) -> Any:
-    """Settings without folders, which say nothing on another machine."""
+    """Settings without folders and minutes, which say nothing on another machine."""
     if isinstance(value, dict):
-        return {k: _shareable(v) for k, v in value.items() if k != "folder"}
+        return {k: _shareable(v) for k, v in value.items() if k not in ("folder", "minutes")}
     return [_shareable(v) for v in value] if isinstance(value, list) else value
 
 

@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from rich.markup import escape
@@ -60,7 +60,7 @@ class Runner:
                 if step.id in self._ended:
                     self._note(step, self._stamps.read(step).get("seconds", 0.0))
             done, total = len(self._ended), len(self._steps)
-            print(f"{total} steps, {done} done already; logs in {self._out / 'logs'}", flush=True)
+            print(f"{total} steps, {done} done already{self._left()}; logs in {self._out / 'logs'}", flush=True)
             try:
                 self._loop()
             finally:
@@ -110,7 +110,9 @@ class Runner:
         slot = self._slot()
         gpus = self._study.gpus
         environment = step.environment | ({"CUDA_VISIBLE_DEVICES": str(gpus[slot % len(gpus)])} if gpus else {})
-        job = (self._executor if heavy else self._here).start(step, step.command(attempt), environment, self._log(step), slot)
+        words = step.command(attempt)
+        print(f"$ {shlex.join(words)}", flush=True)
+        job = (self._executor if heavy else self._here).start(step, words, environment, self._log(step), slot)
         self._stamps.note_job(step, job.name)
         self._running.append(_Running(step, job, slot, start))
 
@@ -138,17 +140,21 @@ class Runner:
         return f"{len(self._ended) + len(self._failed):>{len(str(len(self._steps)))}}/{len(self._steps)}"
 
     def _note(self, step: Step, seconds: float) -> None:
-        self._seconds.setdefault(_kind(step), []).append(seconds)
+        self._seconds.setdefault(kind_of(step), []).append(seconds)
 
     def _left(self) -> str:
-        """Time left, from what steps of the same kind took."""
+        """Time left, from what steps of the same kind took; of other kinds, from the study's minutes at this machine's pace."""
         means = {kind: sum(taken) / len(taken) for kind, taken in self._seconds.items()}
+        told = {kind: 60 * minutes for kind, minutes in asdict(self._study.minutes).items() if minutes}
+        both = means.keys() & told.keys()
+        pace = sum(means[kind] for kind in both) / sum(told[kind] for kind in both) if both else 1.0
+        expected = {kind: pace * seconds for kind, seconds in told.items()} | means
         left = [step for step in self._steps if step.id not in self._ended]
-        known = [means[_kind(step)] for step in left if _kind(step) in means]
+        known = [expected[kind_of(step)] for step in left if kind_of(step) in expected]
         if not known:
             return ""
-        more = "" if len(known) == len(left) else " at least"
-        return f" ({more.strip() or 'about'} {_clock(sum(known) / self._study.workers)} left)"
+        about = "about" if len(known) == len(left) else "at least"
+        return f" ({about} {_roughly(sum(known) / self._study.workers)} left)"
 
     def _log(self, step: Step) -> Path:
         return self._out / "logs" / f"{step.id}.log"
@@ -168,13 +174,19 @@ def dry_run(steps: list[Step], stamps: Stamps) -> Iterator[str]:
         yield shlex.join(step.command(0))
 
 
-def _kind(step: Step) -> str:
+def kind_of(step: Step) -> str:
+    """What steps that take about as long have in common, such as ``train``."""
     return step.id.split("_")[0]
 
 
 def _clock(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d} h" if minutes >= 60 else f"{minutes}:{rest:02d} min"
+
+
+def _roughly(seconds: float) -> str:
+    hours, minutes = divmod(max(1, round(seconds / 60)), 60)
+    return f"{hours}:{minutes:02d} h" if hours else f"{minutes} min"
 
 
 @contextmanager

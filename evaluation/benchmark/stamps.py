@@ -32,8 +32,8 @@ class Stamps:
         for step in steps:
             if found := difference(self.read(step)["settings"], step.settings):
                 raise UserError(
-                    f"the study file has changed since '{step.title}' was run in {self.folder.parent} ({found}); "
-                    "restore it, or choose another --out"
+                    f"the study has changed since '{step.title}' was run in {self.folder.parent} ({found}); "
+                    "set that back, or choose another --out"
                 )
 
     def start(self, step: Step, job: str | None = None) -> int:

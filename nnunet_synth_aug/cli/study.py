@@ -138,6 +138,6 @@ def demo(
     seed: Seed = 0,
 ) -> None:
     """The whole loop, small: cohort, generator, nnU-Net trained on real only and on a mix, report. Minutes on 2 CPU cores."""
-    from nnunet_synth_aug.cli.demo_steps import run_demo
+    from evaluation.benchmark.demo import run_demo
 
-    run_demo(source, out, device, seed)
+    say(run_demo(source, out, device, seed))
