@@ -9,16 +9,16 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from micro import MICRO
+from shared_folders import set_folders
 
 from nnunet_synth_aug.core.errors import UserError
 from nnunet_synth_aug.core.files import read_json, write_json
+from nnunet_synth_aug.core.paths import generator_folder
 from nnunet_synth_aug.core.prior_request import PriorRequest
 from nnunet_synth_aug.core.priors import Priors
 from nnunet_synth_aug.data.cohort import Cohort
-from nnunet_synth_aug.data.phantom import phantom_cohort
-from nnunet_synth_aug.data.raw_dataset import write_dataset
 from nnunet_synth_aug.data.splits import fold_patients
-from nnunet_synth_aug.model.config import GeneratorConfig, GridConfig, LatentConfig, LDMConfig, TrainConfig, VAEConfig
 from nnunet_synth_aug.model.fit import fit_generator
 from nnunet_synth_aug.model.generator import STAGES, load_generator
 from nnunet_synth_aug.synthesis import cascade
@@ -31,29 +31,15 @@ from nnunet_synth_aug.synthesis.requests import RequestPlan, draw_priors
 from nnunet_synth_aug.synthesis.sample import describe, sample_to_folder
 
 CPU = torch.device("cpu")
-SHORT = TrainConfig(steps=6, batch_size=2)
-MICRO = GeneratorConfig(
-    preset="micro",
-    grid=GridConfig(size=(32, 32, 12)),
-    vae=VAEConfig(channels=(4, 8), latent_channels=4, consistency_start=0.3, train=SHORT),
-    latents=LatentConfig(copies=8, max_frames=6, harmonics=2, components=12),
-    static=LDMConfig(channels=(8, 16), embedding=16, sampler_steps=2, train=SHORT),
-    motion=LDMConfig(channels=(8, 16), embedding=16, sampler_steps=2, train=SHORT),
-)
-HEARTS = 4
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory):
+def world(micro_generator):
     """nnU-Net's folders with a phantom cohort and a trained micro generator of fold 0."""
-    root = tmp_path_factory.mktemp("generator")
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"):
-            (root / name).mkdir()
-            patch.setenv(name, str(root / name))
-        write_dataset(phantom_cohort(HEARTS, seed=5), 7, "Phantom", folds=2)
-        folder = fit_generator("7", 0, MICRO, CPU)
-        yield root, folder, load_generator(folder, CPU)
+        set_folders(patch, micro_generator)
+        folder = generator_folder(Cohort.load("7").name, 0)
+        yield micro_generator, folder, load_generator(folder, CPU)
 
 
 def test_it_saw_the_training_patients_of_its_fold_and_says_so(world):
@@ -63,6 +49,13 @@ def test_it_saw_the_training_patients_of_its_fold_and_says_so(world):
     assert not set(split.val) & set(generator.provenance["patients"])
     assert set(read_json(folder / "generator.json")["finished"]) == set(STAGES)
     assert not list(folder.glob("*.training.*"))
+
+
+def test_more_slices_than_the_grid_holds_are_refused(world):
+    asked = RequestPlan(0, PriorRequest(Priors(n_slices=13)))
+    with pytest.raises(UserError, match="n_slices 13 is more than the 12 slices"):
+        asked.requests(world[2], 1)
+    assert RequestPlan(0, PriorRequest(Priors(n_slices=12))).requests(world[2], 1)[0].priors.n_slices == 12
 
 
 def test_same_request_same_sequence_and_other_seed_another(world):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -25,14 +25,14 @@ from nnunet_synth_aug.cli.options import (
     torch_device,
 )
 
-if TYPE_CHECKING:
-    pass
-
 
 def fit(
     dataset: Dataset,
     fold: Fold = "0",
-    preset: Annotated[str, typer.Option("--preset", help="tiny (CPU minutes), small (CPU hours) or base (one GPU).")] = "tiny",
+    preset: Annotated[
+        str | None,
+        typer.Option("--preset", help="tiny (CPU minutes), small (CPU hours) or base (one GPU). [default: base on a GPU, else small]"),
+    ] = None,
     generator: GeneratorFolder = None,
     device: Device = "cpu",
     seed: Seed = 0,
@@ -59,11 +59,16 @@ def fit(
 
     from nnunet_synth_aug.model.config import overridden, pretrained_on
     from nnunet_synth_aug.model.config import preset as named
+    from nnunet_synth_aug.model.cost import preset_for, told
 
-    config = overridden(pretrained_on(dataclasses.replace(named(preset), seed=seed), pretrain), settings or [])
+    name = preset or preset_for(device)
+    config = overridden(pretrained_on(dataclasses.replace(named(name), seed=seed), pretrain), settings or [])
     if dry_run:
         say(json.dumps(config.to_json(), indent=2))
         return
+    where = torch_device(device)
+    say(told(name, preset is None))
+    _say_what_is_cut(dataset, fold, config.grid.size[2])
     from nnunet_synth_aug.model.fit import fit_generator
 
     annotator = None
@@ -72,12 +77,27 @@ def fit(
 
         network = real_only_network(dataset, fold, segmenter, device)
         annotator = Annotator(network.segment, network.provenance)
-    folder = fit_generator(dataset, fold_of(fold), config, torch_device(device), generator, reuse, annotator)
+    folder = fit_generator(dataset, fold_of(fold), config, where, generator, reuse, annotator)
     if os.environ.get("RANK", "0") != "0":
         return  # under torchrun the first process alone reports
     if report:
         _report(dataset, folder, folder / "report", device, SHORT_REPORT, only=["controllability"])
     say(f"generator: {folder}")
+
+
+def _say_what_is_cut(dataset: str, fold: str, depth: int) -> None:
+    """Training patients with more slices than the grid holds lose the outer ones: on the screen, not in silence."""
+    from nnunet_synth_aug.data.cohort import Cohort
+    from nnunet_synth_aug.data.splits import fold_patients
+
+    cohort = Cohort.load(dataset)
+    patients = fold_patients(cohort, fold_of(fold)).train
+    deep = [s.patient for s in cohort.select(patients).subjects if (s.priors.n_slices or 0) > depth]
+    if deep:
+        say(
+            f"{len(deep)} of {len(patients)} training patients (such as {deep[0]}) have more slices than this preset's grid, {depth}: "
+            "their outer slices are left out; another --preset or --set grid.size=[X,Y,Z] has a deeper one"
+        )
 
 
 def sample(

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from nnunet_synth_aug.core.errors import UserError
 from nnunet_synth_aug.core.prior_request import PriorRequest
 from nnunet_synth_aug.core.priors import VARIABLES, Priors
 from nnunet_synth_aug.data.remodel import Remodelling
@@ -48,6 +49,16 @@ def draw_priors(generator: Generator, rng: np.random.Generator, given: Priors = 
     return drawn.updated(given)
 
 
+def _refuse_too_many_slices(given: Priors, generator: Generator) -> None:
+    """A stack that the grid cannot hold is not cut in silence."""
+    depth = generator.config.grid.size[2]
+    if (asked := given.n_slices) is not None and asked > depth:
+        raise UserError(
+            f"n_slices {asked} is more than the {depth} slices that this generator (preset {generator.config.preset}) can make; ask for at "
+            f"most {depth}, or train one with a deeper grid, such as 'synthaug fit --preset base' (12) or '--set grid.size=[96,96,16]'"
+        )
+
+
 @dataclass(frozen=True)
 class RequestPlan:
     """How the hearts of a set are asked for. Request i is the same for any number of hearts."""
@@ -68,6 +79,7 @@ class RequestPlan:
         """
         rng = np.random.default_rng([self.seed, index])
         given = self.priors.draw(self.seed, index)
+        _refuse_too_many_slices(given, generator)
         priors = given if self.free else draw_priors(generator, rng, given)
         return Request(f"synth_{index:05d}", int(rng.integers(2**31)), priors, self.n_frames, self.calibrate, self.grain)
 

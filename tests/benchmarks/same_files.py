@@ -64,7 +64,7 @@ def make(root: Path, trained: Path | None) -> None:
     run(root, "synthaug", "plans", "-d", D, "--name", PLANS, *small, "--val-iterations", "1")
     run(root, "nnUNetv2_preprocess", "-d", D, "-plans_name", PLANS, "-c", "2d", "-np", "1")
     settings = [word for setting in SHORT for word in ("--set", setting)]
-    run(root, "synthaug", "fit", "-d", D, "-f", "0", "--pretrain", "phantom", *settings, "--no-report")
+    run(root, "synthaug", "fit", "-d", D, "-f", "0", "--preset", "tiny", "--pretrain", "phantom", *settings, "--no-report")
     real = train(root, "nnUNetTrainerSynthAug_mix00", trained)
     help_ = subprocess.run([str(Path(sys.executable).parent / "synthaug"), "sample", "--help"], capture_output=True, text=True, check=True)
     new = "--prior" in help_.stdout
