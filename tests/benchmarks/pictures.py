@@ -14,7 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from nnunet_synth_aug.cli.demo_steps import FOLD, Folders
+from evaluation.benchmark.demo import demo_study
+from evaluation.benchmark.workspace import Workspace
 from nnunet_synth_aug.core.errors import UserError
 from nnunet_synth_aug.core.files import read_json
 from nnunet_synth_aug.synthesis.folder import read_index, read_sequence
@@ -38,13 +39,14 @@ def main() -> None:
     arguments = parser.parse_args()
     if read_json(arguments.demo / "demo.json")["settings"]["source"] is not None:
         raise UserError("only the phantom demo's pictures may leave the machine")
-    folders = Folders(arguments.demo.resolve(), "Dataset901_Phantom")
+    study = demo_study()
+    at = Workspace(arguments.demo.resolve(), study)
     from nnunet_synth_aug.data.phantom import phantom_subject
 
-    cohort = json.loads((Path(folders.environment["nnUNet_raw"]) / folders.dataset / "cohort.json").read_text())
-    trained_on = read_json(folders.results("synth_aug_generator", f"fold_{FOLD}", "generator.json"))["patients"]
+    cohort = read_json(at.raw / "cohort.json")
+    trained_on = read_json(at.generator(0) / "generator.json")["patients"]
     numbers = [i for i, s in enumerate(cohort["subjects"]) if s["patient"] in trained_on]
-    bank = folders.preprocessed("synth_aug", f"fold_{FOLD}", "sequences")
+    bank = at.bank(study.all_arms[1], 0) / "sequences"
     ids = read_index(bank)[0]
     cycles, rows = [], []
     for which in arguments.index:

@@ -26,12 +26,39 @@ import nibabel as nib
 import numpy as np
 from walkthrough_page import ended
 
+from evaluation.benchmark.demo import demo_study
+from evaluation.benchmark.study import parse_arm
+from evaluation.benchmark.workspace import PLANS, TRAIN_ID, Workspace
 from nnunet_synth_aug import __version__
-from nnunet_synth_aug.cli.demo_steps import AUGMENTED, BASELINE, DATASET_ID, FOLD, PLANS, Folders, program
 from nnunet_synth_aug.core.files import read_json, write_json
+from nnunet_synth_aug.core.paths import program
 from nnunet_synth_aug.nnunet.mixing.mixture import BASE_NAME
 
-D, F = str(DATASET_ID), str(FOLD)
+D, F = str(TRAIN_ID), "0"
+BASELINE, AUGMENTED = (parse_arm(name).trainer for name in ("real", "mix50"))
+
+
+class Folders:
+    """One set of nnU-Net's folders with all that a demo made; its study keeps the arms apart, so the results are links."""
+
+    def __init__(self, out: Path, source: Path | None) -> None:
+        at = Workspace(out.resolve(), demo_study(source))
+        mixed = at.study.all_arms[1]
+        self.dataset, self.raw, self._view = at.dataset, at.raw, at.view(mixed)
+        self._results = at.out / "all_results"
+        self.environment = os.environ | at.arm_environment(mixed, self._results)
+        made = [at.model(arm, 0) for arm in at.study.all_arms] + [at.generator(0).parent]
+        (self._results / at.dataset).mkdir(parents=True, exist_ok=True)
+        for folder in made:
+            link = self._results / at.dataset / folder.name
+            if not link.is_symlink():
+                link.symlink_to(folder)
+
+    def preprocessed(self, *parts: str) -> Path:
+        return Path(self._view, *parts)
+
+    def trained(self, trainer: str) -> Path:
+        return self._results / self.dataset / f"{trainer}__{PLANS}__2d"
 
 
 def tree_memory(root: int) -> float:
@@ -95,18 +122,31 @@ def demo(out: Path, source: Path | None) -> dict[str, Any]:
     result = run(command, keep=0)
     figures = read_json(out / "demo.json")
     figures["settings"]["source"] = None if source is None else source.name
-    comparison = read_json(out / "report" / "comparison.json") if result["exit_code"] == 0 else {}
+    comparison = read_json(out / "report" / "validation" / "comparison.json") if result["exit_code"] == 0 else {}
     return result | {"figures": figures, "patients_tested": comparison.get("patients"), "controllability": sweep(out, source)}
 
 
 def sweep(out: Path, source: Path | None) -> dict[str, Any]:
     """Requested against measured EF with all else fixed."""
-    folders = _folders(out, source)
+    folders = Folders(out, source)
     rows = {}
     for ef in (20, 35, 50, 65):
         target = out / "sweep" / f"ef{ef}"
         shutil.rmtree(target, ignore_errors=True)
-        options = ["--prior", f"lv_ef={ef}", "--prior", "lv_edv=150", "-n", "5", "--frames", "16", "--free", "--no-check", "--no-gif", "--open-loop"]
+        options = [
+            "--prior",
+            f"lv_ef={ef}",
+            "--prior",
+            "lv_edv=150",
+            "-n",
+            "5",
+            "--frames",
+            "16",
+            "--free",
+            "--no-check",
+            "--no-gif",
+            "--open-loop",
+        ]
         code = run(["synthaug", "sample", "-d", D, "-f", F, "-o", str(target), *options], folders.environment)["exit_code"]
         figures = read_json(target / "figures.json")["priors"]
         rows[str(ef)] = {
@@ -115,10 +155,6 @@ def sweep(out: Path, source: Path | None) -> dict[str, Any]:
             "edv_measured": figures["lv_edv_mL"]["mean_measured"],
         }
     return rows
-
-
-def _folders(out: Path, source: Path | None) -> Folders:
-    return Folders(out.resolve(), f"Dataset{D}_{'Phantom' if source is None else 'ACDC'}")
 
 
 def fresh_shell(folders: Folders) -> dict[str, str]:
@@ -132,7 +168,7 @@ def repeats(out: Path, n: int = 3) -> dict[str, Any]:
 
     How much one training tells, and what the report says of several. A killed call goes on where it stopped.
     """
-    folders, top = _folders(out, None), out.resolve() / "repeats"
+    folders, top = Folders(out, None), out.resolve() / "repeats"
     arms = {"real": BASELINE, "mix50": AUGMENTED, "mix50to00": f"{BASE_NAME}_mix50to00"}
     names = {str(label): name for name, label in read_json(folders.preprocessed("dataset.json"))["labels"].items()}
     compare, rows = ["synthaug", "compare", "-o", str(top / "report"), "--no-images"], []
@@ -157,13 +193,13 @@ def repeats(out: Path, n: int = 3) -> dict[str, Any]:
 
 def plain_commands(out: Path) -> list[dict[str, Any]]:
     """nnU-Net's own commands on the phantom demo's data, in a shell with nothing exported but the three folders."""
-    folders = _folders(out, None)
+    folders = Folders(out, None)
     shell = fresh_shell(folders)
     trainer = f"{AUGMENTED}_2epochs"
     shutil.rmtree(folders.trained(trainer), ignore_errors=True)
     images = out / "to_predict"
     images.mkdir(exist_ok=True)
-    for image in sorted(Path(folders.environment["nnUNet_raw"], folders.dataset, "imagesTr").glob("*.nii.gz"))[:2]:
+    for image in sorted((folders.raw / "imagesTr").glob("*.nii.gz"))[:2]:
         shutil.copy(image, images)
     cpu = ["-p", PLANS, "-device", "cpu"]
     predict = ["nnUNetv2_predict", "-i", str(images), "-o", str(out / "predicted"), "-d", D, "-c", "2d", "-f", F, "-tr", AUGMENTED]
@@ -182,7 +218,7 @@ def plain_commands(out: Path) -> list[dict[str, Any]]:
 
 def leak(out: Path) -> dict[str, Any]:
     """Fold 0's bank put in fold 1's place: its generator saw fold 1's validation patients."""
-    folders = _folders(out, None)
+    folders = Folders(out, None)
     wrong = folders.preprocessed("synth_aug", "fold_1")
     shutil.rmtree(wrong, ignore_errors=True)
     shutil.copytree(folders.preprocessed("synth_aug", "fold_0"), wrong)
@@ -198,7 +234,7 @@ def bad_inputs(out: Path) -> list[dict[str, Any]]:
     """Each gives one sentence, exit code 2, and leaves nothing."""
     box = out / "bad"
     shutil.rmtree(box, ignore_errors=True)
-    shell = fresh_shell(_folders(out, None)) | {n: str(box / n) for n in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")}
+    shell = fresh_shell(Folders(out, None)) | {n: str(box / n) for n in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")}
     for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"):
         (box / name).mkdir(parents=True)
     (box / "nnUNet_raw" / "Dataset005_Taken").mkdir()

@@ -4,7 +4,7 @@
     python tests/benchmarks/nnunet/matrix.py --out matrix_cuda --device cuda --json docs/nnunet/matrix_cuda.json
 
 A row (rows.py) that has run in the folder is not run again unless --only names it, its command changed, or it did not end as expected.
-The table is in docs/nnunet.md (page.py).
+The table is in docs/results/nnunet.md (page.py).
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from checks import Row
 from rows import Matrix
 from workspace import DOCS, TESTS, Workspace, stamp
 
-from nnunet_synth_aug.cli.demo_steps import program
 from nnunet_synth_aug.core.files import read_json, write_json
+from nnunet_synth_aug.core.paths import program
 
 LIMIT = 1800.0  # seconds for one command
 
