@@ -82,18 +82,5 @@ def test_dropout_is_per_sample_and_per_variable():
     assert not kept[:, ~had].any()
 
 
-def test_sparse_samples_keep_any_number_of_variables_equally_often():
-    # With a rate that is uniform on (0, 1), the number of n variables that are kept is uniform on 0 to n.
-    scaler = PriorScaler.fit(PATIENTS)
-    conditions = scaler.encode([PATIENTS[0]] * 20000)
-    config = LDMConfig(sparse_share=1.0, null_share=0.0)
-    kept = drop_priors(conditions, config, np.random.default_rng(0)).present
-    n = int(conditions.present[0].sum())
-    counts = torch.bincount(kept.sum(1).long(), minlength=n + 1) / len(kept)
-    assert torch.allclose(counts, torch.full((n + 1,), 1 / (n + 1)), atol=0.02)
-    usual = drop_priors(conditions, LDMConfig(sparse_share=0.5, null_share=0.0, prior_dropout=0.0), np.random.default_rng(0)).present
-    assert float((usual.sum(1) == n).float().mean()) == pytest.approx(0.5 + 0.5 / (n + 1), abs=0.02)
-
-
 def test_every_variable_says_what_it_is():
     assert all(v.description for v in VARIABLES.values())

@@ -16,10 +16,9 @@ from nnunet_synth_aug.core.errors import UserError
 from nnunet_synth_aug.core.labels import LV, MYO, N_CLASSES, RV
 from nnunet_synth_aug.model.config import TrainConfig, VAEConfig
 from nnunet_synth_aug.model.training.loop import Step
-from nnunet_synth_aug.model.vae.equivariance import SMALLEST, Change, orient
 from nnunet_synth_aug.model.vae.losses import consistency, dice_ce, edge_l1, kl_divergence, row_mean, texture_l1
 from nnunet_synth_aug.model.vae.network import AnatomyVAE, latent_validity, to_slices, to_stack
-from nnunet_synth_aug.model.vae.train import FrameBatch, FrameSampler, changed, vae_loss
+from nnunet_synth_aug.model.vae.train import FrameBatch, FrameSampler, orient, vae_loss
 
 ALL = torch.ones(2, N_CLASSES)
 
@@ -283,64 +282,3 @@ def test_orientations_are_the_eight_of_the_square():
     seen = {tuple(orient(volume, turns, flip).flatten().tolist()) for turns in range(4) for flip in (False, True)}
     assert len(seen) == 8
     assert np.isclose(orient(volume, 1, True).sum(), volume.sum())
-
-
-def upsampled(latent, factor):
-    return latent.repeat_interleave(factor, 2).repeat_interleave(factor, 3)
-
-
-@pytest.mark.parametrize("turns", range(4))
-@pytest.mark.parametrize("flip", [False, True])
-def test_latent_and_image_change_alike(turns, flip):
-    smooth = F.interpolate(torch.randn(2, 3, 4, 6, generator=torch.Generator().manual_seed(0)), (8, 12), mode="bicubic")[..., None]
-    image = upsampled(smooth, 4)
-    same = Change(turns, flip, 1.0)
-    sides = tuple(same.latent(smooth).shape[2:4])
-    assert sides == ((8, 12), (12, 8))[turns % 2]
-    torch.testing.assert_close(upsampled(same.latent(smooth), 4), same.image(image, (4 * sides[0], 4 * sides[1])))
-    small = Change(turns, flip, 0.5)
-    latent = small.latent(smooth)
-    assert tuple(latent.shape[2:4]) == (sides[0] // 2, sides[1] // 2)
-    torch.testing.assert_close(small.latent(smooth.bfloat16()), latent, atol=0.05, rtol=0.05)  # as the networks' values are on a GPU
-    shrunken = F.avg_pool3d(small.image(image, (2 * sides[0], 2 * sides[1])), (4, 4, 1))
-    assert torch.corrcoef(torch.stack([latent.flatten(), shrunken.flatten()]))[0, 1] > 0.97
-
-
-def test_a_changed_batch_has_the_labels_and_the_validity_of_the_old_one():
-    batch = FrameSampler(world(), CONFIG).draw(np.random.default_rng(0), torch.device("cpu"))
-    valid = batch.valid.clone()
-    valid[:, :, :4] = 0
-    batch = replace(batch, valid=valid, image=batch.image * valid)
-    rng = np.random.default_rng(1)
-    for _ in range(5):
-        change = Change.draw(rng)
-        assert SMALLEST <= change.scale <= 1
-        small = changed(batch, change, (12, 12))
-        assert small.image.shape[2:4] == small.mask.shape[1:3] == small.valid.shape[2:4] == (12, 12)
-        assert small.mask.dtype == batch.mask.dtype
-        assert set(small.mask.unique().tolist()) <= set(batch.mask.unique().tolist())
-        assert set(small.valid.unique().tolist()) == {0.0, 1.0}
-        assert float(small.valid.mean()) == pytest.approx(float(valid.mean()), abs=0.1)
-        assert not (small.image * (1 - small.valid)).any()
-
-
-def test_changed_latents_teach_the_encoder_and_cost_no_kl():
-    batch = FrameSampler(world(), CONFIG).draw(np.random.default_rng(0), torch.device("cpu"))
-    network = AnatomyVAE(CONFIG)
-
-    def told(equivariance):
-        network.zero_grad()
-        torch.manual_seed(0)
-        config = replace(CONFIG, equivariance=equivariance)
-        loss, parts = vae_loss(network, batch, config, Step(0, 0.0, np.random.default_rng(0), network))
-        loss.backward()
-        return loss.item(), parts["kl"].item(), next(network.parameters()).grad.clone()
-
-    plain, changed_ = told(0.0), told(1.0)
-    assert plain[1] == changed_[1]
-    assert plain[0] != changed_[0]
-    assert changed_[2].abs().sum() > 0
-    assert not torch.equal(plain[2], changed_[2])
-    for share in (0.0, 1.0):  # the teacher's masks are changed with the rest
-        step = Step(0, share, np.random.default_rng(3), network)
-        assert vae_loss(network, batch, replace(CONFIG, equivariance=1.0), step)[0].isfinite()

@@ -27,29 +27,27 @@ class TrainConfig:
     batch_size: int = 4
     learning_rate: float = 1e-3  # peak; linear warm-up, then cosine to 2 %
     warmup: float = 0.05  # share of the steps
-    weight_decay: float = 0.01
     ema_decay: float = 0.99  # of the weights that are used afterwards
-    clip_norm: float = 1.0
     checkpoint_seconds: float = 60.0  # a kill loses at most this much and ten steps
     autocast: Literal["auto", "off", "bf16"] = "auto"  # of the networks, see training.uses_bf16; losses are float32
 
 
 @dataclass(frozen=True)
 class VAEConfig:
-    """Semi-supervised VAE of single slices. One decoder trunk carries an image head and a mask head."""
+    """Semi-supervised VAE of single slices. One decoder trunk carries an image head and a mask head.
+
+    Weights of losses are relative to the L1 of pixels, the L1 of edges and the DiceCE of contoured frames, which count 1 each.
+    """
 
     patch: int = 2  # pixels per side folded into channels before the first convolution, unfolded after the last
     channels: tuple[int, ...] = (32, 48, 64)  # per level; each step halves X and Y, never Z
     latent_channels: int = 8
     kl_weight: float = 1e-3  # per latent dimension
-    mask_weight: float = 1.0  # of DiceCE on labelled frames
-    edge_weight: float = 1.0  # of the gradient L1 over two scales
     texture_weight: float = 2.0  # of the L1 between local amounts of gradient, which keeps images from being blurred
     predicted_weight: float = 0.5  # of DiceCE on frames whose mask is a network's (synthaug fit --segmenter)
     consistency_weight: float = 0.1  # of the EMA teacher's mask on frames that have none
     consistency_start: float = 0.4  # share of the steps before the teacher is trusted
     latent_noise: float = 0.15  # relative noise on the latent while training: the LDM's samples are not exact either
-    equivariance: float = 0.0  # share of the steps whose latents are turned and shrunken, see anatomy_vae.equivariance
     labelled_share: float = 0.5  # of each batch
     train: TrainConfig = field(default_factory=lambda: TrainConfig(steps=1000, batch_size=24, learning_rate=2e-3))
 
@@ -58,13 +56,12 @@ class VAEConfig:
 class LDMConfig:
     """A latent diffusion (static or motion)."""
 
-    objective: Literal["rf", "edm", "v"] = "rf"  # rectified flow, EDM, or v-prediction: see diffusion
+    objective: Literal["rf", "edm"] = "rf"  # rectified flow or EDM, see diffusion
     channels: tuple[int, ...] = (32, 64)  # per level
     embedding: int = 128
     attention: bool = True  # at the coarsest level
     dropout: float = 0.05
     prior_dropout: float = 0.15  # per variable
-    sparse_share: float = 0.0  # samples whose prior_dropout is drawn from 0 to 1 instead: learns what few priors mean, too
     null_share: float = 0.1  # samples with no prior at all (classifier-free guidance)
     sampler_steps: int = 12  # 2 * 12 - 1 evaluations
     emphasis: float = 1.0  # an error counts as (how far the heart moves there) to this power, see latents.LatentScale; 0: all alike
@@ -130,7 +127,38 @@ class GeneratorConfig:
 
     @staticmethod
     def from_json(values: dict[str, Any]) -> GeneratorConfig:
-        return _build(GeneratorConfig, values)
+        return _build(GeneratorConfig, _without_retired(values))
+
+
+#: Settings of earlier versions, by part and name, and the value at which they changed nothing.
+RETIRED = {
+    "vae.equivariance": 0.0,
+    "vae.mask_weight": 1.0,
+    "vae.edge_weight": 1.0,
+    "static.sparse_share": 0.0,
+    "motion.sparse_share": 0.0,
+    "train.weight_decay": 0.01,
+    "train.clip_norm": 1.0,
+}
+
+
+def _without_retired(values: dict[str, Any], part: str = "") -> dict[str, Any]:
+    """The config without settings of earlier versions; ``part`` is the name of what holds ``values``.
+
+    Raises:
+        UserError: one has a value that this version cannot follow.
+    """
+    kept: dict[str, Any] = {}
+    for name, value in values.items():
+        place = f"{part}.{name}"
+        if place not in RETIRED:
+            kept[name] = _without_retired(value, name) if isinstance(value, dict) else value
+        elif value != RETIRED[place]:
+            raise UserError(
+                f"the generator's config has {place} = {value!r}, but this version of the package knows {RETIRED[place]} only; "
+                "use the version that trained it, or run 'synthaug fit' again"
+            )
+    return kept
 
 
 def _build(kind: type, values: dict[str, Any]) -> Any:

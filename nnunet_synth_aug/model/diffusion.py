@@ -11,7 +11,7 @@ arXiv 2206.00364, section 5), and one that says 0 already samples unit Gaussians
 
     x_0 = (alpha u - sigma F) / s,    e = (sigma u + alpha F) / s.
 
-Objectives differ in the path, the times at which they train, their weights, and the sampler.
+Objectives differ in the path, the times at which they train, and the steps of the sampler.
 """
 
 from __future__ import annotations
@@ -40,13 +40,11 @@ class Start:
 
 @dataclass(frozen=True)
 class Objective:
-    """How a network is trained, and how it samples. Every sampler of ``steps`` steps costs 2 steps - 1 evaluations."""
+    """How a network is trained, and how it samples by Heun's method: ``steps`` steps cost 2 steps - 1 evaluations."""
 
     path: Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]  # t -> alpha, sigma
     draw_times: Callable[[int, torch.device | str], torch.Tensor]  # n -> training times (n,)
-    weight: Callable[[torch.Tensor], torch.Tensor]  # t (B,) -> weight of |F error|^2 (B,)
     grid: Callable[[int], torch.Tensor]  # steps -> sampler's times, float64, from noise to exactly 0
-    heun: bool  # second order (the last step excepted); otherwise first order
 
     def estimate(self, network: Network, x: torch.Tensor, time: float, alpha: float, sigma: float) -> tuple[torch.Tensor, torch.Tensor]:
         """Estimates of data and noise (B, ...) in x at one time of the path."""
@@ -56,7 +54,7 @@ class Objective:
         return (alpha * u - sigma * f) / s, (sigma * u + alpha * f) / s
 
     def loss(self, network: Network, x0: torch.Tensor, t: torch.Tensor, noise: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-        """Weighted mean squared error of F in each row.
+        """Weighted mean squared error of F in each row. Of EDM it equals 1 / c_out^2 times the denoiser's.
 
         Args:
             network: F(u, t).
@@ -73,13 +71,13 @@ class Objective:
         alpha, sigma = alpha / s, sigma / s
         error = (network(alpha * x0 + sigma * noise, t).float() - (alpha * noise - sigma * x0)) ** 2
         weight = weight.expand_as(error)
-        return self.weight(t) * (error * weight).flatten(1).sum(1) / weight.flatten(1).sum(1).clamp_min(1e-6)
+        return (error * weight).flatten(1).sum(1) / weight.flatten(1).sum(1).clamp_min(1e-6)
 
     @torch.no_grad()
     def sample(self, network: Network, noise: torch.Tensor, steps: int, start: Start | None = None) -> torch.Tensor:
         """Integrate dx = x_0 d alpha + e d sigma along the path, from ``noise`` (B, ...) to data.
 
-        A first-order step is one of DDIM (arXiv 2010.02502), and Euler's in t (rectified flow) or sigma (EDM).
+        Every step is of second order in t (rectified flow) or sigma (EDM), but for the last one, which is Euler's.
 
         Args:
             network: F(u, t).
@@ -97,7 +95,7 @@ class Objective:
             d_alpha, d_sigma = then[1] - now[1], then[2] - now[2]
             x0, e = self.estimate(network, x, *now)
             ahead = x + d_alpha * x0 + d_sigma * e
-            if self.heun and then[0] > 0:
+            if then[0] > 0:
                 x0_ahead, e_ahead = self.estimate(network, ahead, *then)
                 ahead = x + d_alpha * (x0 + x0_ahead) / 2 + d_sigma * (e + e_ahead) / 2
             x = ahead
@@ -123,9 +121,7 @@ TIME_MEAN, TIME_STD = 0.6, 1.2
 RECTIFIED_FLOW = Objective(
     path=lambda t: (1 - t, t),
     draw_times=_logit_normal(TIME_MEAN, TIME_STD),
-    weight=torch.ones_like,
     grid=_even,
-    heun=True,
 )
 
 #: Noise levels of EDM's sampler and of its training, as published for data of SD 0.5 and here doubled for unit variance. The training's are
@@ -147,24 +143,10 @@ def _karras(steps: int) -> torch.Tensor:
 EDM = Objective(
     path=lambda t: (torch.ones_like(t), t / (1 - t)),
     draw_times=_logit_normal(EDM_MEAN, EDM_STD),
-    weight=torch.ones_like,  # equals EDM's 1 / c_out^2 on the denoiser's error
     grid=_karras,
-    heun=True,
 )
 
-SNR_LIMIT = 5.0
-
-#: Variance-preserving cosine path up to pure noise (zero terminal SNR, arXiv 2305.08891), v-prediction, and the min-SNR weight
-#: min(SNR, 5) / (SNR + 1) (arXiv 2303.09556) with SNR = alpha^2 / sigma^2; DDIM with twice the steps, for equal cost.
-V_PREDICTION = Objective(
-    path=lambda t: (torch.cos(math.pi / 2 * t), torch.sin(math.pi / 2 * t)),
-    draw_times=lambda n, device: torch.rand(n, device=device),
-    weight=lambda t: torch.minimum(torch.cos(math.pi / 2 * t) ** 2, SNR_LIMIT * torch.sin(math.pi / 2 * t) ** 2),
-    grid=lambda steps: _even(2 * steps - 1),
-    heun=False,
-)
-
-OBJECTIVES = {"rf": RECTIFIED_FLOW, "edm": EDM, "v": V_PREDICTION}
+OBJECTIVES = {"rf": RECTIFIED_FLOW, "edm": EDM}
 
 
 def objective(name: str) -> Objective:

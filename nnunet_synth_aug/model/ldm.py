@@ -29,15 +29,14 @@ class LatentFlow(nn.Module):
 def drop_priors(conditions: Conditions, config: LDMConfig, rng: np.random.Generator) -> Conditions:
     """Leave out variables at random, and everything for a share of the samples.
 
-    Each variable of a sample is left out with the same probability. Were that always ``prior_dropout``, nearly all would be known
-    nearly always, and a request for nothing but an EF would be of a kind that was never seen.
+    Args:
+        conditions: of this process's rows of the batch.
+        config: how often.
+        rng: draws for the rows of all processes.
     """
     rows, variables = conditions.present.shape
     rows *= world()
-    rate = np.full(rows, config.prior_dropout)
-    if config.sparse_share > 0:
-        rate = np.where(rng.random(rows) < config.sparse_share, rng.random(rows), rate)
-    keep = rng.random((rows, variables)) >= rate[:, None]
+    keep = rng.random((rows, variables)) >= config.prior_dropout
     keep &= (rng.random(rows) >= config.null_share)[:, None]
     return conditions.dropped(torch.from_numpy(mine(keep)).to(conditions.present))
 

@@ -31,7 +31,9 @@ def is_complete(folder: Path, config: GeneratorConfig, cohort: Cohort, patients:
     if not (folder / META).is_file():
         return False
     meta = read_json(folder / META)
-    if meta["identity"] != generator_identity(config, cohort, patients):
+    # Settings are compared as this version reads them: one that is gone since then is no difference.
+    config_then = GeneratorConfig.from_json(meta["config"])
+    if meta["identity"] | {"config": hash_json(config_then.to_json())} != generator_identity(config, cohort, patients):
         raise UserError(f"{folder} holds a generator of other patients or settings; delete that folder to train a new one")
     if set(meta["finished"]) != set(STAGES):
         return False

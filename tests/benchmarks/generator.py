@@ -55,10 +55,8 @@ ARMS: dict[str, list[str]] = {
         "--set",
         "motion.sampler_steps=18",
     ],
-    "v": ["--set", "static.objective=v", "--set", "motion.objective=v"],
     "same motion": ["--set", "latents.gain=0.0"],
     "not deformed": ["--set", "latents.warp=0.0"],
-    "equivariant": ["--set", "vae.equivariance=0.5"],
     "pretrained": ["--pretrain", "phantom"],
     # The second round of the generator that ships. It continued the first one, of 160 phantoms, which is no longer in the package, and
     # was trained before there were texture_weight and warp.
@@ -81,27 +79,6 @@ ARMS: dict[str, list[str]] = {
         "static.train.steps=4000",
         "--set",
         "motion.train.steps=4000",
-    ],
-    # Continued the generator that ships; not better, and not shipped (docs/decisions.md).
-    "third round": [
-        "--pretrain",
-        "phantom",
-        "--set",
-        "pretrain.finetune_steps=1.0",
-        "--set",
-        "pretrain.finetune_rate=0.75",
-        "--set",
-        "latents.copies=1280",
-        "--set",
-        "vae.train.steps=2000",
-        "--set",
-        "static.train.steps=8100",
-        "--set",
-        "motion.train.steps=8100",
-        "--set",
-        "static.sparse_share=0.3",
-        "--set",
-        "motion.sparse_share=0.3",
     ],
 }
 EF_SWEEP = (20, 30, 40, 50, 60, 70)

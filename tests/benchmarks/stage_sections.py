@@ -81,7 +81,7 @@ def motion(name: str, study: dict[str, Any]) -> str:
         + [f["es_defective"]]
         for variant, f in study["variants"].items()
     ]
-    if any("ef_alone" in f for f in study["variants"].values()):  # since motion.sparse_share
+    if any("ef_alone" in f for f in study["variants"].values()):
         head += ["EF alone asked for: r", "slope", "bias [points]"]
         for row, f in zip(rows, study["variants"].values(), strict=True):
             alone = f.get("ef_alone")

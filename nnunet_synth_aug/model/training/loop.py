@@ -42,6 +42,8 @@ Weights = dict[str, torch.Tensor]
 #: Draws this process's rows of the joint batch; returns its term of the loss (distributed.joint_mean) and of the parts worth showing.
 Loss = Callable[[nn.Module, Step], tuple[torch.Tensor, dict[str, torch.Tensor]]]
 
+#: Of AdamW, and the largest norm of a step's gradient.
+WEIGHT_DECAY, CLIP_NORM = 0.01, 1.0
 #: Steps between two looks at the loss: reading it makes a GPU wait.
 LOOK = 10
 
@@ -115,7 +117,7 @@ def train(
     optimiser = torch.optim.AdamW(
         network.parameters(),
         lr=config.learning_rate,
-        weight_decay=config.weight_decay,
+        weight_decay=WEIGHT_DECAY,
         betas=(0.9, 0.99),
         fused=device.type in ("cpu", "cuda"),
     )
@@ -153,7 +155,7 @@ def train(
                 value, parts = loss_of(Step(index, index / config.steps, rng, average.module))
             optimiser.zero_grad(set_to_none=True)
             value.backward()
-            nn.utils.clip_grad_norm_(network.parameters(), config.clip_norm)
+            nn.utils.clip_grad_norm_(network.parameters(), CLIP_NORM)
             optimiser.step()
             # Early averages would remember the initial weights: ramp the EMA in.
             average.multi_avg_fn = get_ema_multi_avg_fn(min(config.ema_decay, (1 + index) / (10 + index)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,6 @@ from nnunet_synth_aug.model.config import VAEConfig
 from nnunet_synth_aug.model.training.distributed import joint_mean, joint_randn, mine, world
 from nnunet_synth_aug.model.training.loop import Step, Weights, train
 from nnunet_synth_aug.model.training_set import TrainingCase, TrainingSet
-from nnunet_synth_aug.model.vae.equivariance import Change, orient
 from nnunet_synth_aug.model.vae.losses import consistency, dice_ce, edge_l1, kl_divergence, row_mean, texture_l1
 from nnunet_synth_aug.model.vae.network import AnatomyVAE, latent_validity
 
@@ -49,6 +48,12 @@ class FrameChoice:
 def augment(image: torch.Tensor, gamma: float, gain: float) -> torch.Tensor:
     """Contrast of one volume in [-1, 1]: gamma and gain, as between scanners."""
     return ((((image + 1) / 2).clamp(0, 1) ** gamma) * gain * 2 - 1).clamp(-1, 1)
+
+
+def orient(volume: torch.Tensor, turns: int, flip: bool) -> torch.Tensor:
+    """One of the eight in-plane orientations of (..., X, Y, Z)."""
+    volume = torch.rot90(volume, turns, dims=(-3, -2))
+    return volume.flip(-3) if flip else volume
 
 
 class FrameSampler:
@@ -103,27 +108,14 @@ class FrameSampler:
         )
 
 
-def changed(batch: FrameBatch, change: Change, size: tuple[int, int]) -> FrameBatch:
-    """What the decoder is asked for when its latent is changed: image, mask and validity on ``size`` pixels in plane."""
-    valid = change.nearest(batch.valid, size)
-    mask = change.nearest(batch.mask[:, None], size)[:, 0]
-    return replace(batch, image=change.image(batch.image, size) * valid, mask=mask, valid=valid)
-
-
 def vae_loss(network: nn.Module, batch: FrameBatch, config: VAEConfig, step: Step) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
     """Reconstruction of all frames, DiceCE on labelled ones, on the others with a network's mask or the teacher's, correct KL."""
     assert isinstance(network, AnatomyVAE)
-    seen = batch
     mean, log_variance = (v.float() for v in network.encode(batch.image, batch.valid))
     latent = mean + joint_randn(mean) * (0.5 * log_variance).exp()
     spread = mean.detach().std(dim=(1, 2, 3, 4), keepdim=True)
     latent = latent + config.latent_noise * spread * joint_randn(mean)
     kl = row_mean(kl_divergence(mean, log_variance), (latent_validity(batch.valid, network.factor) > 0).float())
-    change = None
-    if config.equivariance > 0 and step.rng.random() < config.equivariance:
-        change = Change.draw(step.rng)
-        latent = change.latent(latent)
-        batch = changed(batch, change, (network.factor * latent.shape[2], network.factor * latent.shape[3]))
     image, logits = network.decode(latent)
     image, n, valid = image.float(), batch.n_labelled, batch.valid
     joint, joint_unlabelled = len(image) * world(), len(image) * world() - batch.joint_labelled
@@ -132,7 +124,7 @@ def vae_loss(network: nn.Module, batch: FrameBatch, config: VAEConfig, step: Ste
     mask = joint_mean(dice_ce(logits[:n], batch.mask[:n], valid[:n], batch.annotated[:n]), batch.joint_labelled)
     kl = joint_mean(kl, joint)
     texture = joint_mean(texture_l1(image, batch.image, valid), joint)
-    loss = pixel + config.edge_weight * edge + config.texture_weight * texture + config.mask_weight * mask + config.kl_weight * kl
+    loss = pixel + edge + config.texture_weight * texture + mask + config.kl_weight * kl
     told = batch.predicted[n:]
     if told.any():
         rows = dice_ce(logits[n:], batch.mask[n:], valid[n:], batch.annotated[n:])
@@ -141,8 +133,7 @@ def vae_loss(network: nn.Module, batch: FrameBatch, config: VAEConfig, step: Ste
         teacher = step.teacher
         assert isinstance(teacher, AnatomyVAE)
         with torch.no_grad():
-            target = teacher.decode(teacher.encode(seen.image[n:], seen.valid[n:])[0])[1]
-            target = target if change is None else change.image(target, (valid.shape[2], valid.shape[3]))
+            target = teacher.decode(teacher.encode(batch.image[n:], batch.valid[n:])[0])[1]
         rows = consistency(logits[n:], target, valid[n:])
         loss = loss + config.consistency_weight * joint_mean(rows * (1 - told), joint_unlabelled)
     return loss, {"l1": pixel.detach(), "mask": mask.detach(), "kl": kl.detach()}
