@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast, get_args
 
 from evaluation.benchmark.main import run_study
 from evaluation.benchmark.run_steps import build_steps
 from evaluation.benchmark.stamps import Stamps
-from evaluation.benchmark.study import VALIDATION, Data, Study, read_study, ready_studies
+from evaluation.benchmark.study import VALIDATION, Data, Device, Study, read_study, ready_studies
 from evaluation.benchmark.workspace import Workspace
 from evaluation.report.writing import NUMBERS, REPORT
 from nnunet_synth_aug.core.errors import UserError
@@ -18,7 +18,6 @@ from nnunet_synth_aug.core.files import read_json, write_json
 FIGURES = "demo.json"
 #: What the generator takes on ACDC, whose hearts are no phantoms: it is fine-tuned for longer.
 ACDC_GENERATOR_MIN = 5.5
-_DEVICES = ("cpu", "cuda", "mps")
 _EXPOSURE = ("ratio", "share", "samples", "synthetic_samples", "distinct_synthetic_cases")
 
 
@@ -33,10 +32,10 @@ def demo_study(source: Path | None = None, device: str = "cpu", seed: int = 0) -
     Raises:
         UserError: the folder is not there, or nnU-Net knows no such device.
     """
-    if device not in _DEVICES:
-        raise UserError(f"-device {device} is nothing that nnU-Net's commands take; choose one of {', '.join(_DEVICES)}")
-    study = read_study(ready_studies()["demo"])
-    study = replace(study, device=device, data=replace(study.data, seed=seed), generator=replace(study.generator, seed=seed))
+    if device not in get_args(Device):
+        raise UserError(f"-device {device} is nothing that nnU-Net's commands take; choose one of {', '.join(get_args(Device))}")
+    study = replace(read_study(ready_studies()["demo"]), device=cast(Device, device))
+    study = replace(study, data=replace(study.data, seed=seed), generator=replace(study.generator, seed=seed))
     if source is None:
         return study
     if not source.is_dir():

@@ -24,6 +24,7 @@ VALIDATION = "validation"
 _KINDS = {source.arm: name for name, source in sources.REGISTRY.items()}
 _ARM = re.compile(rf"(?P<kinds>({'|'.join(_KINDS)})(\+({'|'.join(_KINDS)}))*)(?P<percent>\d\d|100)(to(?P<until>\d\d|100))?")
 Vendor = Annotated[str, OneOf(*VENDORS)]
+Device = Literal["cpu", "cuda", "mps"]
 Several = Annotated[int, Ge(2)]
 
 
@@ -181,7 +182,7 @@ class Study:
     folds: Distinct[FromZero] = (0,)
     seeds: Distinct[FromZero] = (0,)
     largest_heart: bool = False  # of scoring, as 'synthaug compare --largest-heart'; may be changed when everything is trained
-    device: Literal["cpu", "cuda", "mps"] = "cpu"
+    device: Device = "cpu"
     workers: Positive = 1
     gpus: Distinct[FromZero] = ()  # shared out among local workers
     executor: Annotated[str, OneOf(*EXECUTORS)] = "local"
