@@ -53,6 +53,7 @@ class Study:
                 self.write(BASE, case, np.roll(mask, 2 if phase == "ED" else 1, axis=0))
                 self.write(AUG, case, np.roll(mask, 1 if i != 3 else 0, axis=1))
                 splits[i % 2]["val"].append(case)
+                splits[1 - i % 2]["train"].append(case)
         labels = {"labels": {"background": 0, "RV": 1, "MYO": 2, "LV": 3}, "file_ending": ".nii.gz"}
         for folder in (self.raw, self.results / BASE, self.results / AUG):
             (folder / "dataset.json").write_text(json.dumps(labels))

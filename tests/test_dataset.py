@@ -288,7 +288,7 @@ def test_folds_come_from_the_split_file(folders: Path) -> None:
     path.write_text(json.dumps([{"train": ["p0_ED", "p1_ED"], "val": ["p0_ES"]}]))
     with pytest.raises(UserError, match="puts p0 into both training and validation of fold 0"):
         fold_patients(cohort, 0)
-    path.write_text(json.dumps([{"train": ["p0_ED", "other_ED"], "val": []}]))
+    path.write_text(json.dumps([{"train": ["p0_ED", "other_ED"], "val": ["p1_ED"]}]))
     with pytest.raises(UserError, match="names the case other_ED"):
         fold_patients(cohort, 0)
     path.write_text(json.dumps({"train": []}))

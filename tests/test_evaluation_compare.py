@@ -18,7 +18,7 @@ from evaluation_study import AUG, BASE, FOLDERS, PATIENTS, SPACING, Study
 from evaluation.analysis.summary import headline
 from evaluation.compare import Comparison, compare, evaluate
 from evaluation.inputs.arms import fairness_notes, read_arm
-from evaluation.inputs.dataset import case_from_name, find_dataset, structure_labels
+from evaluation.inputs.dataset import find_dataset, structure_labels
 from evaluation.inputs.sources import read_sources
 from evaluation.report.writing import as_json
 from evaluation.scoring.metrics import image_diagonal
@@ -259,10 +259,7 @@ def test_two_patients_are_enough_to_run(study: Study) -> None:
     assert any("no single comparison can be significant" in s for s in results.conclusion)
 
 
-def test_case_names_and_labels() -> None:
-    assert (case_from_name("patient001_ED").patient, case_from_name("patient001_ED").phase) == ("patient001", "ED")
-    assert case_from_name("patient001_frame12").patient == "patient001"
-    assert case_from_name("A0S9V9").patient == "A0S9V9"
+def test_labels_of_a_dataset_json() -> None:
     labels, ignore = structure_labels({"labels": {"background": 0, "lv": 1, "myo": 2, "rv": 3, "ignore": 4}})
     assert list(labels.items()) == [("RV", (3,)), ("MYO", (2,)), ("LV", (1,))]
     assert ignore == 4
@@ -323,7 +320,7 @@ BAD: dict[str, tuple[Callable[[Study], object], str]] = {
     "no ground truth": (_missing_truth, r"has no ground truth for p00_ED"),
     "no predictions": (_no_predictions, r"holds no predictions"),
     "broken record": (lambda s: (s.results / AUG / "fold_0" / "synth_aug.json").write_text("{"), r"synth_aug.json is not readable JSON"),
-    "broken cohort": (lambda s: (s.raw / "cohort.json").write_text("{}"), r"cohort.json is not a cohort file"),
+    "broken cohort": (lambda s: (s.raw / "cohort.json").write_text("{}"), r"cohort\.json is damaged"),
 }
 
 

@@ -72,7 +72,8 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
         write_json(path, description)
     for path in (project.preprocessed / f"{PLANS}.json", project.model / "plans.json"):
         write_json(path, plans)
-    splits = [{"train": [], "val": [f"{p}_{phase}" for p in VALIDATION[fold] for phase in ("ED", "ES")]} for fold in (0, 1)]
+    val = [[f"{p}_{phase}" for p in VALIDATION[fold] for phase in ("ED", "ES")] for fold in (0, 1)]
+    splits = [{"train": val[1 - fold], "val": val[fold]} for fold in (0, 1)]
     write_json(project.preprocessed / "splits_final.json", splits)
     for fold, split in enumerate(splits):
         for number, case in enumerate(split["val"]):

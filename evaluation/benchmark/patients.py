@@ -12,7 +12,8 @@ import numpy as np
 from evaluation.benchmark.study import Data
 from evaluation.inputs.dataset import CaseInfo, find_dataset, nifti_cases, read_object, structure_labels
 from nnunet_synth_aug.core.errors import UserError
-from nnunet_synth_aug.core.files import read_json, read_nifti, write_json
+from nnunet_synth_aug.core.files import read_nifti, write_json
+from nnunet_synth_aug.core.patients import read_fold, read_members, read_splits
 
 Splits = list[dict[str, list[str]]]
 
@@ -56,15 +57,13 @@ def restricted(splits: Splits, cases: Mapping[str, CaseInfo], data: Data) -> Spl
 def write_restricted(data: Data, raw: Path, full: Path, target: Path) -> None:
     """Replace the split in ``target`` by its restricted form; the whole one is kept in ``full``."""
     if not full.is_file():
-        write_json(full, read_json(target))
-    splits = read_json(full)
-    if (raw / "cohort.json").is_file():
-        silent = [str(s["patient"]) for s in read_object(raw / "cohort.json")["subjects"] if not s["cases"]]
-        if silent:
-            raise UserError(
-                f"{len(silent)} patients of {raw.name} such as {silent[0]} have no masks, and the generator would learn from them in every "
-                "fold; leave them out of the import, or train without vendors, diagnoses and per_group"
-            )
+        write_json(full, [fold.to_json() for fold in read_splits(target)])
+    splits = [fold.to_json() for fold in read_splits(full)]
+    if silent := [member.patient for member in read_members(raw) if not member.cases]:
+        raise UserError(
+            f"{len(silent)} patients of {raw.name} such as {silent[0]} have no masks, and the generator would learn from them in every "
+            "fold; leave them out of the import, or train without vendors, diagnoses and per_group"
+        )
     ids = frozenset(case for split in splits for side in ("train", "val") for case in split[side])
     write_json(target, restricted(splits, find_dataset(ids, [raw], dataset=raw).cases, data))
 
@@ -79,11 +78,10 @@ def split_patients(split: Mapping[str, list[str]], raw: Path) -> dict[str, list[
 def refuse_foreign(generator: Path, raw: Path, splits: Path, fold: int) -> None:
     """Raise UserError unless a generator trained elsewhere saw the training patients of this fold and no other."""
     meta = read_object(generator / "generator.json")
-    split = read_json(splits)[fold]
-    train = set(split_patients(split, raw)["train"])
+    split = read_fold(splits, fold)
+    train = set(split_patients(split.to_json(), raw)["train"])
     seen = set(map(str, meta.get("patients") or []))
-    silent = {str(s["patient"]) for s in read_object(raw / "cohort.json")["subjects"] if not s["cases"]}
-    unlabelled = silent.union(split.get("unlabelled", []))
+    unlabelled = {member.patient for member in read_members(raw) if not member.cases}.union(split.unlabelled)
     if foreign := sorted(seen - train - unlabelled):
         raise UserError(
             f"the generator in {generator} saw {foreign[0]}, who is no training patient of fold {fold}; train one for this study"
@@ -140,5 +138,5 @@ def _value(values: tuple[Any, ...]) -> str:
 
 def trained_cases(splits: Path, folds: tuple[int, ...]) -> frozenset[str]:
     """Cases that the networks of these folds are trained on."""
-    content = read_json(splits)
-    return frozenset(case for fold in folds for case in content[fold]["train"])
+    content = read_splits(splits)
+    return frozenset(case for fold in folds for case in content[fold].train)

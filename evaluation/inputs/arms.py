@@ -185,6 +185,9 @@ def fairness_notes(baseline: Arm, augmented: Arm, dataset: Dataset) -> list[str]
     notes = []
     if leaked := leaked_patients(augmented, dataset) | leaked_patients(baseline, dataset):
         notes.append(f"Not valid: the generator was trained on evaluated patients ({shortened(leaked)}).")
+    for fold in sorted({*baseline.folds, *augmented.folds}):
+        if fold.isdigit() and int(fold) < len(dataset.splits) and (both := shared_patients(dataset, int(fold))):
+            notes.append(f"Not valid: fold {fold} trains and validates on the same patients ({shortened(both)}).")
     if "all" in {*baseline.folds, *augmented.folds}:
         notes.append("Not a validation: fold 'all' was trained on the cases that it predicts.")
     for what in ("plans", "configuration"):
@@ -200,6 +203,13 @@ def fairness_notes(baseline: Arm, augmented: Arm, dataset: Dataset) -> list[str]
     if len(names) > 1:
         notes.append(f"The arms were trained on different datasets ({' and '.join(sorted(names))}).")
     return notes
+
+
+def shared_patients(dataset: Dataset, fold: int) -> set[str]:
+    """Patients in training and in validation of a fold, among the cases whose ground truth is at hand."""
+    split = dataset.splits[fold]
+    train, val = ({dataset.cases[case].patient for case in side if case in dataset.cases} for side in (split.train, split.val))
+    return train & val
 
 
 def leaked_patients(arm: Arm, dataset: Dataset) -> set[str]:

@@ -14,13 +14,12 @@ import pandas as pd
 from nnunet_synth_aug.core.errors import UserError
 from nnunet_synth_aug.core.files import read_json
 from nnunet_synth_aug.core.labels import PHASES, STRUCTURES
+from nnunet_synth_aug.core.patients import COHORT, PATIENTS, SPLITS, Fold, patients_of, read_members, read_name, read_splits
 
 ENDINGS = (".nii.gz", ".nii")
 _DATASET = re.compile(r"Dataset\d{3}_.+")
 #: ED and ES frame of a patient in ACDC's own folders.
 _ACDC_FRAME = re.compile(rf"^({'|'.join(PHASES)})\s*:\s*(\d+)", re.MULTILINE)
-#: How nnU-Net datasets of cardiac MRI name the two or more cases of one patient.
-_PHASE = re.compile(rf"(?P<patient>.+)_(?P<phase>{'|'.join(PHASES)}|frame\d+)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -42,7 +41,7 @@ class Dataset:
     ground_truth: dict[str, Path]  # case -> file
     images: dict[str, Path]  # case -> first channel; only those found
     cases: dict[str, CaseInfo]
-    splits: tuple[frozenset[str], ...] = ()  # validation cases by fold; empty where unknown
+    splits: tuple[Fold, ...] = ()  # empty where unknown
     dataset_json: dict[str, Any] | None = None
 
 
@@ -164,31 +163,32 @@ def without_truth(references: Mapping[str, Path], results: Path) -> Dataset:
     )
 
 
-def case_from_name(case: str) -> CaseInfo:
-    """Patient and phase of a case id such as ``patient001_ED``; without such an ending the case is its own patient."""
-    match = _PHASE.fullmatch(case)
-    if match is None:
-        return CaseInfo(case, "")
-    phase = match["phase"]
-    return CaseInfo(match["patient"], phase.upper() if phase.upper() in PHASES else phase.lower())
-
-
 def _case_infos(truth: Mapping[str, Path], folders: Sequence[Path]) -> dict[str, CaseInfo]:
-    infos = {case: _acdc_phase(case_from_name(case), path) for case, path in truth.items()}
-    cohort = next((f / "cohort.json" for f in folders if (f / "cohort.json").is_file()), None)
-    if cohort is None:
-        return infos
-    about = _patients(cohort.with_name("priors.csv"))
-    try:
-        for subject in read_json(cohort)["subjects"]:
-            patient = str(subject["patient"])
-            annotated = frozenset(subject["annotated"]) if "annotated" in subject else None
-            for phase, case in subject["cases"].items():
+    folder = next((f for f in folders if (f / COHORT).is_file() or (f / PATIENTS).is_file()), None)
+    patients = patients_of(truth, folder)
+    infos = {case: _acdc_phase(CaseInfo(patients[case], read_name(case).phase), path) for case, path in truth.items()}
+    if folder is not None:
+        about = _patients(folder / "priors.csv")
+        for member in read_members(folder):
+            for phase, case in member.cases.items():
                 if case in infos:
-                    infos[case] = CaseInfo(patient, str(phase), annotated=annotated, **about.get(patient, {}))
-    except (KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{cohort} is not a cohort file ({type(error).__name__}: {error}); import the dataset again") from error
-    return infos
+                    infos[case] = CaseInfo(member.patient, phase, annotated=member.annotated, **about.get(member.patient, {}))
+    return _told_apart(infos)
+
+
+def _told_apart(infos: Mapping[str, CaseInfo]) -> dict[str, CaseInfo]:
+    """With the session in the phase (``ses-1 ED``) where a patient has several, or numbers where names tell no phase."""
+    result = dict(infos)
+    for patient in {info.patient for info in infos.values()}:
+        cases = sorted(case for case, info in infos.items() if info.patient == patient)
+        phases = [infos[case].phase for case in cases]
+        if len(set(phases)) == len(cases):
+            continue
+        phases = [f"{read_name(case).session} {phase}".strip() for case, phase in zip(cases, phases, strict=True)]
+        if not any(phases):
+            phases = [f"image {number}" for number in range(1, len(cases) + 1)]
+        result |= {case: replace(infos[case], phase=phase) for case, phase in zip(cases, phases, strict=True)}
+    return result
 
 
 def _acdc_phase(info: CaseInfo, reference: Path) -> CaseInfo:
@@ -212,14 +212,9 @@ def _patients(path: Path) -> dict[str, dict[str, str]]:
         ) from error
 
 
-def _splits(folders: Sequence[Path]) -> tuple[frozenset[str], ...]:
-    path = next((f / "splits_final.json" for f in folders if (f / "splits_final.json").is_file()), None)
-    if path is None:
-        return ()
-    try:
-        return tuple(frozenset(fold["val"]) for fold in read_json(path))
-    except (KeyError, TypeError) as error:
-        raise UserError(f"{path} is not nnU-Net's list of splits ({type(error).__name__}); remake it") from error
+def _splits(folders: Sequence[Path]) -> tuple[Fold, ...]:
+    path = next((f / SPLITS for f in folders if (f / SPLITS).is_file()), None)
+    return () if path is None else tuple(read_splits(path))
 
 
 def structure_labels(

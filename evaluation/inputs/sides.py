@@ -29,7 +29,7 @@ def missing_predictions(arms: Sequence[Arm], found: Dataset, allowed: bool) -> l
     result = []
     for arm, places in zip(arms, own, strict=True):
         if all(fold.isdigit() and int(fold) < len(found.splits) for fold in arm.folds):
-            expected = {(case, fold if folds_known else "") for fold in arm.folds for case in found.splits[int(fold)]}
+            expected = {(case, fold if folds_known else "") for fold in arm.folds for case in found.splits[int(fold)].val}
             expected = {(case, fold) for case, fold in expected if case in found.ground_truth}
         else:
             expected = places if all(arm.folds) else {(case, "") for case in found.ground_truth}

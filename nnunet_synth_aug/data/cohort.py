@@ -17,12 +17,12 @@ import pandas as pd
 
 from nnunet_synth_aug.core.cases import Sequence, Subject
 from nnunet_synth_aug.core.errors import UserError
-from nnunet_synth_aug.core.files import atomic_path, hash_json, nifti_shape, read_json, read_nifti, write_json
+from nnunet_synth_aug.core.files import atomic_path, hash_json, nifti_shape, read_nifti, write_json
 from nnunet_synth_aug.core.labels import N_CLASSES, PHASES, STRUCTURES
 from nnunet_synth_aug.core.paths import dataset_name, raw_folder
+from nnunet_synth_aug.core.patients import COHORT, cohort_records, named_patients
 from nnunet_synth_aug.core.priors import FROM_MASKS, VARIABLES, Priors
 
-COHORT = "cohort.json"
 PRIORS = "priors.csv"
 
 
@@ -33,7 +33,7 @@ class Cohort:
     name: str  # e.g. Dataset027_ACDC
     subjects: tuple[Subject, ...]
     folder: Path  # nnUNet_raw/<name>
-    predictor: str = ""  # digest of the network behind the subjects' predicted masks
+    segmenter: str = ""  # digest of the network behind the subjects' predicted masks
 
     @staticmethod
     def load(dataset: str | int) -> Cohort:
@@ -78,7 +78,7 @@ class Cohort:
         """Digest of what the subjects are: records, priors and file sizes; the same wherever the folder lies."""
         sizes = {str(path.relative_to(self.folder)): path.stat().st_size for subject in self.subjects for path in _paths(subject)}
         records = [{**_record(subject, self.folder), "priors": subject.priors.specified()} for subject in self.subjects]
-        return hash_json({"subjects": records, "sizes": sizes} | ({"predictor": self.predictor} if self.predictor else {}))
+        return hash_json({"subjects": records, "sizes": sizes} | ({"predictor": self.segmenter} if self.segmenter else {}))
 
 
 def _unlabelled(subject: Subject) -> Subject:
@@ -168,13 +168,12 @@ def read_cohort(folder: Path) -> tuple[Subject, ...]:
         raise UserError(
             f"{path} does not exist, so this dataset was not made by 'synthaug import'; import it (see 'synthaug import --help')"
         )
-    document = read_json(path)
+    records = cohort_records(path)
     try:
-        if document["format"] != 1:
-            raise UserError(f"{path} has the format {document['format']}, which this version does not know; upgrade nnunet-synth-aug")
-        subjects = [_subject(record, folder) for record in document["subjects"]]
+        subjects = [_subject(record, folder) for record in records]
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UserError(f"{path} is damaged ({type(error).__name__}: {error}); import the dataset again") from error
+    named_patients(folder)  # one case of two patients, or a patients.csv that says otherwise, ends here
     if not subjects:
         raise UserError(f"{path} lists no subject; import the dataset again")
     for subject in subjects:

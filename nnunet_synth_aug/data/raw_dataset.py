@@ -28,10 +28,11 @@ from nnunet_synth_aug.core.errors import UserError
 from nnunet_synth_aug.core.files import atomic_folder, write_json, write_nifti
 from nnunet_synth_aug.core.labels import N_CLASSES, PHASES, STRUCTURES
 from nnunet_synth_aug.core.paths import nnunet_folder, preprocessed_folder, raw_folder
+from nnunet_synth_aug.core.patients import SPLITS
 from nnunet_synth_aug.core.priors import Priors, measure
 from nnunet_synth_aug.data.cohort import write_cohort
 from nnunet_synth_aug.data.importers.subject import SourceSubject
-from nnunet_synth_aug.data.splits import SPLITS, make_splits
+from nnunet_synth_aug.data.splits import make_splits
 
 
 def write_dataset(

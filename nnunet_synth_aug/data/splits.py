@@ -10,14 +10,12 @@ import hashlib
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from nnunet_synth_aug.core.errors import UserError
-from nnunet_synth_aug.core.files import hash_json, read_json
+from nnunet_synth_aug.core.files import hash_json
 from nnunet_synth_aug.core.paths import preprocessed_folder
+from nnunet_synth_aug.core.patients import SPLITS, Fold, read_fold, refuse_shared
 from nnunet_synth_aug.data.cohort import Cohort
-
-SPLITS = "splits_final.json"
 
 
 @dataclass(frozen=True)
@@ -85,61 +83,27 @@ def fold_patients(cohort: Cohort, fold: int | str) -> FoldPatients:
     if fold == "all":
         return _fold({subject.patient for subject in cohort.subjects}, set())
     path = preprocessed_folder(cohort.name) / SPLITS
-    splits = _read_splits(path)
-    valid = f"{', '.join(map(str, range(len(splits))))} or all"
-    try:
-        number = int(fold)
-    except ValueError as error:
-        raise UserError(f"fold {fold!r} is not a fold; choose {valid}") from error
-    if not 0 <= number < len(splits):
-        raise UserError(f"fold {fold} is not in {path}; choose {valid}")
-    return _read_fold(cohort, path, number, splits[number])
-
-
-def _read_fold(cohort: Cohort, path: Path, number: int, split: dict[str, list[str]]) -> FoldPatients:
+    split = read_fold(path, fold)
     owner = {case: subject.patient for subject in cohort.subjects for case in subject.cases.values()}
-    if unknown := sorted({*split["train"], *split["val"]} - owner.keys()):
-        raise UserError(f"{path} names the case {unknown[0]} in fold {number}, which {cohort.folder} does not have; make the split again")
-    train = {owner[case] for case in split["train"]}
-    val = {owner[case] for case in split["val"]}
-    if both := sorted(train & val):
-        raise UserError(
-            f"{path} puts {', '.join(both)} into both training and validation of fold {number}; "
-            "make a split that keeps all cases of a patient on one side"
-        )
+    if unknown := sorted({*split.train, *split.val} - owner.keys()):
+        raise UserError(f"{path} names the case {unknown[0]} in fold {fold}, which {cohort.folder} does not have; make the split again")
+    refuse_shared(path, fold, split.train, split.val, owner)
+    train, val = {owner[case] for case in split.train}, {owner[case] for case in split.val}
     silent = {subject.patient for subject in cohort.subjects if not subject.cases}
-    return _fold(train | silent, val, _unlabelled(cohort, path, number, split, owner, train | val))
+    return _fold(train | silent, val, _unlabelled(cohort, path, fold, split, owner, train | val))
 
 
-def _unlabelled(cohort: Cohort, path: Path, number: int, split: dict[str, list[str]], owner: dict[str, str], taken: set[str]) -> set[str]:
-    """Patients that fold ``number`` lists as unlabelled."""
+def _unlabelled(cohort: Cohort, path: Path, fold: int | str, split: Fold, owner: dict[str, str], taken: set[str]) -> set[str]:
+    """Patients that a fold lists as unlabelled."""
     known = {subject.patient for subject in cohort.subjects}
-    patients = {owner.get(name, name) for name in split.get("unlabelled", [])}
+    patients = {owner.get(name, name) for name in split.unlabelled}
     if unknown := sorted(patients - known):
-        raise UserError(f"{path} lists {unknown[0]} as unlabelled in fold {number}, whom {cohort.folder} does not have; correct the split")
+        raise UserError(f"{path} lists {unknown[0]} as unlabelled in fold {fold}, whom {cohort.folder} does not have; correct the split")
     if both := sorted(patients & taken):
         raise UserError(
-            f"{path} lists {', '.join(both)} as unlabelled in fold {number} but has their cases in training or validation; choose one"
+            f"{path} lists {', '.join(both)} as unlabelled in fold {fold} but has their cases in training or validation; choose one"
         )
     return patients
-
-
-def _read_splits(path: Path) -> list[dict[str, list[str]]]:
-    if not path.is_file():
-        raise UserError(
-            f"{path} does not exist; write a patient-grouped split there, since nnU-Net's own would separate ED and ES of one patient"
-        )
-    splits: Any = read_json(path)
-    if not isinstance(splits, list) or not splits or not all(_is_split(split) for split in splits):
-        raise UserError(f"{path} is not a list of folds with 'train' and 'val' case ids; restore or remake it")
-    return splits
-
-
-def _is_split(split: Any) -> bool:
-    return isinstance(split, dict) and all(
-        isinstance(cases, list) and all(isinstance(case, str) for case in cases)
-        for cases in (split.get("train"), split.get("val"), split.get("unlabelled", []))
-    )
 
 
 def _fold(train: Set[str], val: Set[str], unlabelled: Set[str] = frozenset()) -> FoldPatients:

@@ -16,6 +16,7 @@ from pathlib import Path
 from nnunet_synth_aug._startup import SHIM, SWITCH, VARIABLE, trainers_folder
 from nnunet_synth_aug.core.errors import UserError
 from nnunet_synth_aug.core.paths import nnunet_folder
+from nnunet_synth_aug.core.patients import ungrouped
 from nnunet_synth_aug.nnunet.install import installed_shim, is_current
 
 _TRAINER = "nnUNetTrainerSynthAug_mix50"
@@ -157,14 +158,8 @@ def _fold(dataset: str | int, fold: int | str, configuration: str, plans: str) -
         )
     if str(fold) == "all":
         return f"all {len(cases)} cases; the validation of fold all is not one"
-    patients = case_patients(target.dataset, cases)
-    both = sorted({patients[c] for c in train} & {patients[c] for c in val})
-    if both:
-        raise UserError(
-            f"fold {fold} trains and validates on the same patients ({', '.join(both[:5])}); "
-            "write patient-grouped splits with 'synthaug import'"
-        )
-    return f"fold {fold}: {len(train)} training and {len(val)} validation cases, no patient in both"
+    note = ungrouped(case_patients(target.dataset, cases))
+    return f"fold {fold}: {len(train)} training and {len(val)} validation cases, no patient in both" + (f"; {note}" if note else "")
 
 
 def _bank(dataset: str | int, fold: int | str, configuration: str, plans: str) -> str:

@@ -1,47 +1,32 @@
-"""Which patient a case belongs to, which cases a fold validates on, and whether a generator has seen them."""
+"""The leak guard: the cases of a fold by a dataset's name, and whether a generator has seen those it validates on."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
 from nnunet_synth_aug.core.errors import UserError
-from nnunet_synth_aug.core.files import read_json
 from nnunet_synth_aug.core.paths import preprocessed_folder, raw_folder
+from nnunet_synth_aug.core.patients import SPLITS, patients_of, read_fold, read_name, refuse_shared
 
 #: Said wherever nnU-Net shows a "validation" of fold all.
 ABOUT_ALL = (
     "fold all trains on every patient and 'validates' on the same ones: its validation figures say how well these were learnt, "
     "and nothing about new patients"
 )
-_FRAME_SUFFIX = re.compile(r"_(?:ED|ES|frame\d+)$", re.IGNORECASE)
 
 
-def patient_from_name(case: str) -> str:
-    """``patient001_ED``, ``patient001_ES`` and ``patient001_frame12`` belong to ``patient001``."""
-    return _FRAME_SUFFIX.sub("", case)
+def case_patients(dataset: str, cases: Iterable[str], known: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Patient of every case, see :mod:`nnunet_synth_aug.core.patients`. Training needs no nnUNet_raw; then ``known`` and the names tell.
 
-
-def cohort_patients(dataset: str) -> dict[str, str]:
-    """Case id -> patient by the dataset's ``cohort.json`` in nnUNet_raw; empty where there is none."""
+    Raises:
+        UserError: a file is damaged, or names look like moments of one heart that cannot be told apart.
+    """
     try:
-        path = raw_folder(dataset) / "cohort.json"
-    except UserError:  # training needs no nnUNet_raw
-        return {}
-    if not path.is_file():
-        return {}
-    try:
-        return {str(case): str(s["patient"]) for s in read_json(path)["subjects"] for case in s["cases"].values()}
-    except (KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{path} is not a cohort of this package ({error!r}); import the dataset again") from error
-
-
-def case_patients(dataset: str, cases: Iterable[str]) -> dict[str, str]:
-    """Patient of every case: by the cohort, else by the case's name."""
-    cohort = cohort_patients(dataset)
-    return {case: cohort.get(case, patient_from_name(case)) for case in cases}
+        folder = raw_folder(dataset)
+    except UserError:
+        return patients_of(cases, None, known)
+    return patients_of(cases, folder, known)
 
 
 def fold_cases(dataset: str, fold: int | str, cases: list[str]) -> tuple[list[str], list[str]]:
@@ -53,22 +38,17 @@ def fold_cases(dataset: str, fold: int | str, cases: list[str]) -> tuple[list[st
         cases: every preprocessed case.
 
     Raises:
-        UserError: no splits file, or no such fold.
+        UserError: no or a damaged splits file, no such fold, or a patient on both of its sides.
     """
     if str(fold) == "all":
         return list(cases), list(cases)
-    path = splits_file(dataset)
-    if not path.is_file():
-        raise UserError(f"{path} does not exist; write patient-grouped splits with 'synthaug import' before using fold {fold}")
-    splits: Any = read_json(path)
-    if not str(fold).isdigit() or int(fold) >= len(splits):
-        raise UserError(f"fold {fold} is not in {path}, which holds the folds 0 to {len(splits) - 1}; choose one of these or 'all'")
-    split = splits[int(fold)]
-    return list(split["train"]), list(split["val"])
+    split = read_fold(splits_file(dataset), fold)
+    refuse_shared(splits_file(dataset), fold, split.train, split.val, case_patients(dataset, [*split.train, *split.val]))
+    return list(split.train), list(split.val)
 
 
 def splits_file(dataset: str) -> Path:
-    return preprocessed_folder(dataset) / "splits_final.json"
+    return preprocessed_folder(dataset) / SPLITS
 
 
 def leaked_patients(generator_patients: Iterable[str], validation_cases: Iterable[str], *names: Mapping[str, str]) -> list[str]:
@@ -78,7 +58,7 @@ def leaked_patients(generator_patients: Iterable[str], validation_cases: Iterabl
     that was renamed after the generator was trained must not hide a leak.
     """
     seen = {str(p) for p in generator_patients}
-    aliases = {alias for case in validation_cases for alias in (case, patient_from_name(case), *(n[case] for n in names if case in n))}
+    aliases = {alias for case in validation_cases for alias in (case, read_name(case).patient, *(n[case] for n in names if case in n))}
     return sorted(seen & aliases)
 
 

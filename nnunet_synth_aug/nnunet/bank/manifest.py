@@ -8,16 +8,40 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 from nnunet_synth_aug.core.errors import UserError
 from nnunet_synth_aug.core.files import hash_json, read_json
 from nnunet_synth_aug.core.paths import bank_folder
+from nnunet_synth_aug.core.patients import refuse_shared
+from nnunet_synth_aug.core.settings import Rule, read
 from nnunet_synth_aug.nnunet.bank.preprocess import CASE_FILES
-from nnunet_synth_aug.nnunet.patients import case_patients, fold_cases, leaked_patients, refuse_leak
+from nnunet_synth_aug.nnunet.patients import case_patients, fold_cases, leaked_patients, refuse_leak, splits_file
 from nnunet_synth_aug.nnunet.target import Target
 
 FORMAT = 1
+
+
+@dataclass(frozen=True)
+class _Case:
+    id: str
+    sequence: str
+    requested: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class _Content:
+    """What every manifest says; more is there for people."""
+
+    format: Literal[1]
+    dataset: str
+    fold: str | int
+    data_identifier: str
+    plans_hash: str
+    labels: dict[str, Any]
+    generator: dict[str, Any]
+    cases: Annotated[tuple[_Case, ...], Rule("a list of at least one case", len)]
+    case_patients: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -69,9 +93,7 @@ def read_manifest(target: Target, fold: int | str) -> Manifest:
     if not path.is_file():
         raise UserError(f"there is no complete bank of synthetic cases for fold {fold} ({path} is missing); run '{command}' first")
     content = read_json(path)
-    needed = {"format", "dataset", "fold", "data_identifier", "plans_hash", "labels", "generator", "cases"}
-    if not isinstance(content, dict) or content.get("format") != FORMAT or not needed <= set(content) or not content["cases"]:
-        raise UserError(f"{path} is not a manifest of this version; run '{command}' again")
+    read(_Content, content, str(path), remedy=f"run '{command}' again", others=True)
     return Manifest(content, path.parent / target.data_identifier)
 
 
@@ -138,7 +160,8 @@ def check_leak(
         for part in parts.values():
             check_leak(part, target, fold, train_cases, val_cases, known)
         return
-    names = (case_patients(target.dataset, [*train_cases, *val_cases]), known or {})
+    names = (case_patients(target.dataset, [*train_cases, *val_cases], known), known or {})
+    refuse_shared(splits_file(target.dataset), fold, train_cases, val_cases, names[0])
     if generator.get("source") == "phantom":
         _refuse_phantoms(generator, fold, val_cases, *names)
         return

@@ -13,7 +13,7 @@ from nnunet_synth_aug.core.errors import UserError
 from nnunet_synth_aug.core.files import read_nifti
 from nnunet_synth_aug.core.labels import N_CLASSES
 from nnunet_synth_aug.core.paths import raw_folder
-from nnunet_synth_aug.nnunet.patients import case_patients, fold_cases, splits_file
+from nnunet_synth_aug.nnunet.patients import case_patients, fold_cases
 from nnunet_synth_aug.nnunet.target import Target, label_lookup
 from nnunet_synth_aug.synthesis.sources.copies import Original
 
@@ -32,13 +32,8 @@ def raw_originals(target: Target, fold: int | str) -> list[Original]:
         raise UserError(
             f"{target.dataset} has {ending} files, but copies are made of NIfTI files; convert it, or import it with 'synthaug import'"
         )
-    train, val = fold_cases(target.dataset, fold, target.cases())
-    patients = case_patients(target.dataset, [*train, *val])
-    if str(fold) != "all" and (both := sorted({patients[c] for c in train} & {patients[c] for c in val})):
-        raise UserError(
-            f"{splits_file(target.dataset)} has cases of {', '.join(both[:10])} in training and in validation of fold {fold}, so that the "
-            "validation would be worthless; write a split that keeps all cases of a patient on one side"
-        )
+    train, _ = fold_cases(target.dataset, fold, target.cases())
+    patients = case_patients(target.dataset, train)
     folder = raw_folder(target.dataset)
     files = get_filenames_of_train_images_and_targets(str(folder), target.dataset_json)
     if missing := sorted(set(train) - set(files)):
