@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from nnunet_synth_aug import __version__
 from nnunet_synth_aug.cli.bank import bank
@@ -18,11 +20,23 @@ from nnunet_synth_aug.cli.options import say
 from nnunet_synth_aug.cli.study import benchmark, compare, demo
 from nnunet_synth_aug.core.errors import UserError
 
+
+class _Commands(TyperGroup):
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command; typer itself ends without a word on Ctrl-C."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            print("\nsynthaug: interrupted; the same command goes on from here", file=sys.stderr)
+            raise typer.Exit(130) from None
+
+
 app = typer.Typer(
     name="synthaug",
+    cls=_Commands,
     help="Labelled synthetic 4D cardiac MRI as an augmentation for nnU-Net. Folders: nnUNet_raw, nnUNet_preprocessed, nnUNet_results.",
     no_args_is_help=True,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},  # of every command
     rich_markup_mode=None,  # units in brackets are no markup
     pretty_exceptions_enable=False,
 )
@@ -44,14 +58,14 @@ def _main(version: Annotated[bool, typer.Option("--version", callback=_version, 
 
 def main() -> Any:
     """Entry point: a UserError becomes one line on stderr and exit code 2."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # for terminals that know ASCII alone
     try:
         app()
     except UserError as error:
         print(f"synthaug: {error}", file=sys.stderr)
         raise SystemExit(2) from None
-    except KeyboardInterrupt:
-        print("synthaug: interrupted; the same command goes on from here", file=sys.stderr)
-        raise SystemExit(130) from None
     except BrokenPipeError:  # e.g. piped into head
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(0) from None

@@ -1,0 +1,225 @@
+"""What notebooks and scripts need, as ``import nnunet_synth_aug as synthaug``: generators, hearts, scores, comparisons.
+
+Every function raises :class:`UserError`, one sentence that says what is wrong and what to do.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from nnunet_synth_aug.core.cases import Spacing, SyntheticSequence
+from nnunet_synth_aug.core.errors import UserError
+from nnunet_synth_aug.core.labels import STRUCTURES
+from nnunet_synth_aug.core.prior_request import PriorRequest
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import torch
+
+    from evaluation.compare import Comparison
+    from nnunet_synth_aug.model.generator import Generator
+
+__all__ = ["UserError", "compare", "load_generator", "sample", "score"]
+
+#: A value, ``(lowest, highest)`` for hearts that each draw their own, or a text such as ``"20..30"``.
+PriorValue = float | str | tuple[float, float]
+Folder = str | Path
+#: Structure -> its label value, or its values (a region).
+LabelMap = Mapping[str, int | Sequence[int]]
+
+#: Hearts per call of the networks, as ``synthaug sample`` has it.
+_BATCH = 8
+
+
+def load_generator(
+    folder: Folder | None = None, *, dataset: str | int | None = None, fold: int | str = 0, device: str | torch.device = "cpu"
+) -> Generator:
+    """Load a generator that ``synthaug fit`` has trained.
+
+    Args:
+        folder: the generator's folder, such as ``"nnUNet_results/Dataset027_ACDC/synth_aug_generator/fold_0"``.
+        dataset: instead of ``folder``: number or name of the data set, found as nnU-Net finds it.
+        fold: of ``dataset``; a number, or ``"all"``.
+        device: ``"cpu"``, ``"cuda"``, ``"cuda:1"`` or ``"mps"``.
+
+    Returns:
+        The generator, to be passed to :func:`sample`. ``generator.provenance["patients"]`` lists whom it has seen.
+
+    Raises:
+        UserError: there is no finished generator, or the device cannot be used.
+    """
+    from nnunet_synth_aug.core.paths import dataset_name, generator_folder
+    from nnunet_synth_aug.model.generator import load_generator as load
+
+    if (folder is None) == (dataset is None):
+        raise UserError("load_generator needs the generator's folder, or dataset=... and fold=...; give one of the two")
+    found = generator_folder(dataset_name(dataset), fold) if dataset is not None else Path(folder or "")
+    return load(found, _usable(device))
+
+
+def _usable(device: str | torch.device) -> torch.device:
+    import torch
+
+    try:
+        found = torch.device(device)
+        torch.zeros(1, device=found)
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(f'device {str(device)!r} cannot be used here ({str(error).splitlines()[0]}); use device="cpu"') from error
+    return found
+
+
+def sample(
+    generator: Generator,
+    n: int = 1,
+    priors: Mapping[str, PriorValue] | None = None,
+    *,
+    seed: int = 0,
+    frames: int | None = None,
+    check: bool = True,
+) -> list[SyntheticSequence]:
+    """Sample beating hearts: the same ones as ``synthaug sample`` writes for the same priors and seed.
+
+    Args:
+        generator: from :func:`load_generator`.
+        n: number of hearts. All are held in memory; ``synthaug sample`` writes many to disk.
+        priors: what every heart is asked for, by name, e.g. ``{"lv_ef": 30, "lv_edv": (150, 250), "diagnosis": "DCM"}``. EF is in
+            percent, volumes in mL, mass in g. What is not named is drawn near a training patient.
+        seed: same seed, same hearts.
+        frames: per cycle; as in the training cines by default.
+        check: try again until the quality control accepts a heart. False takes the first one.
+
+    Returns:
+        One :class:`~nnunet_synth_aug.core.cases.SyntheticSequence` per heart. ``image`` is float32 (T, X, Y, Z), ``mask`` is uint8
+        (T, X, Y, Z) with 1 RV, 2 MYO, 3 LV, ``spacing`` is in mm along X, Y, Z; ``ed`` and ``es`` are frames, counted from 0.
+        ``requested.lv_ef`` is what was asked for, ``measured.lv_ef`` what the masks show.
+
+    Raises:
+        UserError: an unknown prior, a value that no heart has, or one that this generator does not reach.
+    """
+    from nnunet_synth_aug.synthesis.accept import ALL_CHECKS, UNCHECKED, sample_accepted
+    from nnunet_synth_aug.synthesis.requests import RequestPlan
+
+    if n < 1:
+        raise UserError(f"n is {n}; sample at least one heart")
+    if frames is not None and frames < 2:
+        raise UserError(f"frames is {frames}; a cycle has at least two")
+    plan = RequestPlan(seed, PriorRequest.from_json(priors or {}), frames)
+    requests = plan.requests(generator, n)
+    found: dict[str, SyntheticSequence] = {}
+    for first in range(0, n, _BATCH):
+        for outcome in sample_accepted(generator, requests[first : first + _BATCH], ALL_CHECKS if check else UNCHECKED):
+            if outcome.sequence is None:
+                reasons = Counter(reason for one in outcome.rejected for reason in one).most_common(3)
+                raise UserError(
+                    f"none of {len(outcome.rejected)} samples for {outcome.request.priors.specified()} passed the quality control "
+                    f"({', '.join(f'{reason} {times}x' for reason, times in reasons)}); ask for values nearer to the training patients', "
+                    "train longer, or pass check=False"
+                )
+            found[outcome.request.id] = outcome.sequence
+    return [found[request.id] for request in requests]
+
+
+def score(
+    prediction: np.ndarray, reference: np.ndarray, spacing: Spacing, labels: LabelMap | str | None = None, *, empty: str = "penalty"
+) -> pd.DataFrame:
+    """Score a predicted mask against its reference.
+
+    Args:
+        prediction, reference: label maps (X, Y, Z) of one frame, of the same shape.
+        spacing: mm along X, Y and Z.
+        labels: structure -> label value, or values of a region, e.g. ``{"LV": 3, "EPI": (2, 3)}``; or the name of a data set whose
+            values they are (``"acdc"`` or ``"mnms"``). By default this package's own: RV 1, MYO 2, LV 3.
+        empty: what one empty mask scores: ``"penalty"`` (Dice 0, distances the image's diagonal), ``"nan"`` or ``"drop"``.
+
+    Returns:
+        One row per structure; columns ``Dice``, and ``HD``, ``HD95`` and ``ASSD`` in mm, defined as in ``synthaug compare``. The column
+        ``failure`` says which mask was empty, if one was. Both empty: NaN.
+
+    Raises:
+        UserError: shapes differ, values that are no labels, or labels that are not understood.
+    """
+    import pandas as pd
+
+    from evaluation.scoring.metrics import score as score_structures
+    from evaluation.scoring.policies import checked
+
+    found, truth = _mask("prediction", prediction), _mask("reference", reference)
+    if found.shape != truth.shape:
+        raise UserError(f"the prediction has the shape {found.shape} but the reference {truth.shape}; score masks of the same grid")
+    mm = tuple(float(s) for s in spacing)
+    if len(mm) != 3 or not all(0 < s < np.inf for s in mm):
+        raise UserError(f"the spacing {mm} is not three positive numbers; give the mm along X, Y and Z")
+    scores = score_structures(found, truth, mm, _values(labels), empty=checked(empty))
+    rows = {name: {m: one.values[m] for m in ("Dice", "HD", "HD95", "ASSD")} | {"failure": one.failure} for name, one in scores.items()}
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("structure")
+
+
+def _mask(name: str, mask: Any) -> np.ndarray:
+    """An integer label map (X, Y, Z)."""
+    found = np.asarray(mask)
+    if found.ndim != 3:
+        raise UserError(f"the {name} has the shape {found.shape}; give one frame (X, Y, Z), such as heart.mask[heart.ed]")
+    if found.dtype.kind not in "biu" and not (found.dtype.kind == "f" and np.array_equal(found, np.rint(found))):
+        raise UserError(f"the {name} holds values that are no labels; give a mask, not an image or probabilities")
+    return found.astype(np.int16)
+
+
+def _values(labels: LabelMap | str | None) -> dict[str, tuple[int, ...]]:
+    """Structure -> label values."""
+    if isinstance(labels, str):
+        from evaluation.inputs.interop import parse_labels
+
+        return parse_labels(labels)
+    given = STRUCTURES if labels is None else labels
+    return {name: tuple(int(value) for value in np.atleast_1d(values)) for name, values in given.items()}
+
+
+def compare(
+    baseline: Folder | Sequence[Folder],
+    augmented: Folder | Sequence[Folder],
+    out: Folder,
+    *,
+    names: tuple[str, str] = ("baseline", "augmented"),
+    gt: Folder | None = None,
+    dataset: Folder | None = None,
+    labels: LabelMap | str | None = None,
+    images: bool = True,
+) -> Comparison:
+    """Compare two trainings on the same cases and write the report, as ``synthaug compare`` does.
+
+    Args:
+        baseline, augmented: results folder of nnU-Net, folder of predictions, or ``metrics.csv``; a list of them for several seeds.
+        out: folder for the report and the tables; may exist.
+        names: what the report calls the two.
+        gt: folder of reference masks; found for nnU-Net's results folders.
+        dataset: ``nnUNet_raw/DatasetNNN_Name``; found likewise.
+        labels: as in :func:`score`; those of ``dataset.json`` by default.
+        images: show patients in the report.
+
+    Returns:
+        ``report`` is the path of ``report.html``, ``headline`` the table of Dice and HD with differences, intervals and p-values,
+        ``conclusion`` its sentences.
+
+    Raises:
+        UserError: a folder is missing, or the two do not match. Nothing is written then.
+    """
+    from evaluation.compare import compare as run
+
+    def paths(folders: Folder | Sequence[Folder]) -> list[Path]:
+        return [Path(folders)] if isinstance(folders, str | Path) else [Path(one) for one in folders]
+
+    return run(
+        paths(baseline),
+        paths(augmented),
+        Path(out),
+        names=names,
+        images=images,
+        gt=None if gt is None else Path(gt),
+        dataset=None if dataset is None else Path(dataset),
+        labels=None if labels is None else _values(labels),
+    )
