@@ -40,13 +40,16 @@ class Executor(Protocol):
 
 @dataclass
 class ProcessJob:
+    """A step that runs as a process of this machine."""
     process: subprocess.Popen[bytes]
     name: str | None = None
 
     def poll(self) -> int | None:
+        """The exit code, or None while it runs."""
         return self.process.poll()
 
     def leave(self) -> None:
+        """End the process: its step goes on when the study is run again."""
         stop(self.process)
 
 
@@ -58,9 +61,11 @@ class LocalExecutor:
     shares: int = 1  # of the cores; each command gets that of its slot
 
     def start(self, step: Step, words: list[str], environment: dict[str, str], log: Path, slot: int) -> Job:
+        """Start the step as a process with its share of the cores."""
         return ProcessJob(launch(words, environment, log, lock_path(self.out, step.id), share_of_cores(slot, self.shares)))
 
     def find(self, name: str) -> Job:
+        """Refuse: a job with a name is one of a queue, and there is none here."""
         raise _queued(name)
 
 
@@ -72,10 +77,12 @@ class Command:
         self.process: subprocess.Popen[bytes] | None = None
 
     def __call__(self) -> int:
+        """Run the command and return its exit code."""
         self.process = launch(*self.arguments)
         return self.process.wait()
 
     def checkpoint(self) -> Any:  # called by submitit, in the job
+        """What submitit queues again when the job runs out of time: the same command."""
         from submitit.helpers import DelayedSubmission
 
         if self.process is not None:
@@ -91,6 +98,7 @@ class ClusterJob:
         self.name = name
 
     def poll(self) -> int | None:
+        """The exit code, or None while the job is queued or runs."""
         if not self._job.done():
             return None
         error = self._job.exception()
@@ -124,6 +132,7 @@ class ClusterExecutor:
             ) from error
 
     def start(self, step: Step, words: list[str], environment: dict[str, str], log: Path, slot: int) -> Job:
+        """Queue the step."""
         self._executor.update_parameters(name=step.id)
         log.parent.mkdir(parents=True, exist_ok=True)
         job = self._executor.submit(Command(words, environment, log, lock_path(self._out, step.id)))
@@ -131,6 +140,7 @@ class ClusterExecutor:
         return ClusterJob(job, log, str(job.job_id) if self._slurm else None)
 
     def find(self, name: str) -> Job:
+        """The job of that name, which an earlier run queued."""
         if not self._slurm:
             raise _queued(name)
         import submitit

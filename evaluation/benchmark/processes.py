@@ -28,6 +28,7 @@ def lock_path(out: Path, what: str) -> Path:
 
 
 def try_lock(stream: IO[str]) -> bool:
+    """Lock an open file for this process; False if another one holds it."""
     with suppress(BlockingIOError):
         fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         return True

@@ -120,6 +120,7 @@ class RunSteps:
                 shutil.copytree(source, temporary, dirs_exist_ok=True)
 
     def train_id(self, arm: Arm, fold: int, seed: int) -> str:
+        """The id of the step that trains one arm on one fold with one seed."""
         return f"train_{self.at.run_name(arm)}_fold_{fold}_seed_{seed}"
 
     def train(self, arm: Arm, fold: int, seed: int) -> Step:

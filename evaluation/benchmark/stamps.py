@@ -19,6 +19,7 @@ class Stamps:
     folder: Path
 
     def read(self, step: Step) -> dict[str, Any]:
+        """What is recorded of a step; of one that never began, no attempt."""
         path = self.folder / f"{step.id}.json"
         content: dict[str, Any] = read_json(path) if path.is_file() else {"settings": step.settings, "attempts": 0, "finished": False}
         return content
@@ -47,6 +48,7 @@ class Stamps:
         self._write(step, job=job)
 
     def finish(self, step: Step, seconds: float) -> None:
+        """Record that the step has ended well."""
         self._write(step, finished=True, job=None, seconds=round(seconds, 1), ended=time.strftime("%Y-%m-%dT%H:%M:%S"))
 
     def _write(self, step: Step, **changes: Any) -> None:

@@ -44,14 +44,17 @@ class Workspace:
 
     @property
     def raw(self) -> Path:
+        """The dataset in the nnUNet_raw of the study."""
         return self.out / "nnunet" / "nnUNet_raw" / self.dataset
 
     @property
     def preprocessed(self) -> Path:
+        """The dataset in the nnUNet_preprocessed of the study."""
         return self.out / "nnunet" / "nnUNet_preprocessed" / self.dataset
 
     @property
     def splits(self) -> Path:
+        """The file of its folds."""
         return self.preprocessed / "splits_final.json"
 
     def _named(self, arm: Arm, name: str) -> str:
@@ -66,6 +69,7 @@ class Workspace:
         return self._named(arm, arm.source)
 
     def run_name(self, arm: Arm) -> str:
+        """What files call the arm."""
         return self._named(arm, arm.name)
 
     def view(self, arm: Arm) -> Path:
@@ -87,9 +91,11 @@ class Workspace:
         return self.out / "generators" / self.study.generator.name
 
     def generator(self, fold: int) -> Path:
+        """The folder of the generator of one fold."""
         return self.generators / self.dataset / "synth_aug_generator" / f"fold_{fold}"
 
     def bank(self, arm: Arm, fold: int) -> Path:
+        """The folder of the bank of one arm and fold."""
         return self.view(arm) / "synth_aug" / f"fold_{fold}"
 
     def results(self, arm: Arm, seed: int) -> Path:

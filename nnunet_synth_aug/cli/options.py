@@ -47,6 +47,7 @@ Folds = Annotated[int, typer.Option("--folds", help="Number of patient-grouped f
 
 
 def say(text: str) -> None:
+    """Print one line of a result."""
     print(text)
 
 

@@ -60,6 +60,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
+    """Write a text file as UTF-8, whole or not at all."""
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
@@ -70,10 +71,17 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
+    """The content of a JSON file.
+
+    Raises:
+        UserError: there is no such file, or it is not JSON.
+    """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise UserError(f"{path} does not exist") from error
+    except RecursionError:
+        raise UserError(f"{path} is nested too deeply to be read; restore or remake it") from None
     except (OSError, ValueError) as error:
         raise UserError(f"{path} is not readable JSON ({error}); restore or remake it") from error
 

@@ -36,10 +36,12 @@ def dataset_name(dataset: str | int) -> str:
 
 
 def raw_folder(name: str) -> Path:
+    """A dataset in nnUNet_raw, by its whole name."""
     return nnunet_folder("nnUNet_raw") / name
 
 
 def preprocessed_folder(name: str) -> Path:
+    """A dataset in nnUNet_preprocessed, by its whole name."""
     return nnunet_folder("nnUNet_preprocessed") / name
 
 

@@ -17,6 +17,7 @@ from nnunetv2.run.run_training import run_training_entry
 
 
 def main() -> None:
+    """Seed the random generators, then train with nnU-Net's own command."""
     seed = int(np.random.SeedSequence([int(sys.argv.pop(1)), int(sys.argv.pop(1))]).generate_state(1)[0])
     random.seed(seed)
     np.random.seed(seed)

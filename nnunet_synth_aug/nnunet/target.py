@@ -32,10 +32,12 @@ class Target:
 
     @property
     def folder(self) -> Path:
+        """The dataset in nnUNet_preprocessed."""
         return preprocessed_folder(self.dataset)
 
     @property
     def data_identifier(self) -> str:
+        """nnU-Net's name of the preprocessed data."""
         return str(self.configuration_manager.data_identifier)
 
     @property

@@ -75,6 +75,7 @@ class nnUNetTrainerSynthAug(nnUNetTrainer):
     # ------------------------------------------------------------------ before the first step
 
     def on_train_start(self) -> None:
+        """Open and check the bank, record the settings, start live refresh; then as nnU-Net."""
         if self.fold == "all":
             self.print_to_log_file(ABOUT_ALL)
         with _clean_exit(type(self).__name__):
@@ -156,6 +157,7 @@ class nnUNetTrainerSynthAug(nnUNetTrainer):
     # ------------------------------------------------------------------ data
 
     def get_tr_and_val_datasets(self) -> tuple[Any, Any]:
+        """nnU-Net's datasets, the one for training with the bank's cases."""
         real, val = super().get_tr_and_val_datasets()
         if self.ratio == 0:
             return real, val
@@ -172,6 +174,7 @@ class nnUNetTrainerSynthAug(nnUNetTrainer):
             return MixedDataset(real, bank), val
 
     def get_dataloaders(self) -> tuple[Any, Any]:
+        """nnU-Net's loaders, the one for training with the exact share of synthetic samples."""
         if self.ratio == 0:
             return super().get_dataloaders()
         with _clean_exit(type(self).__name__):
@@ -208,22 +211,26 @@ class nnUNetTrainerSynthAug(nnUNetTrainer):
     # ------------------------------------------------------------------ counting what was trained on
 
     def on_train_epoch_start(self) -> None:
+        """As nnU-Net; begins to count."""
         super().on_train_epoch_start()
         if self._exposure is not None:
             self._exposure.start_epoch()
 
     def train_step(self, batch: dict) -> dict:
+        """As nnU-Net; counts the batch."""
         result = super().train_step(batch)
         if self._exposure is not None:
             self._exposure.add(batch["keys"], batch.get("versions"))
         return result
 
     def on_train_epoch_end(self, train_outputs: list[dict]) -> None:
+        """As nnU-Net; adds up the counts of all processes."""
         super().on_train_epoch_end(train_outputs)
         if self._exposure is not None and self.is_ddp:
             self._exposure.gather(self._of_all_processes(self._exposure.epoch_counts))
 
     def on_epoch_end(self) -> None:
+        """As nnU-Net; writes the counts before the checkpoint, and lets live refresh go on."""
         if self._exposure is not None:
             if self._refresher is not None:
                 self._exposure.refresh = self._refresher.counts
@@ -239,12 +246,14 @@ class nnUNetTrainerSynthAug(nnUNetTrainer):
                 self.print_to_log_file(warning)
 
     def on_train_end(self) -> None:
+        """As nnU-Net; ends live refresh."""
         super().on_train_end()
         self._write_exposure()
         if self._refresher is not None:
             self._refresher.stop()
 
     def perform_actual_validation(self, save_probabilities: bool = False) -> None:
+        """As nnU-Net; says so if it is no validation."""
         super().perform_actual_validation(save_probabilities)
         if self.fold == "all":
             self.print_to_log_file(ABOUT_ALL)

@@ -14,8 +14,9 @@ at the first missing one.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -23,8 +24,39 @@ from nnunet_synth_aug.core.cases import SyntheticSequence
 from nnunet_synth_aug.core.errors import UserError
 from nnunet_synth_aug.core.files import read_json, read_nifti, write_json, write_nifti
 from nnunet_synth_aug.core.priors import VARIABLES, Priors
+from nnunet_synth_aug.core.settings import FromZero, Number, Positive, read
 
 INDEX = "index.json"
+
+
+@dataclass(frozen=True)
+class Record:
+    """The JSON of one sequence, as far as it is read back."""
+
+    seed: int
+    motion_seed: int
+    frame_seconds: Number
+    n_frames: Positive
+    ed: FromZero
+    es: FromZero
+    requested: dict[str, Any]
+    measured: dict[str, Any]
+    context: tuple[Number, Number] | None
+    calibration: tuple[Number, Number] | None
+    open_loop: dict[str, Any] | None
+    sound: dict[str, tuple[FromZero, FromZero]] | None = None  # folders of earlier versions lack it
+
+    @property
+    def sound_slices(self) -> dict[int, tuple[int, int]] | None:
+        """As ``SyntheticSequence.sound``."""
+        return None if self.sound is None else {int(frame): slices for frame, slices in self.sound.items()}
+
+
+@dataclass(frozen=True)
+class _Index:
+    sequences: tuple[str, ...]
+    provenance: dict[str, Any]
+    format: Literal[1] = 1
 
 
 def write_sequence(folder: Path, sequence: SyntheticSequence) -> None:
@@ -56,45 +88,49 @@ def write_sequence(folder: Path, sequence: SyntheticSequence) -> None:
 
 
 def sequence_exists(folder: Path, sequence_id: str) -> bool:
+    """Whether a sequence is complete."""
     return (folder / f"{sequence_id}.json").is_file()
+
+
+def read_record(folder: Path, sequence_id: str) -> Record:
+    """What the JSON of one sequence says.
+
+    Raises:
+        UserError: it is missing or damaged.
+    """
+    path = folder / f"{sequence_id}.json"
+    return read(Record, read_json(path), str(path), remedy="delete this file and sample again", others=True)
 
 
 def read_sequence(folder: Path, sequence_id: str) -> SyntheticSequence:
     """Read one sequence back."""
-    meta = read_json(folder / f"{sequence_id}.json")
+    record = read_record(folder, sequence_id)
     image, spacing, _ = read_nifti(folder / f"{sequence_id}_image.nii.gz", ndim=4)
     mask, _, _ = read_nifti(folder / f"{sequence_id}_mask.nii.gz", ndim=4)
     if image.shape != mask.shape:
         raise UserError(f"{folder / sequence_id}: image {image.shape} and mask {mask.shape} differ; delete the sequence and sample again")
-    context = meta["context"]
     return SyntheticSequence(
         id=sequence_id,
         image=np.moveaxis(image, -1, 0).astype(np.float32),
         mask=np.moveaxis(mask, -1, 0).astype(np.uint8),
         spacing=spacing,
-        ed=meta["ed"],
-        es=meta["es"],
-        frame_seconds=meta["frame_seconds"],
-        seed=meta["seed"],
-        motion_seed=meta["motion_seed"],
-        calibration=None if meta["calibration"] is None else (meta["calibration"][0], meta["calibration"][1]),
-        requested=Priors.from_mapping(meta["requested"], sequence_id),
-        measured=_measured(meta["measured"]),
-        context=None if context is None else (context[0], context[1]),
-        open_loop=None if meta["open_loop"] is None else _measured(meta["open_loop"]),
-        sound=sound_slices(meta),
+        ed=record.ed,
+        es=record.es,
+        frame_seconds=record.frame_seconds,
+        seed=record.seed,
+        motion_seed=record.motion_seed,
+        calibration=record.calibration,
+        requested=Priors.from_mapping(record.requested, sequence_id),
+        measured=_measured(record.measured),
+        context=record.context,
+        open_loop=None if record.open_loop is None else _measured(record.open_loop),
+        sound=record.sound_slices,
     )
 
 
 def frames_within(n_frames: int, sound: Mapping[int, tuple[int, int]] | None) -> list[int]:
     """Frames of a sequence that may become training cases: not those with torn slices in the middle."""
     return list(range(n_frames)) if sound is None else sorted(sound)
-
-
-def sound_slices(meta: Mapping[str, Any]) -> dict[int, tuple[int, int]] | None:
-    """``SyntheticSequence.sound`` from a sequence's JSON."""
-    found = meta.get("sound")  # folders of earlier versions lack it
-    return None if found is None else {int(frame): (first, last) for frame, (first, last) in found.items()}
 
 
 def _measured(values: dict[str, Any]) -> Priors:
@@ -112,8 +148,13 @@ def write_index(folder: Path, ids: list[str], provenance: dict[str, Any]) -> Non
 
 
 def read_index(folder: Path) -> tuple[list[str], dict[str, Any]]:
-    """Ids and provenance of a sequence folder."""
+    """Ids and provenance of a sequence folder.
+
+    Raises:
+        UserError: it holds no sequences, or its index is damaged.
+    """
     if not (folder / INDEX).is_file():
         raise UserError(f"{folder} holds no synthetic sequences ({INDEX} is missing); run 'synthaug sample' or 'synthaug bank' first")
-    index = read_json(folder / INDEX)
-    return list(index["sequences"]), dict(index["provenance"])
+    path = folder / INDEX
+    index = read(_Index, read_json(path), str(path), remedy="run 'synthaug sample' or 'synthaug bank' again", others=True)
+    return list(index.sequences), index.provenance

@@ -60,6 +60,7 @@ def frame_picture(
 
 
 def grey_window(image: np.ndarray) -> tuple[float, float]:
+    """Grey values that a picture shows as black and white."""
     low, high = np.percentile(image, (0.5, 99.5))
     return float(low), float(max(high, low + 1))
 

@@ -33,6 +33,7 @@ class Cycle:
 
     @property
     def frame_seconds(self) -> float:
+        """Time between frames [s]."""
         return self.seconds * self.coverage / self.n_frames
 
     def activation(self, phase: np.ndarray) -> np.ndarray:

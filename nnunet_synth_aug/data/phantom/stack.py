@@ -91,6 +91,7 @@ class Stack:
         )
 
     def planes(self) -> list[Plane]:
+        """Every slice of the stack, from the first to the last."""
         return [self.plane(i) for i in range(self.shape[2])]
 
 

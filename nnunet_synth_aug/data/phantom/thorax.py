@@ -179,6 +179,7 @@ class Painter:
         self.image += cover * (self.tissues[tissue] - self.image)
 
     def ellipse_distance(self, e: Ellipse, z: float) -> np.ndarray:
+        """Distance of every pixel of a slice from an ellipse, in units of its radius."""
         du, dv = self.u - e.centre[0] - e.drift[0] * z, self.v - e.centre[1] - e.drift[1] * z
         cos, sin = np.cos(e.angle), np.sin(e.angle)
         radius = np.hypot((cos * du + sin * dv) / e.axes[0], (cos * dv - sin * du) / e.axes[1])

@@ -19,6 +19,7 @@ class LiveDataset(nnUNetDatasetBlosc2):
         self.live = live
 
     def load_case(self, identifier: str) -> tuple[Any, Any, Any, dict[str, Any]]:
+        """A replaced case if there is one, else the bank's own; as nnU-Net's datasets give it."""
         return read_case(self.live, identifier) or super().load_case(identifier)
 
 

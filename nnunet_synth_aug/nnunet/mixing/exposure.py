@@ -29,11 +29,13 @@ class Exposure:
         cases: Iterable[Mapping[str, Any]],
         journal: Callable[[], Iterable[Mapping[str, Any]]] = tuple,
     ) -> None:
-        """Args:
-        path: of the file.
-        header: written as it is, before the counts.
-        cases: of the bank's manifest, with ``id`` and what their hearts were asked for and measure.
-        journal: reads which hearts live refresh made so far.
+        """Begin to count.
+
+        Args:
+            path: of the file.
+            header: written as it is, before the counts.
+            cases: of the bank's manifest, with ``id`` and what their hearts were asked for and measure.
+            journal: reads which hearts live refresh made so far.
         """
         cases = list(cases)
         self._path, self._header, self._synthetic = path, header, frozenset(case["id"] for case in cases)
@@ -62,6 +64,7 @@ class Exposure:
         return len(self._epochs) == epoch
 
     def start_epoch(self) -> None:
+        """Begin to count an epoch."""
         self._batches = self._samples = self._drawn = 0
         self._seen: Counter[str] = Counter()
 
@@ -116,6 +119,7 @@ class Exposure:
         }
 
     def write(self) -> None:
+        """Write the file, whole or not at all."""
         totals = {**self._header, **self.summary(), "refresh": self.refresh}
         if self._synthetic:
             totals["priors"] = {"deciles": self._priors.edges, "samples": added(e.get("priors", {}) for e in self._epochs)}

@@ -26,8 +26,10 @@ class SeenPriors:
     """
 
     def __init__(self, cases: Iterable[Mapping[str, Any]]) -> None:
-        """Args:
-        cases: of the bank's manifest, with ``id``, ``requested`` and ``measured``.
+        """Find the edges of the tenths.
+
+        Args:
+            cases: of the bank's manifest, with ``id``, ``requested`` and ``measured``.
         """
         self._priors: dict[str, Mapping[str, Any]] = {case["id"]: case for case in cases}
         self._edges: dict[str, dict[str, np.ndarray]] = {kind: {} for kind in KINDS}

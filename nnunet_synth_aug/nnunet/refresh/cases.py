@@ -44,6 +44,7 @@ def live_folder(bank: Path, output_folder: Path) -> Path:
 
 
 def case_file(folder: Path, case: str) -> Path:
+    """Where the replaced version of a case is."""
     return folder / f"{case}.zip"
 
 
@@ -130,6 +131,7 @@ def mend_journal(path: Path) -> list[dict[str, Any]]:
 
 
 def add_to_journal(path: Path, entry: dict[str, Any]) -> None:
+    """Append one line, and wait until it is on the disk."""
     with path.open("a", encoding="utf-8") as stream:
         stream.write(json.dumps(entry) + "\n")
         stream.flush()

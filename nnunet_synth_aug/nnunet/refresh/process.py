@@ -170,6 +170,7 @@ def _leave_with_parent() -> None:
 
 
 def main() -> int:
+    """Make hearts as the trainer allows them, until it ends; returns the exit code."""
     job_file = Path(sys.argv[1])
     job, state = read_json(job_file), job_file.with_name(STATE)
     threading.Thread(target=_leave_with_parent, daemon=True).start()

@@ -23,9 +23,11 @@ class RealOnlyNetwork(Protocol):
     """An nnU-Net that was trained on the fold's real cases alone."""
 
     @property
-    def segment(self) -> Segment: ...
+    def segment(self) -> Segment:
+        """Gives a frame its mask."""
     @property
-    def provenance(self) -> dict[str, Any]: ...
+    def provenance(self) -> dict[str, Any]:
+        """Which network it is."""
 
 
 @dataclass(frozen=True)

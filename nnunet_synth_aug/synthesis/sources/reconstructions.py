@@ -66,6 +66,7 @@ def make(job: Job) -> list[str]:
 
 
 def sequence_name(number: int) -> str:
+    """The id of a reconstruction."""
     return f"reconstruction_{number:05d}"
 
 

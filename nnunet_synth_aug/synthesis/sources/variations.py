@@ -22,7 +22,7 @@ from nnunet_synth_aug.data.cohort import Cohort, load_sequence
 from nnunet_synth_aug.data.remodel import Remodelling
 from nnunet_synth_aug.model.generator import Generator
 from nnunet_synth_aug.model.latents.encode import encode
-from nnunet_synth_aug.model.latents.measured_priors import told_by_masks
+from nnunet_synth_aug.model.latents.measured_priors import measure_decoded
 from nnunet_synth_aug.model.training_set import augmented
 from nnunet_synth_aug.model.vae.network import latent_validity
 from nnunet_synth_aug.synthesis.hearts import Origin, Request
@@ -95,7 +95,7 @@ def _variation(
     gridded, priors = augmented(subject, load_sequence(subject), generator.grid, generator.config, rng, frames)
     ends = encode(generator.vae, gridded.image[[gridded.ed, gridded.es]], gridded.valid, generator.device)
     if not gridded.masked:
-        told = told_by_masks(generator.vae, ends, gridded.valid, gridded.spacing, generator.device, taught)
+        told = measure_decoded(generator.vae, ends, gridded.valid, gridded.spacing, generator.device, taught)
         priors = priors.completed(told)
     decoded = generator.vae.decode(ends.to(generator.device))[1].argmax(1).cpu()
     inside = latent_validity(gridded.valid[None, None].float(), generator.vae.factor) > 0
