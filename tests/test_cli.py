@@ -1,5 +1,6 @@
 """The command line as a user meets it: help, sentences instead of tracebacks, exit codes, nothing half-written."""
 
+import json
 import subprocess
 import sys
 import time
@@ -9,8 +10,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from nnunet_synth_aug.cli.demo_steps import program
 from nnunet_synth_aug.core.files import read_json
+from nnunet_synth_aug.core.paths import program
 
 COMMANDS = ["doctor", "phantom", "import", "fit", "sample", "report", "bank", "plans", "evaluate", "compare", "demo"]
 
@@ -92,9 +93,11 @@ def test_phantom_then_fit_with_bad_fold_and_taken_id(folders):
 
 def test_the_demo_refuses_other_settings_in_the_same_folder(folders):
     out = folders / "demo"
-    out.mkdir()
-    (out / "demo.json").write_text('{"settings": {"source": "elsewhere", "seed": 0}, "seconds": {}}')
-    assert "other settings" in refused("demo", "-o", out)
+    (out / "steps").mkdir(parents=True)
+    record = {"settings": {"data": {"source": "phantom", "seed": 1}}, "attempts": 1, "finished": True}
+    (out / "steps" / "dataset.json").write_text(json.dumps(record))
+    assert "data, seed was 1 and is 0" in refused("demo", "-o", out)
+    assert not (out / "nnunet").exists()
 
 
 def test_compare_starts_quickly(folders):
