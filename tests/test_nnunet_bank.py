@@ -311,7 +311,7 @@ def test_small_plans(project: Project) -> None:
         write_small_plans(731, PLANS, "nnUNetPlans", batch_size=2)
     with pytest.raises(UserError, match="divides by"):
         write_small_plans(731, "nnUNetPlans", "odd", patch_2d=(50, 50), n_stages=3)
-    with pytest.raises(UserError, match="'ration' is unknown"):
+    with pytest.raises(UserError, match="unknown key 'ration'"):
         write_small_plans(731, "nnUNetPlans", "odd", synth_aug={"ration": 1})
     assert not (project.preprocessed / "odd.json").exists()
     try:

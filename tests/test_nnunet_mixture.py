@@ -140,13 +140,15 @@ def test_name_wins_over_plans_over_default() -> None:
 @pytest.mark.parametrize(
     ("given_settings", "message"),
     [
-        ({"ration": 0.5}, "'ration' is unknown"),
+        ({"ration": 0.5}, "has the unknown key 'ration'; choose from ratio, epochs"),
         ({"ratio": 1.5}, "from 0 to 1"),
         ({"ratio": True}, "from 0 to 1"),
         ({"ratio": "half"}, "from 0 to 1"),
         ({"epochs": 0}, "at least 1"),
         ({"epochs": 2.5}, "at least 1"),
-        ([0.5], "JSON object"),
+        ({"ratio": float("nan")}, "ratio is nan; it must be a number from 0 to 1, and finite"),
+        ({"ratio": None}, "ratio is null"),
+        ([0.5], r"is \[0\.5\]; it must be a mapping with the keys ratio"),
     ],
 )
 def test_bad_plans_settings_are_one_sentence(given_settings: object, message: str) -> None:

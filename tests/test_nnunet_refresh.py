@@ -23,11 +23,12 @@ from nnunet_synth_aug.nnunet.bank.build import build_bank_cases, write_case
 from nnunet_synth_aug.nnunet.bank.manifest import Manifest, read_manifest
 from nnunet_synth_aug.nnunet.mixing.dataset import LiveDataset, MixedDataset
 from nnunet_synth_aug.nnunet.mixing.exposure import Exposure
+from nnunet_synth_aug.nnunet.mixing.settings import resolve_settings
 from nnunet_synth_aug.nnunet.refresh import cases as refresh_cases
 from nnunet_synth_aug.nnunet.refresh import process as refresh_generator
 from nnunet_synth_aug.nnunet.refresh.cases import VERSION, case_file, live_folder, publish, read_case, read_journal
 from nnunet_synth_aug.nnunet.refresh.process import HeartReplacer, bank_judge
-from nnunet_synth_aug.nnunet.refresh.trainer_side import RefreshSettings, refresh_settings
+from nnunet_synth_aug.nnunet.refresh.trainer_side import RefreshSettings
 from nnunet_synth_aug.nnunet.target import label_lookup, load_target
 from nnunet_synth_aug.synthesis.accept import Outcome
 from nnunet_synth_aug.synthesis.folder import write_sequence
@@ -215,21 +216,24 @@ def test_quality_control_is_the_banks(project: Project) -> None:
         judged(quality={"checked": True, "image_mask_checked": True})
 
 
+def resolved(refresh: Any) -> RefreshSettings | None:
+    return resolve_settings({"synth_aug": {"refresh": refresh}}, None, None).refresh
+
+
 def test_settings(tmp_path: Path) -> None:
-    assert refresh_settings(None, "w") is None
-    assert refresh_settings({"per_epoch": 8}, "w") == RefreshSettings(8, "same", None)
-    assert refresh_settings({"per_epoch": 1, "device": "cuda:1", "generator": "/g"}, "w") == RefreshSettings(1, "cuda:1", "/g")
+    assert resolved({"per_epoch": 8}) == RefreshSettings(8, "same", None)
+    assert resolved({"per_epoch": 1, "device": "cuda:1", "generator": "/g"}) == RefreshSettings(1, "cuda:1", "/g")
     for bad, message in (
-        (8, r"must be an object such as \{'per_epoch': 8\}"),
-        ({"rate": 8}, "no 'rate'; choose from per_epoch, device, generator"),
-        ({}, "per_epoch is None"),
+        (8, "refresh is 8; it must be a mapping with the keys per_epoch, device, generator"),
+        ({"rate": 8}, "refresh has the unknown key 'rate'; choose from per_epoch, device, generator"),
+        ({}, "refresh lacks the key 'per_epoch'"),
         ({"per_epoch": 0}, "at least 1"),
         ({"per_epoch": True}, "at least 1"),
         ({"per_epoch": 8, "device": "gpu"}, "must be same, cpu, mps, cuda or cuda:1"),
         ({"per_epoch": 8, "generator": 3}, "must be the folder"),
     ):
         with pytest.raises(UserError, match=message):
-            refresh_settings(bad, "w")
+            resolved(bad)
     one, other = (live_folder(tmp_path, tmp_path / results / "trainer__plans__2d" / "fold_0") for results in "ab")
     assert one != other
     assert one.name.startswith("trainer__plans__2d_")

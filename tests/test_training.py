@@ -134,7 +134,7 @@ def test_config_round_trip(name):
     config = preset(name)
     assert GeneratorConfig.from_json(config.to_json()) == config
     assert config.preset == name
-    with pytest.raises(UserError, match="unknown settings"):
+    with pytest.raises(UserError, match="unknown key 'colour'; use the version"):
         GeneratorConfig.from_json(config.to_json() | {"colour": 1})
 
 

@@ -2,33 +2,42 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from annotated_types import Gt, Interval
 
 from nnunet_synth_aug.core.errors import UserError
+from nnunet_synth_aug.core.settings import Amount, FromZero, Number, Positive, read
+
+# Numbers stay as they were written (1 or 1.0), since the config's hash names a generator.
+Above = Annotated[Number, Gt(0)]
+Part = Annotated[Number, Interval(ge=0, le=1)]
+Percentile = Annotated[Number, Interval(ge=0, le=100)]
 
 
 @dataclass(frozen=True)
 class GridConfig:
     """The common grid on which the networks see every heart. Slices keep their native thickness."""
 
-    size: tuple[int, int, int] = (96, 96, 8)  # voxels (X, Y, Z); X and Y divisible by 16
-    max_fov: float = 192.0  # mm in plane; a larger image is cropped around the heart
-    intensity_percentiles: tuple[float, float] = (0.5, 99.5)  # of the whole sequence -> [-1, 1]
+    size: tuple[Positive, Positive, Positive] = (96, 96, 8)  # voxels (X, Y, Z); X and Y divisible by 16
+    max_fov: Above = 192.0  # mm in plane; a larger image is cropped around the heart
+    intensity_percentiles: tuple[Percentile, Percentile] = (0.5, 99.5)  # of the whole sequence -> [-1, 1]
 
 
 @dataclass(frozen=True)
 class TrainConfig:
     """One training stage."""
 
-    steps: int = 400
-    batch_size: int = 4
-    learning_rate: float = 1e-3  # peak; linear warm-up, then cosine to 2 %
-    warmup: float = 0.05  # share of the steps
-    ema_decay: float = 0.99  # of the weights that are used afterwards
-    checkpoint_seconds: float = 60.0  # a kill loses at most this much and ten steps
+    steps: Positive = 400
+    batch_size: Positive = 4
+    learning_rate: Above = 1e-3  # peak; linear warm-up, then cosine to 2 %
+    warmup: Part = 0.05  # share of the steps
+    ema_decay: Part = 0.99  # of the weights that are used afterwards
+    checkpoint_seconds: Amount = 60.0  # a kill loses at most this much and ten steps
     autocast: Literal["auto", "off", "bf16"] = "auto"  # of the networks, see training.uses_bf16; losses are float32
 
 
@@ -39,16 +48,16 @@ class VAEConfig:
     Weights of losses are relative to the L1 of pixels, the L1 of edges and the DiceCE of contoured frames, which count 1 each.
     """
 
-    patch: int = 2  # pixels per side folded into channels before the first convolution, unfolded after the last
-    channels: tuple[int, ...] = (32, 48, 64)  # per level; each step halves X and Y, never Z
-    latent_channels: int = 8
-    kl_weight: float = 1e-3  # per latent dimension
-    texture_weight: float = 2.0  # of the L1 between local amounts of gradient, which keeps images from being blurred
-    predicted_weight: float = 0.5  # of DiceCE on frames whose mask is a network's (synthaug fit --segmenter)
-    consistency_weight: float = 0.1  # of the EMA teacher's mask on frames that have none
-    consistency_start: float = 0.4  # share of the steps before the teacher is trusted
-    latent_noise: float = 0.15  # relative noise on the latent while training: the LDM's samples are not exact either
-    labelled_share: float = 0.5  # of each batch
+    patch: Positive = 2  # pixels per side folded into channels before the first convolution, unfolded after the last
+    channels: tuple[Positive, ...] = (32, 48, 64)  # per level; each step halves X and Y, never Z
+    latent_channels: Positive = 8
+    kl_weight: Amount = 1e-3  # per latent dimension
+    texture_weight: Amount = 2.0  # of the L1 between local amounts of gradient, which keeps images from being blurred
+    predicted_weight: Amount = 0.5  # of DiceCE on frames whose mask is a network's (synthaug fit --segmenter)
+    consistency_weight: Amount = 0.1  # of the EMA teacher's mask on frames that have none
+    consistency_start: Part = 0.4  # share of the steps before the teacher is trusted
+    latent_noise: Amount = 0.15  # relative noise on the latent while training: the LDM's samples are not exact either
+    labelled_share: Part = 0.5  # of each batch
     train: TrainConfig = field(default_factory=lambda: TrainConfig(steps=1000, batch_size=24, learning_rate=2e-3))
 
 
@@ -57,17 +66,17 @@ class LDMConfig:
     """A latent diffusion (static or motion)."""
 
     objective: Literal["rf", "edm"] = "rf"  # rectified flow or EDM, see diffusion
-    channels: tuple[int, ...] = (32, 64)  # per level
-    embedding: int = 128
+    channels: tuple[Positive, ...] = (32, 64)  # per level
+    embedding: Positive = 128
     attention: bool = True  # at the coarsest level
-    dropout: float = 0.05
-    prior_dropout: float = 0.15  # per variable
-    null_share: float = 0.1  # samples with no prior at all (classifier-free guidance)
-    sampler_steps: int = 12  # 2 * 12 - 1 evaluations
-    emphasis: float = 1.0  # an error counts as (how far the heart moves there) to this power, see latents.LatentScale; 0: all alike
-    guidance: float = 1.5
-    guidance_interval: tuple[float, float] = (0.2, 0.9)  # of time t, 1 = noise
-    temperature: float = 1.0  # SD of the noise that sampling starts from; less is nearer to the mean, cleaner and less varied
+    dropout: Part = 0.05
+    prior_dropout: Part = 0.15  # per variable
+    null_share: Part = 0.1  # samples with no prior at all (classifier-free guidance)
+    sampler_steps: Positive = 12  # 2 * 12 - 1 evaluations
+    emphasis: Number = 1.0  # an error counts as (how far the heart moves there) to this power, see latents.LatentScale; 0: all alike
+    guidance: Number = 1.5
+    guidance_interval: tuple[Part, Part] = (0.2, 0.9)  # of time t, 1 = noise
+    temperature: Amount = 1.0  # SD of the noise that sampling starts from; less is nearer to the mean, cleaner and less varied
     train: TrainConfig = field(default_factory=lambda: TrainConfig(steps=700, batch_size=8, learning_rate=2e-3))
 
 
@@ -82,16 +91,16 @@ MOTION_TEMPERATURE = 0.5
 class LatentConfig:
     """How cines become latents for the two LDMs."""
 
-    copies: int = 200  # hearts encoded, about: patients unchanged, then augmented until there are as many
-    rotation: float = 20.0  # degrees, uniform +-
-    scale: float = 0.12  # relative, uniform +-; EDV and mass follow by measurement, not by formula
-    shift: float = 6.0  # mm, uniform +-
-    warp: float = 3.5  # mm, SD of the smooth deformation of augmented copies, see data.deforming; volumes follow by measurement
-    gain: float = 0.35  # how much less copies beat at most, relative, and up to 0.1 more, see beat; EF follows by decoding
-    remodel: float = 0.0  # 0 to 1: how much copies are dilated, thickened and weakened, see data.remodelling
-    max_frames: int = 16  # frames encoded per cine; the periodic fit needs no more
-    harmonics: int = 4  # K of the periodic residual basis
-    components: int = 24  # R, principal directions of the coefficients that the motion LDM makes
+    copies: Positive = 200  # hearts encoded, about: patients unchanged, then augmented until there are as many
+    rotation: Amount = 20.0  # degrees, uniform +-
+    scale: Amount = 0.12  # relative, uniform +-; EDV and mass follow by measurement, not by formula
+    shift: Amount = 6.0  # mm, uniform +-
+    warp: Amount = 3.5  # mm, SD of the smooth deformation of augmented copies, see data.deforming; volumes follow by measurement
+    gain: Amount = 0.35  # how much less copies beat at most, relative, and up to 0.1 more, see beat; EF follows by decoding
+    remodel: Part = 0.0  # 0 to 1: how much copies are dilated, thickened and weakened, see data.remodelling
+    max_frames: Positive = 16  # frames encoded per cine; the periodic fit needs no more
+    harmonics: Positive = 4  # K of the periodic residual basis
+    components: Positive = 24  # R, principal directions of the coefficients that the motion LDM makes
     motion: Literal["fourier", "framewise"] = "fourier"  # or "framewise": every frame sampled by itself, the paper's scheme, for comparison
 
     def variants(self, patients: int) -> int:
@@ -103,10 +112,10 @@ class LatentConfig:
 class PretrainConfig:
     """Training on phantoms before the patients."""
 
-    hearts: int = 0  # number of phantoms; 0 starts from random weights
-    seed: int = 1000  # of the phantom cohort
-    finetune_steps: float = 0.5  # share of each stage's steps spent on the patients afterwards
-    finetune_rate: float = 0.5  # of the learning rate
+    hearts: FromZero = 0  # number of phantoms; 0 starts from random weights
+    seed: FromZero = 1000  # of the phantom cohort
+    finetune_steps: Amount = 0.5  # share of each stage's steps spent on the patients afterwards
+    finetune_rate: Amount = 0.5  # of the learning rate
 
 
 @dataclass(frozen=True)
@@ -114,7 +123,7 @@ class GeneratorConfig:
     """The cascade: VAE, static LDM, motion LDM."""
 
     preset: str = "tiny"
-    seed: int = 0
+    seed: FromZero = 0
     grid: GridConfig = field(default_factory=GridConfig)
     vae: VAEConfig = field(default_factory=VAEConfig)
     latents: LatentConfig = field(default_factory=LatentConfig)
@@ -126,9 +135,22 @@ class GeneratorConfig:
         return dataclasses.asdict(self)
 
     @staticmethod
-    def from_json(values: dict[str, Any]) -> GeneratorConfig:
-        return _build(GeneratorConfig, _without_retired(values))
+    def from_json(values: Any, where: str = "the generator's config") -> GeneratorConfig:
+        """The config that :meth:`to_json` made, here or in an earlier version.
 
+        Args:
+            values: from the generator's JSON; what is left out has its default.
+            where: names the file in sentences.
+
+        Raises:
+            UserError: it holds what this version does not know.
+        """
+        with contextlib.suppress(RecursionError):  # which is then told of the file
+            values = _without_retired(values) if isinstance(values, dict) else values
+        return read(GeneratorConfig, values, where, remedy=_OTHER_VERSION)
+
+
+_OTHER_VERSION = "use the version of this package that made it, or run 'synthaug fit' again"
 
 #: Settings of earlier versions, by part and name, and the value at which they changed nothing.
 RETIRED = {
@@ -159,22 +181,6 @@ def _without_retired(values: dict[str, Any], part: str = "") -> dict[str, Any]:
                 "use the version that trained it, or run 'synthaug fit' again"
             )
     return kept
-
-
-def _build(kind: type, values: dict[str, Any]) -> Any:
-    """Nested dataclass from JSON; lists become the tuples they were."""
-    known = {f.name: f for f in dataclasses.fields(kind)}
-    if unknown := set(values) - set(known):
-        raise UserError(f"the generator's config has unknown settings {sorted(unknown)}; it was made by another version of this package")
-    defaults = kind()
-    out: dict[str, Any] = {}
-    for name, value in values.items():
-        default = getattr(defaults, name)
-        if dataclasses.is_dataclass(default):
-            out[name] = _build(type(default), value)
-        else:
-            out[name] = tuple(value) if isinstance(value, list) else value
-    return kind(**out)
 
 
 PRESETS: dict[str, GeneratorConfig] = {
@@ -218,8 +224,8 @@ def overridden(config: GeneratorConfig, settings: list[str]) -> GeneratorConfig:
     >>> overridden(preset("tiny"), ["latents.motion=framewise", "vae.labelled_share=1.0"]).latents.motion
     'framewise'
     """
-    values = config.to_json()
     for setting in settings:
+        values = config.to_json()
         path, equals, text = setting.partition("=")
         *parts, name = path.split(".")
         place = values
@@ -228,14 +234,11 @@ def overridden(config: GeneratorConfig, settings: list[str]) -> GeneratorConfig:
         if not equals or name not in place or isinstance(place[name], dict):
             raise UserError(f"--set {setting}: {path} is not a setting; 'synthaug fit --dry-run' lists them all")
         try:
-            value = json.loads(text)
-        except json.JSONDecodeError:
-            value = text
-        kinds = {float: (int, float), tuple: (list,)}.get(type(place[name]), (type(place[name]),))
-        if not isinstance(value, kinds):
-            raise UserError(f"--set {setting}: {path} is {place[name]!r} in the preset, and {value!r} is of another kind")
-        place[name] = value
-    return GeneratorConfig.from_json(values)
+            place[name] = json.loads(text)
+        except (ValueError, RecursionError):
+            place[name] = text
+        config = read(GeneratorConfig, values, f"--set {setting}")
+    return config
 
 
 #: Phantoms to pretrain on, per preset: about as many as the time of its own training allows.

@@ -14,13 +14,13 @@ import numpy as np
 from nnunet_synth_aug.core.cases import SyntheticSequence
 from nnunet_synth_aug.core.console import progress
 from nnunet_synth_aug.core.errors import UserError
-from nnunet_synth_aug.core.files import hash_json, read_json, sha256, write_json
+from nnunet_synth_aug.core.files import hash_json, sha256, write_json
 from nnunet_synth_aug.core.paths import bank_folder
 from nnunet_synth_aug.nnunet.bank.manifest import FORMAT, check_leak, manifest_path, together
 from nnunet_synth_aug.nnunet.bank.preprocess import CASE_FILES, preprocess_frame, save_case
 from nnunet_synth_aug.nnunet.patients import case_patients, fold_cases
 from nnunet_synth_aug.nnunet.target import Target, label_lookup, load_target
-from nnunet_synth_aug.synthesis.folder import frames_within, read_index, read_sequence, sound_slices
+from nnunet_synth_aug.synthesis.folder import Record, frames_within, read_index, read_record, read_sequence
 
 _STAMP = "synth_aug_source"  # key in a case's properties: digest of what it was made from
 
@@ -74,8 +74,9 @@ def build_bank_cases(
         for done, (name, (where, source)) in enumerate(ids.items()):
             bar.advance(done, name)
             sequence_id = where.name
-            meta = read_json(where.with_name(f"{sequence_id}.json"))
-            chosen = choose_frames(meta["n_frames"], meta["ed"], meta["es"], frames, frames_within(meta["n_frames"], sound_slices(meta)))
+            record = read_record(where.parent, sequence_id)
+            trusted = frames_within(record.n_frames, record.sound_slices)
+            chosen = choose_frames(record.n_frames, record.ed, record.es, frames, trusted)
             stamp = _stamp(where.parent, sequence_id, recipe)
             wanted = {f"{name}_t{frame:02d}": frame for frame in chosen}
             open_cases = {case: frame for case, frame in wanted.items() if _stamp_of(folder / f"{case}.pkl") != stamp}
@@ -84,7 +85,7 @@ def build_bank_cases(
                 sequence = read_sequence(where.parent, sequence_id)
                 for case, frame in open_cases.items():
                     _make_case(sequence, frame, lookup, target, workshop, folder, case, stamp)
-            listed += [_entry(case, name, meta, frame) | source for case, frame in wanted.items()]
+            listed += [_entry(case, name, record, frame) | source for case, frame in wanted.items()]
         _remove_strangers(folder, {entry["id"] for entry in listed})
         bar.advance(len(ids))
     write_json(
@@ -187,14 +188,14 @@ def _make_case(
             (workshop / f"{case}{ending}").replace(folder / f"{case}{ending}")
 
 
-def _entry(case: str, sequence: str, meta: dict[str, Any], frame: int) -> dict[str, Any]:
+def _entry(case: str, sequence: str, record: Record, frame: int) -> dict[str, Any]:
     return {
         "id": case,
         "sequence": sequence,
         "frame": frame,
-        "seed": meta["seed"],
-        "requested": meta["requested"],
-        "measured": meta["measured"],
+        "seed": record.seed,
+        "requested": record.requested,
+        "measured": record.measured,
     }
 
 

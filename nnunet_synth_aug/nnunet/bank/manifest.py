@@ -53,6 +53,7 @@ class Manifest:
 
     @property
     def ids(self) -> list[str]:
+        """Of its cases."""
         return [case["id"] for case in self.content["cases"]]
 
     @property
@@ -65,10 +66,12 @@ class Manifest:
 
     @property
     def hash(self) -> str:
+        """Of everything that the manifest says."""
         return hash_json(self.content)
 
     @property
     def generator_hash(self) -> str | None:
+        """Of the generator that made it; None without one."""
         return self.content["generator"].get("generator_hash")
 
     @property
@@ -79,6 +82,7 @@ class Manifest:
 
 
 def manifest_path(dataset: str, fold: int | str, data_identifier: str) -> Path:
+    """Where the manifest of a fold's bank is."""
     return bank_folder(dataset, fold) / f"manifest_{data_identifier}.json"
 
 

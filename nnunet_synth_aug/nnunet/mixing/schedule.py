@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 from nnunet_synth_aug.core.errors import UserError
-
-SHAPES = ("linear", "cosine", "step")
+from nnunet_synth_aug.core.settings import FromZero, Share
 
 
 @dataclass(frozen=True)
 class Schedule:
     """The ``schedule`` object in the plans' ``synth_aug``: from the training's ratio to ``to``, in whole epochs."""
 
-    to: float
-    shape: str = "linear"
-    from_epoch: int = 0  # linear, cosine: the last epoch with the first ratio; step: the first with ``to``
-    until_epoch: int | None = None  # linear, cosine: the first epoch with ``to``; None: the last of the training
+    to: Share
+    shape: Literal["linear", "cosine", "step"] = "linear"
+    from_epoch: FromZero = 0  # linear, cosine: the last epoch with the first ratio; step: the first with ``to``
+    until_epoch: FromZero | None = None  # linear, cosine: the first epoch with ``to``; None: the last of the training
+
+    def __post_init__(self) -> None:
+        if self.shape == "step" and (self.from_epoch == 0 or self.until_epoch is not None):
+            raise ValueError("a step needs a from_epoch of at least 1, from which on the share is 'to', and no until_epoch")
 
     def ratios(self, start: float, epochs: int) -> tuple[float, ...]:
         """Share of every epoch of a training of ``epochs`` epochs that begins with ``start``.
@@ -42,31 +44,3 @@ class Schedule:
     def recorded(self) -> dict[str, Any]:
         """As it is written into the plans."""
         return asdict(self)
-
-
-def schedule_settings(given: Any, where: str) -> Schedule | None:
-    """Read the object; None (a constant share) stays None.
-
-    Raises:
-        UserError: an unknown key or an impossible value; ``where`` names the plans.
-    """
-    if given is None:
-        return None
-    keys = tuple(Schedule.__dataclass_fields__)
-    if not isinstance(given, Mapping):
-        raise UserError(f"{where}: schedule is {given!r}; it must be an object such as {{'to': 0.1}}")
-    for key in given:
-        if key not in keys:
-            raise UserError(f"{where}: schedule has no {key!r}; choose from {', '.join(keys)}")
-    to, shape, first, until = (given.get(key) for key in keys)
-    shape, first = "linear" if shape is None else shape, 0 if first is None else first
-    if isinstance(to, bool) or not isinstance(to, (int, float)) or not 0 <= to <= 1:
-        raise UserError(f"{where}: schedule.to is {to!r}; it must be a number from 0 to 1")
-    if shape not in SHAPES:
-        raise UserError(f"{where}: schedule.shape is {shape!r}; choose from {', '.join(SHAPES)}")
-    for key, value in (("from_epoch", first), ("until_epoch", until)):
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 0):
-            raise UserError(f"{where}: schedule.{key} is {value!r}; it must be the number of an epoch, from 0")
-    if shape == "step" and (first == 0 or until is not None):
-        raise UserError(f"{where}: a step needs schedule.from_epoch of at least 1, from which on the share is 'to', and no until_epoch")
-    return Schedule(float(to), shape, first, until)

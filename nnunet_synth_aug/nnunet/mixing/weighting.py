@@ -12,51 +12,33 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from annotated_types import Ge
 
 from nnunet_synth_aug.core.errors import UserError
 from nnunet_synth_aug.core.labels import DIAGNOSES, STRUCTURES
+from nnunet_synth_aug.core.settings import OneOf
 
-_CHOICES = {"diagnosis": DIAGNOSES, "structure": tuple(STRUCTURES)}
+Weight = Annotated[float, Ge(0)]
 
 
 @dataclass(frozen=True)
 class Weights:
     """The ``weights`` object in the plans' ``synth_aug``."""
 
-    diagnosis: Mapping[str, float] = field(default_factory=dict)
-    structure: Mapping[str, float] = field(default_factory=dict)
+    diagnosis: dict[Annotated[str, OneOf(*DIAGNOSES)], Weight] = field(default_factory=dict)
+    structure: dict[Annotated[str, OneOf(*STRUCTURES)], Weight] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name, weights, choices in (("diagnosis", self.diagnosis, DIAGNOSES), ("structure", self.structure, STRUCTURES)):
+            if not any(weights.get(one, 1) for one in choices):
+                raise ValueError(f"{name} leaves nothing to draw; give one of {', '.join(choices)} a weight above 0")
 
     def recorded(self) -> dict[str, Any]:
         """As it is written into the plans."""
-        return {kind: dict(values) for kind in _CHOICES if (values := getattr(self, kind))}
-
-
-def weight_settings(given: Any, where: str) -> Weights | None:
-    """Read the object; None or an empty one (all alike) becomes None.
-
-    Raises:
-        UserError: an unknown name or an impossible weight; ``where`` names the plans.
-    """
-    if given is None or given == {}:
-        return None
-    if not isinstance(given, Mapping) or not set(given) <= set(_CHOICES):
-        raise UserError(f"{where}: weights is {given!r}; it must be an object with 'diagnosis', 'structure' or both")
-    kinds: dict[str, dict[str, float]] = {}
-    for kind, values in given.items():
-        if not isinstance(values, Mapping):
-            raise UserError(f"{where}: weights.{kind} is {values!r}; it must be an object such as {{{_CHOICES[kind][-1]!r}: 2}}")
-        for name, weight in values.items():
-            if name not in _CHOICES[kind]:
-                raise UserError(f"{where}: weights.{kind} names {name!r}, which is none; choose from {', '.join(_CHOICES[kind])}")
-            if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not 0 <= weight < float("inf"):
-                raise UserError(f"{where}: weights.{kind}.{name} is {weight!r}; it must be a number of at least 0")
-        if values and not any(values.get(name, 1) for name in _CHOICES[kind]):
-            raise UserError(f"{where}: weights.{kind} leaves nothing to draw; give one of {', '.join(_CHOICES[kind])} a weight above 0")
-        kinds[kind] = {name: float(weight) for name, weight in values.items()}
-    return Weights(**kinds)
+        return {kind: dict(weights) for kind, weights in vars(self).items() if weights}
 
 
 def draw_probabilities(cases: Sequence[Mapping[str, Any]], weights: Mapping[str, float]) -> dict[str, float] | None:
@@ -102,6 +84,7 @@ class WeightedPatches:
         self.identifiers: list[str] = cases.identifiers
 
     def load_case(self, identifier: str) -> tuple[Any, Any, Any, dict[str, Any]]:
+        """A case whose forced foreground is drawn by the weights of its structures."""
         data, seg, previous, properties = self._cases.load_case(identifier)
         return data, seg, previous, properties | {"class_locations": self._choose(properties["class_locations"])}
 

@@ -15,14 +15,14 @@ import subprocess
 import sys
 import time
 import weakref
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from nnunet_synth_aug.core.errors import UserError
 from nnunet_synth_aug.core.files import read_json, write_json
 from nnunet_synth_aug.core.paths import generator_folder
+from nnunet_synth_aug.core.settings import Positive, Rule
 from nnunet_synth_aug.nnunet.bank.manifest import Manifest
 from nnunet_synth_aug.nnunet.refresh.cases import JOURNAL, live_folder
 
@@ -33,39 +33,16 @@ JOB, STATE = "job.json", "state.json"
 #: waiting for this one after ten minutes.
 PATIENCE = 300.0
 _POLL = 0.05
-_KEYS = ("per_epoch", "device", "generator")
+_DEVICE = Rule(f"{SAME}, cpu, mps, cuda or cuda:1", re.compile(rf"{SAME}|cpu|mps|cuda(:\d+)?").fullmatch)
 
 
 @dataclass(frozen=True)
 class RefreshSettings:
     """The ``refresh`` object in the plans' ``synth_aug``."""
 
-    per_epoch: int  # cases replaced per epoch
-    device: str = SAME  # of the generator; SAME: the training's, between its epochs
-    generator: str | None = None  # its folder; None: the fold's own in nnUNet_results
-
-
-def refresh_settings(given: Any, where: str) -> RefreshSettings | None:
-    """Read the object; None (no live refresh) stays None.
-
-    Raises:
-        UserError: an unknown key or an impossible value; ``where`` names the plans.
-    """
-    if given is None:
-        return None
-    if not isinstance(given, Mapping):
-        raise UserError(f"{where}: refresh is {given!r}; it must be an object such as {{'per_epoch': 8}}")
-    for key in given:
-        if key not in _KEYS:
-            raise UserError(f"{where}: refresh has no {key!r}; choose from {', '.join(_KEYS)}")
-    rate, device, generator = given.get("per_epoch"), given.get("device") or SAME, given.get("generator")
-    if isinstance(rate, bool) or not isinstance(rate, int) or rate < 1:
-        raise UserError(f"{where}: refresh.per_epoch is {rate!r}; it must be a whole number of at least 1")
-    if not isinstance(device, str) or not re.fullmatch(rf"{SAME}|cpu|mps|cuda(:\d+)?", device):
-        raise UserError(f"{where}: refresh.device is {device!r}; it must be same, cpu, mps, cuda or cuda:1")
-    if generator is not None and not isinstance(generator, str):
-        raise UserError(f"{where}: refresh.generator is {generator!r}; it must be the folder of the bank's generator")
-    return RefreshSettings(rate, device, generator)
+    per_epoch: Positive  # cases replaced per epoch
+    device: Annotated[str, _DEVICE] = SAME  # of the generator; SAME: the training's, between its epochs
+    generator: Annotated[str, Rule("the folder of the bank's generator")] | None = None  # None: the fold's own in nnUNet_results
 
 
 class Refresher:
