@@ -1,14 +1,14 @@
 """Generators side by side, each trained on the same fold and judged in the same way; docs/results/generator.md shows the figures.
 
-    python tests/benchmarks/generator.py --out RUN --hearts 64 --preset tiny --arms default,framewise --json docs/generator/NAME.json
+    python tests/benchmarks/generator.py --out RUN --hearts 64 --preset tiny --json docs/generator/NAME.json \\
+        --arm "framewise=--set latents.motion=framewise"
     python tests/benchmarks/generator.py --out RUN --source /data/ACDC --preset small --json docs/generator/NAME.json
     python tests/benchmarks/generator.py --out RUN --dataset 901 --judge RESULTS --label TEXT --json docs/generator/NAME.json
-    python tests/benchmarks/generator.py --report FOLDER --generator FOLDER --label TEXT --json docs/generator/NAME.json
 
 Every step is a command that a user could type (`synthaug fit`, `synthaug report`, ...) and is skipped when its product is there, so a
-killed run goes on when started again. --dataset judges generators of a dataset that is there already, such as the utility probe's, with
-an nnU-Net results folder as segmenter. --report keeps the figures of a `synthaug report` that was made by hand. The last line printed
-is one JSON object.
+killed run goes on when started again. The arm "default" is always there; --arm adds one with other options of `synthaug fit`, which
+changes nothing else. --dataset judges generators of a dataset that is there already, such as the utility probe's, with an nnU-Net
+results folder as segmenter. The last line printed is one JSON object.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import argparse
 import json
 import os
 import platform
+import shlex
 import time
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,6 @@ import torch
 from walkthrough import run
 
 from nnunet_synth_aug import __version__
-from nnunet_synth_aug.core.errors import UserError
 from nnunet_synth_aug.core.files import read_json, write_json
 from nnunet_synth_aug.core.paths import dataset_name, nnunet_folder, preprocessed_folder
 from nnunet_synth_aug.core.prior_request import PriorRequest
@@ -38,49 +38,6 @@ from nnunet_synth_aug.synthesis.sample import sample_to_folder
 
 D, F = "921", "0"
 SEGMENTER, SMALL_PLANS = "nnUNetTrainerSynthAug_mix00", "nnUNetPlansSmall"
-DOCS = Path(__file__).resolve().parents[2] / "docs"
-#: What each arm changes in the preset. Everything else, the number of steps included, is equal.
-ARMS: dict[str, list[str]] = {
-    "default": [],
-    "framewise": ["--set", "latents.motion=framewise"],
-    "equal weights": ["--set", "static.emphasis=0.0", "--set", "motion.emphasis=0.0"],
-    "labelled only": ["--set", "vae.labelled_share=1.0"],
-    "edm": [
-        "--set",
-        "static.objective=edm",
-        "--set",
-        "motion.objective=edm",
-        "--set",
-        "static.sampler_steps=18",
-        "--set",
-        "motion.sampler_steps=18",
-    ],
-    "same motion": ["--set", "latents.gain=0.0"],
-    "not deformed": ["--set", "latents.warp=0.0"],
-    "pretrained": ["--pretrain", "phantom"],
-    # The second round of the generator that ships. It continued the first one, of 160 phantoms, which is no longer in the package, and
-    # was trained before there were texture_weight and warp.
-    "shipped": [
-        "--pretrain",
-        "phantom",
-        "--set",
-        "pretrain.finetune_steps=1.0",
-        "--set",
-        "pretrain.finetune_rate=0.75",
-        "--set",
-        "latents.copies=1280",
-        "--set",
-        "latents.warp=0.0",
-        "--set",
-        "vae.texture_weight=0.0",
-        "--set",
-        "vae.train.steps=2000",
-        "--set",
-        "static.train.steps=4000",
-        "--set",
-        "motion.train.steps=4000",
-    ],
-}
 EF_SWEEP = (20, 30, 40, 50, 60, 70)
 
 
@@ -224,14 +181,14 @@ def machine(name: str) -> dict[str, str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, help="work folder")
+    parser.add_argument("--out", type=Path, required=True, help="work folder")
     parser.add_argument("--source", default="phantom", help="phantom, or a folder of ACDC patients")
     parser.add_argument("--dataset", help="judge generators of this dataset of nnU-Net's folders, fold 0, instead of making one")
     parser.add_argument("--judge", type=Path, help="with --dataset: nnU-Net results folder of a real-only training of the fold")
     parser.add_argument("--hearts", type=int, default=64, help="size of a phantom cohort")
     parser.add_argument("--folds", type=int, default=4)
     parser.add_argument("--preset", default="tiny")
-    parser.add_argument("--arms", default="default", help=f"some of {', '.join(ARMS)}")
+    parser.add_argument("--arm", action="append", default=[], metavar="NAME=OPTIONS", help="another arm, and its options of synthaug fit")
     parser.add_argument("-n", type=int, default=64, help="hearts to judge")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--brief", action="store_true", help="no closed loop, acceptance or EF sweep: for arms that are slow to sample")
@@ -239,24 +196,12 @@ def main() -> None:
     parser.add_argument("--segmenter", type=int, default=0, metavar="ITERATIONS", help="train an nnU-Net as an independent judge")
     parser.add_argument("--machine", default=f"{os.cpu_count()} CPU cores")
     parser.add_argument("--json", type=Path, help="where the figures go")
-    parser.add_argument("--report", type=Path, help="keep the figures of this finished report, and stop")
-    parser.add_argument("--generator", type=Path, help="of --report")
-    parser.add_argument("--label", default="", help="a sentence on --report or --dataset: cohort, fold, patients, segmenter")
+    parser.add_argument("--label", default="", help="a sentence on --dataset: cohort, fold, patients, segmenter")
     options = parser.parse_args()
-    if options.report is not None:
-        if options.generator is None or options.json is None:
-            parser.error("--report needs --generator and --json")
-        one = {"options": [], **reported(options.generator, options.report)}
-        preset = read_json(options.generator / "generator.json")["config"]["preset"]
-        study = {"about": options.label, "preset": preset, **machine(options.machine), "arms": {preset: one}}
-        write_json(options.json, study)
-        print(json.dumps(study))
-        return
-    if options.out is None:
-        parser.error("--out is needed")
-    names = options.arms.split(",")
-    if unknown := [name for name in names if name not in ARMS]:
-        raise UserError(f"--arms {unknown[0]} is unknown; choose from {', '.join(ARMS)}")
+    arms: dict[str, list[str]] = {"default": []}
+    for text in options.arm:
+        name, _, changes = text.partition("=")
+        arms[name] = shlex.split(changes)
     if options.dataset is not None and not (options.label and options.judge):
         parser.error("--dataset needs --label, because nothing else tells what it is, and --judge")
     if options.dataset is None:
@@ -279,10 +224,10 @@ def main() -> None:
         **machine(options.machine),
         "arms": {},
     }
-    for name in names:
+    for name, changes in arms.items():
         folder = options.out / "arms" / f"{options.preset}_{name.replace(' ', '_')}"
         same = (options.preset, options.n, options.seed, options.device, segmenter, options.brief)
-        study["arms"][name] = arm(folder, options.dataset or D, ARMS[name], *same)
+        study["arms"][name] = arm(folder, options.dataset or D, changes, *same)
         if options.json is not None:
             write_json(options.json, study)
     print(json.dumps(study))

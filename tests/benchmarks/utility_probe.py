@@ -1,232 +1,150 @@
 """The end metric in miniature: does nnU-Net segment unseen patients better with synthetic data, when it has ten patients?
 
-    python tests/benchmarks/utility_probe.py --data ACDC --sunnybrook FOLDER --out probe --generator small --label "small, seed 0"
-    python tests/benchmarks/utility_probe.py --write          # docs/utility.md from docs/utility/*.json
+    ACDC=FOLDER SUNNYBROOK=FOLDER python tests/benchmarks/utility_probe.py tests/benchmarks/ten_patients.yaml --out probe \\
+        --label "small, seed 0" --json docs/utility/NAME.json
 
-A study of ``synthaug benchmark`` with settings of CPU size: nnU-Net 2d is trained on ten ACDC patients (two per group, out of
-fold 0's training patients), with real data only and with mixes, for the same number of iterations, and tested on all other patients of
-the folder and on the Sunnybrook LV. The generator sees the same ten patients and no other, or with --unlabelled N also the cines of
-N more per group, without their masks; those are not tested. With --diagnoses NOR --per-group 6 the healthy train, and the ill are tested.
-A killed probe goes on where it stopped when started again; another --label in the same --out adds a generator and shares the real-only
-runs. The last line printed is one JSON object.
+Runs a study file of ``synthaug benchmark`` and keeps its figures in the form that docs/results/utility.md shows. Another generator.name
+in the same --out adds a generator and shares the real-only runs. A killed probe goes on where it stopped when started again.
+The last line printed is one JSON object.
 """
 
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
-import math
 import os
-import re
-import shlex
 import sys
 import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from utility_page import write_page
-from utility_scores import append_result, by_diagnosis, compared, run_scores
-
 from evaluation.benchmark.conclude import FIGURES, conclude
 from evaluation.benchmark.main import run_study
 from evaluation.benchmark.patients import split_patients
-from evaluation.benchmark.study import (
-    VALIDATION,
-    BankSettings,
-    Data,
-    GeneratorSettings,
-    PlansSettings,
-    Study,
-    TestSet,
-    Training,
-    checked,
-    parse_arm,
-)
+from evaluation.benchmark.study import VALIDATION, GeneratorSettings, Study, read_study
 from evaluation.benchmark.workspace import Workspace
+from evaluation.scoring.table import PREDICTION_EMPTY, REFERENCE_EMPTY, read_table
 from nnunet_synth_aug import __version__
 from nnunet_synth_aug.core.errors import UserError
 from nnunet_synth_aug.core.files import hash_json, read_json, write_json
-from nnunet_synth_aug.model.config import PRESETS
 
-SMALL = PlansSettings(spacing=2, patch=96, batch=8, stages=4, features=12)
-DOCS = Path(__file__).resolve().parents[2] / "docs"
-#: What tables call the test sets.
-TESTS = {VALIDATION: "ACDC", "Sunnybrook": "Sunnybrook"}
+SHOWN = ("Dice", "HD", "HD95")
+COLUMNS = ("structure", "metric", "unit", "n", "baseline_mean", "augmented_mean", "difference", "ci_low", "ci_high", "p", "p_holm")
 
 
-def fit_options(text: str) -> dict[str, Any]:
-    """``--fit`` as settings of the generator."""
-    parser = argparse.ArgumentParser(prog="--fit", exit_on_error=False, add_help=False)
-    parser.add_argument("--pretrain", default="none", choices=("none", "phantom"))
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--segmenter", action="store_true")
-    parser.add_argument("--set", action="append", default=[])
-    try:
-        found, other = parser.parse_known_args(shlex.split(text))
-    except (argparse.ArgumentError, ValueError) as error:
-        raise UserError(f"--fit {text!r}: {error}") from error
-    if other:
-        raise UserError(f"--fit has {other[0]!r}; choose from --pretrain, --seed, --segmenter and --set")
-    return {"pretrain": found.pretrain, "seed": found.seed, "segmenter": found.segmenter, "set_": tuple(found.set)}
+def run_scores(report: Path, arms: list[str], seeds: list[int]) -> dict[tuple[str, int], dict[str, float]]:
+    """Mean over patients by ``STRUCTURE METRIC`` of every arm and seed, and in how many masks a structure was missed or invented.
+
+    Args:
+        report: the report's folder of one test set.
+        arms: in the order of the study.
+        seeds: likewise.
+    """
+    table = read_table(report / "metrics.csv")
+    scores = {}
+    for arm in arms:
+        of_arm = table[table["model"] == arm]
+        for seed, (_, rows) in zip(seeds, of_arm.groupby("seed", sort=False), strict=True):  # in the order in which they were given
+            shown = rows[rows["metric"].isin(SHOWN)].dropna(subset=["value"])
+            means = shown.groupby(["structure", "metric", "patient"], sort=False)["value"].mean().groupby(level=[0, 1], sort=False).mean()
+            missed = (rows["metric"] == "Dice") & rows["failure"].isin([PREDICTION_EMPTY, REFERENCE_EMPTY])
+            found = {f"{structure} {metric}": round(float(value), 4) for (structure, metric), value in means.items()}
+            scores[arm, seed] = found | {"failures": int(missed.sum())}
+    return scores
 
 
-def generator_settings(asked: str, label: str, fit: str) -> GeneratorSettings:
-    """The generator under a name that tells labels apart which differ in any character."""
-    name = f"{re.sub(r'[^A-Za-z0-9]+', '-', label).strip('-')[:40]}-{hashlib.sha256(label.encode()).hexdigest()[:6]}"
-    if asked in PRESETS:
-        return GeneratorSettings(name=name, preset=asked, **fit_options(fit))
-    folder = Path(asked).resolve()
-    if not (folder / "generator.json").is_file() or folder.name != "fold_0":
-        raise UserError(f"--generator {asked} is neither a preset ({', '.join(PRESETS)}) nor a folder fold_0 with a generator.json")
-    return GeneratorSettings(name=name, folder=folder.parent)
+def comparisons(report: Path, arms: list[str], names: dict[str, str]) -> dict[str, dict[str, Any]]:
+    """Paired differences of every mix from the real-only arm by test set, seeds averaged within a patient."""
+
+    def rows(path: str) -> list[dict[str, Any]]:
+        summary = read_json((report / path).with_name("comparison.json"))["summary"]
+        return [{key: row[key] for key in (*COLUMNS, "effect", "verdict")} for row in summary if row["metric"] in SHOWN]
+
+    found = read_json(report / FIGURES)["comparisons"]
+    return {arm: {names[test]: rows(by_arm[arm]["report"]) for test, by_arm in found.items()} for arm in arms}
 
 
-def make_study(a: argparse.Namespace, label: str) -> Study:
-    """The probe as a study."""
-    needed = any(parse_arm(name).needs_generator for name in a.arms.split(","))
-    if needed and a.generator is None:
-        raise UserError("--generator is needed: a preset or the folder of a generator that was fitted on the probe's patients")
-    if not needed and (a.generator is not None or a.fit):
-        raise UserError(f"no arm of {a.arms} needs a generator; leave out --generator and --fit")
-    per_epoch = math.gcd(a.iterations, 50)
-    tests = () if a.sunnybrook is None else (TestSet("Sunnybrook", "sunnybrook", folder=a.sunnybrook.resolve()),)
-    study = Study(
-        title="Utility probe",
-        data=Data(
-            "acdc",
-            folder=a.data.resolve(),
-            diagnoses=tuple(a.diagnoses.split(",")) if a.diagnoses else (),
-            per_group=a.per_group,
-            unlabelled=a.unlabelled,
-            test_unused=True,
-        ),
-        arms=tuple(dict.fromkeys(["real", *a.arms.split(",")])),
-        plans=SMALL,
-        training=Training(a.iterations // per_epoch, per_epoch, 1),
-        generator=generator_settings(a.generator, label, a.fit) if needed else GeneratorSettings(),
-        bank=BankSettings(a.sequences, a.frames, segmenter=a.check_images),
-        seeds=tuple(int(seed) for seed in a.seeds.split(",")),
-        tests=tests,
-        device=a.device,
-        workers=a.workers,
-    )
-    return checked(study, "the probe")
+def by_diagnosis(report: Path, arms: list[str]) -> dict[str, Any]:
+    """The same differences for each group of patients, without tests: few patients each."""
+    found = read_json(report / FIGURES)["comparisons"][VALIDATION]
+    return {arm: read_json((report / found[arm]["report"]).with_name("comparison.json"))["breakdown"]["diagnosis"] for arm in arms}
 
 
-def probe_all(a: argparse.Namespace) -> dict[str, Any]:
-    """Every step of the probe; returns its figures."""
-    label = a.label or Path(a.generator or "none").name  # never a path: tables are published
-    study = make_study(a, label)
-    at = Workspace(a.out.resolve(), study)
-    report = run_study(study, at.out).parent
-    arms, seeds = [arm.name for arm in study.all_arms], list(study.seeds)
-    scores = {test: run_scores(report / test, arms, seeds) for test in (VALIDATION, *(t.name for t in study.tests))}
-    rows = []
-    for seed in seeds:
-        for arm in arms:
-            row = {"arm": arm, "seed": seed, "generator": label if arm != "real" else "", "iterations": a.iterations}
-            rows.append(row | {f"{TESTS[test]} {key}": value for test, found in scores.items() for key, value in found[arm, seed].items()})
-            append_result(at.out / "results.csv", rows[-1])
-    comparisons = read_json(report / FIGURES)["comparisons"]
-    split = read_json(at.splits)[0]
-    patients = split_patients(split, at.raw)
-    heart = conclude(replace(study, largest_heart=True), at, "report_largest_heart").parent
-    without_islands = read_json(heart / FIGURES)["comparisons"]
-    return {
-        "format": 1,
-        "version": __version__,
-        "date": time.strftime("%Y-%m-%d"),
-        "machine": f"{os.cpu_count()} CPU cores",
-        "settings": {"iterations": a.iterations, "seeds": seeds, "arms": arms},
-        "patients": {
-            "train": len(patients["train"]),
-            "diagnoses": list(at.study.data.diagnoses),
-            "unlabelled": len(split.get("unlabelled", [])),
-            "test": len(patients["val"]),
-            "split_hash": hash_json(split),
-        },
-        "generator": about_generator(at, a, label),
-        "runs": rows,
-        "comparisons": {
-            arm: {
-                TESTS[test]: compared((report / found[arm]["report"]).with_name("comparison.json")) for test, found in comparisons.items()
-            }
-            for arm in arms[1:]
-        },
-        "largest_heart": {
-            arm: {
-                TESTS[test]: compared((heart / found[arm]["report"]).with_name("comparison.json"))
-                for test, found in without_islands.items()
-            }
-            for arm in arms[1:]
-        },
-        "by_diagnosis": {
-            arm: by_diagnosis((report / comparisons[VALIDATION][arm]["report"]).with_name("comparison.json")) for arm in arms[1:]
-        },
-    }
+def fit_options(settings: GeneratorSettings) -> list[str]:
+    """What of ``synthaug fit`` is not its default."""
+    options = ["--pretrain", settings.pretrain] if settings.pretrain != "none" else []
+    options += ["--seed", str(settings.seed)] if settings.seed else []
+    return [*options, *(["--segmenter"] if settings.segmenter else []), *(word for one in settings.set_ for word in ("--set", one))]
 
 
-def about_generator(at: Workspace, a: argparse.Namespace, label: str) -> dict[str, Any]:
+def about_generator(at: Workspace, study: Study, label: str) -> dict[str, Any]:
     """What is to be reported of the generator and its bank; without a generator, of the banks of the controls."""
-    bank = {"label": label, "sequences": a.sequences, "frames": a.frames, "segmenter": a.check_images}
-    if a.generator is None:
+    bank = {"label": label, "sequences": study.bank.sequences, "frames": study.bank.frames, "segmenter": study.bank.segmenter}
+    if not any(arm.needs_generator for arm in study.all_arms):
         return bank | {"generator": None, "fit": [], "fit_seconds": {}, "bank": None}
     meta = read_json(at.generator(0) / "generator.json")
-    mix = next((arm for arm in (parse_arm(name) for name in at.study.arms) if arm.is_sampled), None)  # controls alone have none
+    mix = next((arm for arm in study.all_arms if arm.is_sampled), None)  # controls alone have none
     return bank | {
-        "generator": Path(a.generator).name,
-        "fit": shlex.split(a.fit),
+        "generator": study.generator.preset if study.generator.folder is None else study.generator.folder.name,
+        "fit": fit_options(study.generator),
         "fit_seconds": {stage: entry["seconds"] for stage, entry in meta["finished"].items()},
         "bank": None if mix is None else read_json(at.bank(mix, 0) / "sequences" / "figures.json"),
     }
 
 
+def probe(study: Study, out: Path, label: str) -> dict[str, Any]:
+    """Every step of the study, and of fold 0 its figures."""
+    at = Workspace(out.resolve(), study)
+    report = run_study(study, at.out).parent
+    heart = conclude(replace(study, largest_heart=True), at, "report_largest_heart").parent
+    names = {VALIDATION: study.data.source.upper(), **{test.name: test.name for test in study.tests}}
+    arms, seeds = [arm.name for arm in study.all_arms], list(study.seeds)
+    scores = {name: run_scores(report / test, arms, seeds) for test, name in names.items()}
+    split = read_json(at.splits)[0]
+    patients = split_patients(split, at.raw)
+    iterations = (study.training.epochs or 1000) * (study.training.iterations or 250)  # nnU-Net's own
+    return {
+        "format": 1,
+        "version": __version__,
+        "date": time.strftime("%Y-%m-%d"),
+        "machine": f"{os.cpu_count()} CPU cores",
+        "settings": {"iterations": iterations, "seeds": seeds, "arms": arms},
+        "patients": {
+            "train": len(patients["train"]),
+            "diagnoses": list(study.data.diagnoses),
+            "unlabelled": len(split.get("unlabelled", [])),
+            "test": len(patients["val"]),
+            "split_hash": hash_json(split),
+        },
+        "generator": about_generator(at, study, label),
+        "runs": [
+            {"arm": arm, "seed": seed, "generator": label if arm != "real" else "", "iterations": iterations}
+            | {f"{name} {key}": value for name, found in scores.items() for key, value in found[arm, seed].items()}
+            for seed in seeds
+            for arm in arms
+        ],
+        "comparisons": comparisons(report, arms[1:], names),
+        "largest_heart": comparisons(heart, arms[1:], names),
+        "by_diagnosis": by_diagnosis(report, arms[1:]),
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, help="folder of ACDC patients with cines")
-    parser.add_argument("--sunnybrook", type=Path, help="folder of Sunnybrook NIfTI files; without it only ACDC is tested")
-    parser.add_argument("--out", type=Path, help="work folder; the same command resumes")
-    parser.add_argument("--arms", default="real,mix50", help="real and mixes, e.g. real,mix25,mix50")
-    parser.add_argument(
-        "--generator",
-        help="preset to fit on the ten patients, or the folder fold_0 of a generator fitted on them; none for arms that need none",
-    )
-    parser.add_argument(
-        "--fit",
-        default="",
-        help="more options for 'synthaug fit' in one string: --pretrain, --seed, --set, --segmenter (without a folder)",
-    )
-    parser.add_argument(
-        "--unlabelled", type=int, help="patients per group whose cines the generator sees without their masks; none by default"
-    )
-    parser.add_argument("--per-group", type=int, default=2, help="patients per group that train (2)")
-    parser.add_argument("--diagnoses", help="only patients of these groups train, e.g. NOR; all by default")
-    parser.add_argument("--label", help="what tables call the generator; default its preset or folder")
-    parser.add_argument("--iterations", type=int, default=3000)
-    parser.add_argument("--seeds", default="0", help="e.g. 0,1")
-    parser.add_argument("--sequences", type=int, default=40, help="of the bank")
-    parser.add_argument("--frames", type=int, default=6, help="of each sequence in the bank")
-    parser.add_argument("--check-images", action="store_true", help="the bank holds only hearts whose mask the real-only nnU-Net confirms")
-    parser.add_argument("--device", default="cpu", help="cpu or cuda")
-    parser.add_argument("--workers", type=int, default=1, help="commands at a time")
+    parser.add_argument("study", type=Path, help="study file, or the name of a ready study")
+    parser.add_argument("--out", type=Path, required=True, help="work folder; the same command resumes")
+    parser.add_argument("--label", required=True, help="what tables call the generator")
     parser.add_argument("--json", type=Path, help="where the figures go besides OUT, e.g. docs/utility/NAME.json")
-    parser.add_argument("--write", action="store_true", help="write docs/utility.md from docs/utility/*.json and stop")
     a = parser.parse_args()
     try:
-        if a.write:
-            print(json.dumps({"page": write_page(DOCS / "utility", DOCS / "utility.md").name}))
-            return
-        if a.data is None or a.out is None:
-            raise UserError("--data and --out are needed (or --write alone)")
-        figures = probe_all(a)
-        for path in filter(None, (a.out / "utility.json", a.json)):
-            write_json(path, figures)
-        print(json.dumps(read_json(a.out / "utility.json")))
+        figures = probe(read_study(a.study), a.out, a.label)
     except UserError as error:
         print(f"utility_probe: {error}", file=sys.stderr)
         raise SystemExit(2) from None
+    for path in filter(None, (a.out / "utility.json", a.json)):
+        write_json(path, figures)
+    print(json.dumps(read_json(a.out / "utility.json")))
 
 
 if __name__ == "__main__":
