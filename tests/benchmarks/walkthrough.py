@@ -1,4 +1,4 @@
-"""Everything that docs/results/demo.md shows, run from the command line like a user, with times, exit codes and figures as JSON.
+"""The demo on phantoms and on ACDC, and more trainings of its arms, from the command line like a user, for docs/results/demo.md.
 
     python tests/benchmarks/walkthrough.py --out walkthrough_run [--acdc FOLDER] [--json docs/walkthrough.json]
 
@@ -12,7 +12,6 @@ import argparse
 import json
 import os
 import platform
-import re
 import shutil
 import subprocess
 import sys
@@ -22,8 +21,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
-import numpy as np
 from walkthrough_page import ended
 
 from evaluation.benchmark.demo import demo_study
@@ -35,6 +32,7 @@ from nnunet_synth_aug.core.paths import program
 from nnunet_synth_aug.nnunet.mixing.mixture import BASE_NAME
 
 D, F = str(TRAIN_ID), "0"
+SWEEP = "--prior lv_edv=150 -n 5 --frames 16 --free --no-check --no-gif --open-loop"  # all else fixed
 BASELINE, AUGMENTED = (parse_arm(name).trainer for name in ("real", "mix50"))
 
 
@@ -44,21 +42,17 @@ class Folders:
     def __init__(self, out: Path, source: Path | None) -> None:
         at = Workspace(out.resolve(), demo_study(source))
         mixed = at.study.all_arms[1]
-        self.dataset, self.raw, self._view = at.dataset, at.raw, at.view(mixed)
-        self._results = at.out / "all_results"
-        self.environment = os.environ | at.arm_environment(mixed, self._results)
+        self.dataset, self._view, results = at.dataset, at.view(mixed), at.out / "all_results"
+        self.environment = os.environ | at.arm_environment(mixed, results)
         made = [at.model(arm, 0) for arm in at.study.all_arms] + [at.generator(0).parent]
-        (self._results / at.dataset).mkdir(parents=True, exist_ok=True)
+        (results / at.dataset).mkdir(parents=True, exist_ok=True)
         for folder in made:
-            link = self._results / at.dataset / folder.name
+            link = results / at.dataset / folder.name
             if not link.is_symlink():
                 link.symlink_to(folder)
 
     def preprocessed(self, *parts: str) -> Path:
         return Path(self._view, *parts)
-
-    def trained(self, trainer: str) -> Path:
-        return self._results / self.dataset / f"{trainer}__{PLANS}__2d"
 
 
 def tree_memory(root: int) -> float:
@@ -133,21 +127,8 @@ def sweep(out: Path, source: Path | None) -> dict[str, Any]:
     for ef in (20, 35, 50, 65):
         target = out / "sweep" / f"ef{ef}"
         shutil.rmtree(target, ignore_errors=True)
-        options = [
-            "--prior",
-            f"lv_ef={ef}",
-            "--prior",
-            "lv_edv=150",
-            "-n",
-            "5",
-            "--frames",
-            "16",
-            "--free",
-            "--no-check",
-            "--no-gif",
-            "--open-loop",
-        ]
-        code = run(["synthaug", "sample", "-d", D, "-f", F, "-o", str(target), *options], folders.environment)["exit_code"]
+        place = ["-d", D, "-f", F, "-o", str(target)]
+        code = run(["synthaug", "sample", *place, "--prior", f"lv_ef={ef}", *SWEEP.split()], folders.environment)["exit_code"]
         figures = read_json(target / "figures.json")["priors"]
         rows[str(ef)] = {
             "exit_code": code,
@@ -155,12 +136,6 @@ def sweep(out: Path, source: Path | None) -> dict[str, Any]:
             "edv_measured": figures["lv_edv_mL"]["mean_measured"],
         }
     return rows
-
-
-def fresh_shell(folders: Folders) -> dict[str, str]:
-    """Only what a login shell has and nnU-Net's three folders: no variable of ours or nnUNet_extTrainer."""
-    kept = {k: v for k, v in os.environ.items() if k in {"PATH", "HOME", "LANG", "USER", "TMPDIR", "SSL_CERT_FILE"}}
-    return kept | {k: v for k, v in folders.environment.items() if k in {"nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"}}
 
 
 def repeats(out: Path, n: int = 3) -> dict[str, Any]:
@@ -191,112 +166,6 @@ def repeats(out: Path, n: int = 3) -> dict[str, Any]:
     }
 
 
-def plain_commands(out: Path) -> list[dict[str, Any]]:
-    """nnU-Net's own commands on the phantom demo's data, in a shell with nothing exported but the three folders."""
-    folders = Folders(out, None)
-    shell = fresh_shell(folders)
-    trainer = f"{AUGMENTED}_2epochs"
-    shutil.rmtree(folders.trained(trainer), ignore_errors=True)
-    images = out / "to_predict"
-    images.mkdir(exist_ok=True)
-    for image in sorted((folders.raw / "imagesTr").glob("*.nii.gz"))[:2]:
-        shutil.copy(image, images)
-    cpu = ["-p", PLANS, "-device", "cpu"]
-    predict = ["nnUNetv2_predict", "-i", str(images), "-o", str(out / "predicted"), "-d", D, "-c", "2d", "-f", F, "-tr", AUGMENTED]
-    best = ["nnUNetv2_find_best_configuration", D, "-c", "2d", "-p", PLANS, "-tr", BASELINE, AUGMENTED, "-f", F]
-    commands = [
-        ["synthaug", "doctor", "-d", D, "-f", F, "-p", PLANS],
-        ["nnUNetv2_train", D, "2d", F, "-tr", trainer, *cpu],
-        ["nnUNetv2_train", D, "2d", F, "-tr", trainer, *cpu, "--c"],
-        [*predict, *cpu],
-        ["nnUNetv2_train", D, "2d", F, "-tr", BASELINE, *cpu, "--val", "--npz"],
-        ["nnUNetv2_train", D, "2d", F, "-tr", AUGMENTED, *cpu, "--val", "--npz"],
-        best,
-    ]
-    return [run(command, shell, keep=3) for command in commands]
-
-
-def leak(out: Path) -> dict[str, Any]:
-    """Fold 0's bank put in fold 1's place: its generator saw fold 1's validation patients."""
-    folders = Folders(out, None)
-    wrong = folders.preprocessed("synth_aug", "fold_1")
-    shutil.rmtree(wrong, ignore_errors=True)
-    shutil.copytree(folders.preprocessed("synth_aug", "fold_0"), wrong)
-    manifest = wrong / f"manifest_{PLANS}_2d.json"
-    write_json(manifest, read_json(manifest) | {"fold": 1})
-    result = run(["nnUNetv2_train", D, "2d", "1", "-tr", AUGMENTED, "-p", PLANS, "-device", "cpu"], fresh_shell(folders), keep=1)
-    trained = list(folders.trained(AUGMENTED).glob("fold_1/checkpoint_*"))
-    shutil.rmtree(wrong)
-    return result | {"checkpoints_written": len(trained)}
-
-
-def bad_inputs(out: Path) -> list[dict[str, Any]]:
-    """Each gives one sentence, exit code 2, and leaves nothing."""
-    box = out / "bad"
-    shutil.rmtree(box, ignore_errors=True)
-    shell = fresh_shell(Folders(out, None)) | {n: str(box / n) for n in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")}
-    for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"):
-        (box / name).mkdir(parents=True)
-    (box / "nnUNet_raw" / "Dataset005_Taken").mkdir()
-
-    def patient(name: str, spoil: Callable[[Path], None]) -> list[str]:
-        folder = box / name / "patient001"
-        folder.mkdir(parents=True)
-        (folder / "Info.cfg").write_text("ED: 1\nES: 3\nGroup: NOR\nHeight: 170\nNbFrame: 5\nWeight: 70\n")
-        rng = np.random.default_rng(0)
-        _save(folder / "patient001_4d.nii.gz", rng.integers(0, 900, (24, 24, 4, 5)).astype(np.int16))
-        mask = np.zeros((24, 24, 4), np.uint8)
-        mask[8:16, 8:16] = 3
-        for frame in (1, 3):
-            _save(folder / f"patient001_frame{frame:02d}_gt.nii.gz", mask)
-        spoil(folder)
-        return ["synthaug", "import", "acdc", str(box / name), "-d", "6"]
-
-    def truncated(folder: Path) -> None:
-        path = folder / "patient001_4d.nii.gz"
-        path.write_bytes(path.read_bytes()[:3000])
-
-    def foreign(folder: Path) -> None:
-        mask = np.zeros((24, 24, 4), np.uint8)
-        mask[4, 4] = 7
-        _save(folder / "patient001_frame01_gt.nii.gz", mask)
-
-    def nan(folder: Path) -> None:
-        image = np.ones((24, 24, 4, 5), np.float32)
-        image[3, 3] = np.nan
-        _save(folder / "patient001_4d.nii.gz", image)
-
-    sample = ["synthaug", "sample", "-d", D, "-o", str(box / "hearts")]
-    cases: dict[str, list[str]] = {
-        "missing folder": ["synthaug", "import", "acdc", str(box / "nowhere"), "-d", "6"],
-        "truncated NIfTI": patient("truncated", truncated),
-        "foreign label": patient("foreign", foreign),
-        "image and mask of different shape": patient(
-            "shape", lambda f: _save(f / "patient001_frame01_gt.nii.gz", np.zeros((24, 20, 4), np.uint8))
-        ),
-        "one-frame cine": patient("oneframe", lambda f: _save(f / "patient001_4d.nii.gz", np.ones((24, 24, 4, 1), np.int16))),
-        "NaN voxels": patient("nan", nan),
-        "unknown diagnosis": [*sample, "--prior", "diagnosis=FLU"],
-        "EF of 140 %": [*sample, "--prior", "lv_ef=140"],
-        "dataset id taken": ["synthaug", "phantom", "-d", "5", "-n", "5"],
-    }
-    results = []
-    for name, command in cases.items():
-        before = _inventory(box)
-        result = run(command, shell, keep=3)
-        left = sorted(_inventory(box) - before)
-        message = " ".join(result["last_lines"]).replace(str(box) + os.sep, "").replace(str(box), "")
-        results.append({"case": name, "exit_code": result["exit_code"], "message": message, "left_behind": left})
-    return results
-
-
-def suite(log: Path) -> dict[str, Any]:
-    """What pytest's last line says: counts and seconds."""
-    found = re.findall(r"=+ (.*passed.*) in ([0-9.]+)s.*=+|^(\d+ passed.*) in ([0-9.]+)s", log.read_text(errors="replace"), re.MULTILINE)
-    counts, seconds = next((a or c, b or d) for a, b, c, d in reversed(found))
-    return {"result": counts, "seconds": float(seconds)}
-
-
 def scrubbed(value: Any, places: list[str]) -> Any:
     """Without the paths of this machine: what is kept of each is the last part."""
     if isinstance(value, dict):
@@ -309,22 +178,11 @@ def scrubbed(value: Any, places: list[str]) -> Any:
     return value
 
 
-def _save(path: Path, array: np.ndarray) -> None:
-    image = nib.Nifti1Image(array, np.diag([1.5, 1.5, 8.0, 1.0]))
-    image.header.set_zooms((1.5, 1.5, 8.0) + ((0.03,) if array.ndim == 4 else ()))
-    nib.save(image, path)
-
-
-def _inventory(folder: Path) -> set[str]:
-    return {str(p.relative_to(folder)) for p in folder.rglob("*")}
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--acdc", type=Path)
     parser.add_argument("--json", type=Path, default=Path("docs/walkthrough.json"))
-    parser.add_argument("--suite-log", type=Path, help="output of .ci/run, whose pytest summary is kept too")
     parser.add_argument("--again", action="append", default=[])
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
@@ -333,14 +191,9 @@ def main() -> None:
     steps: dict[str, Callable[[], Any]] = {
         "demo_phantom": lambda: demo(phantom, None),
         "repeats": lambda: repeats(phantom),
-        "plain_commands": lambda: plain_commands(phantom),
-        "leak": lambda: leak(phantom),
-        "bad_inputs": lambda: bad_inputs(arguments.out),
     }
     if arguments.acdc is not None:
         steps["demo_acdc"] = lambda: demo(real, arguments.acdc)
-    if arguments.suite_log is not None:
-        steps["test_suite"] = lambda: suite(arguments.suite_log)
     for name, step in steps.items():
         if name in figures and name not in arguments.again:
             continue
