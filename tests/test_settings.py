@@ -14,7 +14,9 @@ import pytest
 from annotated_types import Gt, Lt
 from hypothesis import given
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
+from nnunet_synth_aug.cli.app import app
 from nnunet_synth_aug.core.errors import UserError
 from nnunet_synth_aug.core.files import hash_json, write_json
 from nnunet_synth_aug.core.settings import (
@@ -278,6 +280,15 @@ def test_every_setting_is_listed_with_limits_value_and_meaning() -> None:
     assert config["latents.remodel"].must_be == "a number from 0 to 1"
     assert all(one.must_be for one in config.values())
     assert [key for key, one in config.items() if one.must_be == "anything"] == []
+
+
+def test_fit_prints_its_settings_as_they_can_be_set() -> None:
+    command = ["fit", "-d", "7", "--preset", "small", "--set", "vae.train.steps=12", "--dry-run"]
+    printed = CliRunner().invoke(app, command, catch_exceptions=False).stdout.splitlines()
+    assert "vae.train.steps=12  # a whole number of at least 1" in printed
+    assert 'latents.motion="fourier"  # one of fourier, framewise; or "framewise": every frame sampled by itself' in "\n".join(printed)
+    config = overridden(preset("tiny"), [line.partition("  # ")[0] for line in printed])
+    assert config == overridden(preset("small"), ["vae.train.steps=12"])
 
 
 def test_the_command_line_starts_without_the_reader() -> None:

@@ -51,12 +51,13 @@ def fit(
         Path | None,
         typer.Option("--segmenter", help="nnU-Net results folder of a real-only training of this fold: contours frames that have none."),
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the settings and stop.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the settings with their limits and stop.")] = False,
 ) -> None:
     """Train the generator on one fold's training patients. The same command resumes after a kill."""
     import dataclasses
     import json
 
+    from nnunet_synth_aug.core.settings import describe
     from nnunet_synth_aug.model.config import overridden, pretrained_on
     from nnunet_synth_aug.model.config import preset as named
     from nnunet_synth_aug.model.cost import preset_for, told
@@ -64,7 +65,8 @@ def fit(
     name = preset or preset_for(device)
     config = overridden(pretrained_on(dataclasses.replace(named(name), seed=seed), pretrain), settings or [])
     if dry_run:
-        say(json.dumps(config.to_json(), indent=2))
+        for one in describe(config):
+            say(f"{one.key}={json.dumps(one.value)}  # {'; '.join(filter(None, (one.must_be, one.meaning)))}")
         return
     where = torch_device(device)
     say(told(name, preset is None))

@@ -89,7 +89,8 @@ class Beside:
             text = os.path.expandvars(str(path))
             if unset := re.search(r"\$\{?(\w+)", text):
                 raise _sentence(f"is {path}, but the environment variable {unset[1]} is not set; export it or write the path itself")
-            return (info.context["folder"] / Path(text).expanduser()).resolve()
+            folder = Path() if info.context is None else info.context["folder"]
+            return (folder / Path(text).expanduser()).resolve()
 
         return core_schema.with_info_after_validator_function(expanded, handler(source))
 
@@ -174,14 +175,17 @@ def read(kind: type[T], value: Any, where: str, *, remedy: str = "", folder: Pat
     raise UserError(_explain(kind, found, where, remedy))
 
 
-@functools.cache
-def _adapter(kind: type, others: bool) -> TypeAdapter[Any]:
+def _made_adapter(kind: Any, others: bool) -> TypeAdapter[Any]:
     # A list, because pydantic hands its configuration down to plain dataclasses, but takes none for them directly. And from JSON,
     # since strict reading of Python's own values refuses mappings for dataclasses and lists for tuples.
     settings = ConfigDict(
         strict=True, extra="ignore" if others else "forbid", allow_inf_nan=False, alias_generator=lambda name: name.rstrip("_")
     )
-    return TypeAdapter(types.GenericAlias(list, (kind,)), config=settings)
+    several: Any = types.GenericAlias(list, (kind,))
+    return TypeAdapter(several, config=settings)
+
+
+_adapter: Callable[[Any, bool], TypeAdapter[Any]] = functools.cache(_made_adapter)
 
 
 # ------------------------------------------------------------------ sentences
@@ -237,7 +241,6 @@ def _find(hint: Any, steps: tuple[int | str, ...]) -> tuple[str, Any]:
     return path, hint
 
 
-@functools.cache
 def _fields(kind: Any) -> dict[str, tuple[dataclasses.Field[Any], Any]]:
     """Key -> field and its declared type."""
     hints = get_type_hints(kind, include_extras=True)
