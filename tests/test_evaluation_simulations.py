@@ -1,4 +1,4 @@
-"""The simulated studies are analysed as the report would, their ground truths are right, and docs/evaluation.md is current."""
+"""The simulated studies are analysed as the report would, their ground truths are right."""
 
 from __future__ import annotations
 
@@ -12,8 +12,6 @@ from benchmarks import evaluation_page, simulations
 from evaluation.analysis.pairing import pair_cases, patient_values, training_values
 from evaluation.analysis.summary import BETTER, WORSE, paired_summary
 from evaluation.scoring.table import COLUMNS, UNITS
-
-DOCS = Path(__file__).resolve().parents[1] / "docs"
 
 
 def long_table(arms: dict[str, np.ndarray]) -> pd.DataFrame:
@@ -69,21 +67,10 @@ def test_parts_and_page(tmp_path: Path) -> None:
     about: dict[str, object] = {"date": "today", "version": "0", "machine": "1 CPU core", "seed": simulations.SEED}
     about["swapped_together"] = simulations.together(parts)
     simulations.write_json(tmp_path / "evaluation" / "simulations.json", about | {"parts": parts})
-    page = evaluation_page.write_page(tmp_path / "evaluation").read_text()
+    page = evaluation_page.figures(tmp_path / "evaluation")
     assert "of 4 studies" in page
     assert "{" not in page
     assert page.count("| reseeded, 3 trainings | 10 |") == 1
-
-
-def test_the_page_is_current(tmp_path: Path) -> None:
-    """Otherwise: python tests/benchmarks/evaluation_page.py."""
-    (tmp_path / "evaluation").mkdir()
-    for file in (DOCS / "evaluation").glob("*.json"):
-        (tmp_path / "evaluation" / file.name).write_bytes(file.read_bytes())
-    (tmp_path / "CORRECTNESS.md").write_bytes((DOCS / "CORRECTNESS.md").read_bytes())
-    evaluation_page.write_page(tmp_path / "evaluation")
-    for page in ("evaluation.md", "CORRECTNESS.md"):
-        assert (tmp_path / page).read_text() == (DOCS / page).read_text()
 
 
 def test_a_confirmation_stands_beside_the_exploration(tmp_path: Path) -> None:
@@ -94,7 +81,7 @@ def test_a_confirmation_stands_beside_the_exploration(tmp_path: Path) -> None:
         simulations.write_json(tmp_path / "evaluation" / name, about | {"parts": parts})
     found = [simulations.read_json(tmp_path / "evaluation" / n)["parts"] for n in ("simulations.json", "confirmation.json")]
     assert found[0][0]["coverage"] != found[1][0]["coverage"]  # the seed reaches the studies
-    page = evaluation_page.write_page(tmp_path / "evaluation").read_text()
+    page = evaluation_page.figures(tmp_path / "evaluation")
     assert "seed 2, 1 CPU core" in page
     assert page.count("### Exploration and confirmation") == 1
     assert "{" not in page

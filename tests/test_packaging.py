@@ -72,8 +72,7 @@ def search_path(environment: Path, elsewhere: Path) -> str:
     return fresh(environment, "import os; print(os.environ.get('nnUNet_extTrainer', ''))", elsewhere)[0]
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("kind", ["wheel", "editable"])
+@pytest.mark.parametrize("kind", ["wheel", pytest.param("editable", marks=pytest.mark.slow)])
 def test_installing_registers_and_uninstalling_leaves_nothing(kind, wheel, environment, tmp_path):
     files = {path for path in environment.rglob("*") if path.is_file()}
     assert search_path(environment, tmp_path) == ""
@@ -130,7 +129,7 @@ def test_the_pinned_set_lies_within_the_ranges():
 
 
 def test_links_in_the_documents_lead_somewhere():
-    for document in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
+    for document in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]:
         for target in re.findall(r"\]\((?!https?://)([^)#]+)", document.read_text()):
             assert (document.parent / target).exists(), f"{document.name} links to {target}"
 

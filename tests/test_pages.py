@@ -1,30 +1,86 @@
-"""Pages that scripts write from committed figures are what the scripts write: a page edited by hand would be lost."""
+"""The site's tables come from committed figures, and what pages type by hand agrees with them."""
 
 from __future__ import annotations
 
-import shutil
-import subprocess
-import sys
+import importlib.util
+import json
+import re
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-WRITE = {
-    "nnunet": ("benchmarks/nnunet", "from page import write_page; write_page(Path(sys.argv[2]))"),
-    "utility": ("benchmarks", "from utility_page import write_page; write_page(Path(sys.argv[1]), Path(sys.argv[2]))"),
-    "generator": ("benchmarks", "from generator_page import write_page; write_page(Path(sys.argv[1]), Path(sys.argv[2]))"),
-}
+DOCS = ROOT / "docs"
+PROBE = re.compile(r"([+-]\d\.\d{3} \[[+-]\d\.\d{3}, [+-]\d\.\d{3}\])")
 
 
-@pytest.mark.parametrize("name", WRITE)
-def test_a_written_page_is_what_its_script_writes(name: str, tmp_path: Path) -> None:
-    folder, code = WRITE[name]
-    figures, written = tmp_path / name, tmp_path / f"{name}.md"
-    shutil.copytree(ROOT / "docs" / name, figures)
-    (tmp_path / "images").symlink_to(ROOT / "docs" / "images")
-    # In a process of its own: these folders have modules whose names others use, too.
-    run = [sys.executable, "-c", f"import sys; from pathlib import Path; {code}", str(figures), str(written)]
-    ended = subprocess.run(run, cwd=ROOT / "tests" / folder, capture_output=True, text=True, check=False)
-    assert ended.returncode == 0, ended.stderr
-    assert written.read_text() == (ROOT / "docs" / f"{name}.md").read_text()
+@pytest.fixture(scope="module")
+def hooks() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("docs_hooks", DOCS / "hooks.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_every_mark_is_filled_and_every_table_is_shown(hooks: ModuleType) -> None:
+    asked = set()
+    for page in DOCS.rglob("*.md"):
+        names = [found[1] for found in hooks.MARK.finditer(page.read_text())]
+        asked |= set(names)
+        filled = hooks.filled(page.read_text())
+        assert "<!--" not in filled, f"{page.name}: {filled[filled.index('<!--') :][:60]}"
+        assert not names or filled.count("\n| ") > 3, f"{page.name} shows no table"
+    assert asked == set(hooks.FIGURES)
+
+
+def test_a_mark_that_nobody_fills_is_an_error(hooks: ModuleType) -> None:
+    with pytest.raises(KeyError, match="misspelt"):
+        hooks.filled("<!-- figures: misspelt -->")
+
+
+def test_every_study_has_a_section(hooks: ModuleType) -> None:
+    for name in ("utility", "generator"):
+        sections = re.findall(r"^## (\w+)$", hooks.FIGURES[name](), re.MULTILINE)
+        assert set(sections) >= {path.stem for path in (DOCS / name).glob("*.json")}
+
+
+def test_every_command_is_listed_with_its_options(hooks: ModuleType) -> None:
+    shown = hooks.commands()
+    for title in ("synthaug fit", "synthaug import acdc", "synthaug compare", "synthaug bank"):
+        assert f"## {title}\n" in shown
+    bank = shown.split("## synthaug bank\n")[1].split("\n## ")[0]
+    assert "`--prior`" in bank
+    assert re.search(r"\| `-d` \| .* \| needed \|", bank)
+
+
+def test_the_presets_settings_are_listed(hooks: ModuleType) -> None:
+    from nnunet_synth_aug.model.config import PRESETS
+
+    row = next(line for line in hooks.settings().splitlines() if line.startswith("| `static.train.steps`"))
+    assert all(f"`{config.static.train.steps}`" in row for config in PRESETS.values())
+
+
+@pytest.mark.parametrize(
+    "page", ["README.md", "docs/results/utility.md", "docs/start/acdc.md", "docs/how-to/bank.md", "docs/how-to/generator.md"]
+)
+def test_differences_typed_by_hand_are_those_of_the_probes(page: str) -> None:
+    known = {
+        f"{row['difference']:+.3f} [{row['ci_low']:+.3f}, {row['ci_high']:+.3f}]"
+        for path in (DOCS / "utility").glob("*.json")
+        for tests in json.loads(path.read_text())["comparisons"].values()
+        for row in tests["ACDC"]
+        if row["difference"] is not None and row["ci_low"] is not None
+    }
+    typed = PROBE.findall(" ".join((ROOT / page).read_text().split()))
+    assert typed
+    assert not set(typed) - known
+
+
+def test_the_readme_is_short() -> None:
+    lines = (ROOT / "README.md").read_text().splitlines()
+    assert len(lines) <= 120
+    assert max(map(len, lines)) <= 100
+    assert sum(line.startswith('python3 -m venv .venv && .venv/bin/pip install -c constraints.txt ".[test]"') for line in lines) == 1

@@ -35,7 +35,7 @@ def mean_intervals(values: np.ndarray, *, level: float = LEVEL) -> tuple[np.ndar
     """Intervals of means that the report shows: BCa bootstrap, and Student's t on the side where that reaches farther.
 
     Of few patients BCa is too narrow, and it takes a single failed prediction for skewness of the population and moves
-    away from zero: in docs/evaluation.md it holds the truth in 80 % of studies for HD. Student's t misses skewness instead.
+    away from zero: in docs/results/evaluation.md it holds the truth in 80 % of studies for HD. Student's t misses skewness instead.
 
     Args:
         values: (n, m) finite, a row per patient.

@@ -62,7 +62,7 @@ class Metric:
         return 1 if self.higher_is_better else -1
 
 
-#: Default tolerance of the surface Dice: somewhat more than a pixel, and about what two observers differ by (docs/CORRECTNESS.md).
+#: Default tolerance of the surface Dice: somewhat more than a pixel, and about what two observers differ by (docs/reference/metrics.md).
 TOLERANCE_MM = 2.0
 
 METRICS: dict[str, Metric] = {

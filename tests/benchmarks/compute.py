@@ -6,7 +6,7 @@ One case is a cine of 30 frames with a mask in every frame. FLOPs are those of c
 multiply-add, as torch's FlopCounterMode counts them on networks without weights (the meta device). How often a sampler calls its
 network is counted while a case is sampled with networks of a few weights and the preset's own settings. Timings need no training,
 and each has a process of its own, so that memory peaks do not mix.
---write keeps everything in docs/compute.json and renders docs/compute.md from it. The last line is one JSON object.
+--write keeps everything in docs/compute.json, from which docs/results/compute.md is made. The last line is one JSON object.
 """
 
 from __future__ import annotations
@@ -22,18 +22,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from compute_page import page
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 from untrained import FRAMES, IDENTITY, latent_shape, sample_cases, time_case, untrained
 
-from nnunet_synth_aug.core.files import read_json, write_json, write_text
+from nnunet_synth_aug.core.files import read_json, write_json
 from nnunet_synth_aug.core.priors import Priors
 from nnunet_synth_aug.model.config import PRESETS, GeneratorConfig, LDMConfig, VAEConfig
 from nnunet_synth_aug.model.config import preset as named
-from nnunet_synth_aug.model.ldm import LatentFlow
+from nnunet_synth_aug.model.ldm import LatentDiffusion
 from nnunet_synth_aug.model.motion import motion_network
-from nnunet_synth_aug.model.motion_sampling import context_channels, motion_channels
+from nnunet_synth_aug.model.motion_schemes import motion_scheme
 from nnunet_synth_aug.model.static import static_network
 from nnunet_synth_aug.model.vae.network import AnatomyVAE
 from nnunet_synth_aug.synthesis.calibration import MAX_TRIES
@@ -93,7 +92,7 @@ def parameters(network: nn.Module) -> int:
     return sum(p.numel() for p in network.parameters())
 
 
-def flow_cost(make: Callable[[GeneratorConfig], LatentFlow], config: GeneratorConfig, channels: int, given: int) -> Cost:
+def flow_cost(make: Callable[[GeneratorConfig], LatentDiffusion], config: GeneratorConfig, channels: int, given: int) -> Cost:
     """Of an LDM that makes ``channels`` channels, ``given`` others being its context."""
     with META:
         network = make(config)
@@ -113,7 +112,7 @@ def static_cost(config: GeneratorConfig) -> Cost:
 
 
 def motion_cost(config: GeneratorConfig) -> Cost:
-    return flow_cost(motion_network, config, motion_channels(config), context_channels(config))
+    return flow_cost(motion_network, config, motion_scheme(config).channels, motion_scheme(config).context_channels)
 
 
 def vae_cost(config: GeneratorConfig) -> tuple[Cost, int]:
@@ -231,7 +230,7 @@ def main() -> None:
     parser.add_argument("--time", action="store_true", help="time the sampling of cases, too")
     parser.add_argument("--device", default="cpu", help="of the timings")
     parser.add_argument("--batch", type=int, nargs="+", default=[1], help="cases sampled together in the timings")
-    parser.add_argument("--write", action="store_true", help="write compute.json and compute.md")
+    parser.add_argument("--write", action="store_true", help="write compute.json")
     parser.add_argument("--docs", type=Path, default=Path("docs"), help="where to")
     options = parser.parse_args()
     found: dict[str, Any] = {
@@ -247,7 +246,6 @@ def main() -> None:
         ordered = {name: known[name] for name in (*PRESETS, FRAMEWISE) if name in known}
         kept = found | {"counts": ordered, "timings": merged(kept["timings"], found["timings"])}
         write_json(path, kept)
-        write_text(options.docs / "compute.md", page(kept))
     print(json.dumps(found))
 
 

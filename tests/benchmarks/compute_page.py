@@ -1,14 +1,10 @@
-"""docs/compute.md from the figures of compute.py."""
+"""The tables of docs/results/compute.md from the figures of compute.py."""
 
 from __future__ import annotations
 
 from typing import Any
 
-HEAD = """# Compute
-
-Made by `tests/benchmarks/compute.py --write`; the figures are in `docs/compute.json`. One case is a cine of 30 frames over
-192 x 192 mm with a mask in every frame. FLOPs are those of convolutions and matrix products, two per multiply-add, counted by
-torch's `FlopCounterMode`."""
+from page_table import table
 
 CASE_NOTE = """Open loop: calibrating the EF adds up to what the last column says, and quality control one decode per anatomy.
 *base, framewise* is `base` with the motion sampled frame by frame, the paper's scheme. The paper's row is arithmetic on the shapes
@@ -21,11 +17,6 @@ which is assumed, not measured. Reading the cines and encoding their augmented c
 TIME_NOTE = """Untrained networks, which cost what trained ones cost; median of the runs. Processor seconds are summed over cores: on a
 machine that does other work too, they say more than the clock. Peak memory is that of the whole process on a CPU, of all tensors on
 a GPU."""
-
-
-def table(head: list[str], rows: list[list[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def number(value: float) -> str:
@@ -80,11 +71,10 @@ def time_table(figures: dict[str, Any]) -> str:
 
 
 def page(figures: dict[str, Any]) -> str:
-    """The page, in Markdown."""
+    """All sections, in Markdown."""
     paper = figures["paper"]
     ratio = max(case["total"] for case in paper["case_tflop"]) / figures["counts"]["base"]["case_tflop"]["total"]
     parts = [
-        HEAD,
         "## One case [TFLOP]",
         case_table(figures),
         CASE_NOTE,

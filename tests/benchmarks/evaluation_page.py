@@ -1,6 +1,4 @@
-"""docs/evaluation.md, and the tables of docs/CORRECTNESS.md, from the figures in docs/evaluation/: no number is typed by hand.
-
-python tests/benchmarks/evaluation_page.py [docs/evaluation]
+"""The sections of docs/results/evaluation.md from the figures in docs/evaluation: no number is typed by hand.
 
 A section is a function from the contents of all JSON files there (by name) to Markdown, named in ``SECTIONS`` with the file without
 which it is left out.
@@ -17,15 +15,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import metrics_page
 import report_section
-from metrics_page import Files, table, wrapped
+from metrics_page import Files, wrapped
+from page_table import table
 
-from nnunet_synth_aug.core.files import read_json, write_text
-
-INTRO = """# Evaluation
-
-How far the numbers of `synthaug compare` can be trusted. Definitions and conventions are in [CORRECTNESS.md](CORRECTNESS.md); what is below
-was measured and is written from [evaluation/](evaluation) by `tests/benchmarks/evaluation_page.py`.
-"""
+from nnunet_synth_aug.core.files import read_json
 
 SIMULATIONS = """## Simulated studies
 
@@ -219,15 +212,12 @@ SECTIONS: dict[str, Callable[[Files], str]] = {
 }
 
 
-def write_page(folder: Path) -> Path:
-    """``folder``.md beside ``folder``, from the JSON files in it, and the tables of CORRECTNESS.md there, if it is there."""
-    page, correctness = folder.with_suffix(".md"), folder.with_name("CORRECTNESS.md")
-    files: Files = {path.name: read_json(path) for path in sorted(folder.glob("*.json"))}
-    write_text(page, "\n".join([INTRO, *(make(files) for name, make in SECTIONS.items() if name in files)]))
-    if correctness.is_file():
-        metrics_page.fill(correctness, files)
-    return page
+def read(folder: Path) -> Files:
+    """All figures in ``folder``, by the names of their files."""
+    return {path.name: read_json(path) for path in sorted(folder.glob("*.json"))}
 
 
-if __name__ == "__main__":
-    print(write_page(Path(sys.argv[1] if len(sys.argv) > 1 else "docs/evaluation")))
+def figures(folder: Path) -> str:
+    """All sections that the JSON files in ``folder`` allow."""
+    files = read(folder)
+    return "\n".join(make(files) for name, make in SECTIONS.items() if name in files)

@@ -1,4 +1,4 @@
-"""docs/generator.md from the figures of generator.py, so that no number is typed by hand."""
+"""The tables of docs/results/generator.md from the figures of generator.py, so that no number is typed by hand."""
 
 from __future__ import annotations
 
@@ -6,64 +6,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from stage_sections import anatomies, contours, decoded_masks, estimate, motion, starts, table, vaes
+from page_table import table
+from stage_sections import anatomies, contours, decoded_masks, estimate, motion, starts, vaes
 
-from nnunet_synth_aug.core.errors import UserError
-from nnunet_synth_aug.core.files import read_json, write_text
-
-INTRO = """# Generator
-
-What the cascade can and cannot do, measured by `tests/benchmarks/generator.py` and written from [generator/](generator) by `--write`.
-Each study trains its generators on the training patients of one fold and judges them on the priors of that fold's held-out patients,
-in the open loop and without quality control unless a row says otherwise. Brackets are 95 % bootstrap intervals over patients. The paper
-reports Pearson r of 0.66 to 0.94 over variables and data sets; measured, as in our rows "masks", on its own decoder's masks.
-
-- **r, CCC, slope, bias, MAE**: requested against measured. r asks whether larger requests give larger values, CCC (Lin) whether the
-  values agree.
-- **closure**: last-to-first step over mean step of the image; 1 for evenly moving, closed motion.
-- **jerk**: second- over first-difference energy per phase; higher is more restless.
-- **segmenter, image-mask agreement**: an nnU-Net trained on the fold's real cases alone segments the generated images; its masks are
-  compared with the generated ones. Its own Dice on the fold's held-out patients stands above each table and bounds what can be reached.
-- **structure, detail, checkerboard**: differences and second differences between pixels two apart, and alternation from pixel to
-  pixel, of a VAE's reconstruction as shares of those of the real image. The first is nearly all borders; studies that have it were trained
-  with a texture loss of first differences. A decoder that draws a pattern of its own has more of the third than the real image with its
-  noise.
-- **by construction**: the residual of ED is zero and the motion is periodic whatever the weights (`tests/test_motion_basis.py`).
-- **acceptance**: samples that pass the quality control in the closed loop, as for a bank, of all tries. A request is tried up to 48 times,
-  so a few that cannot be met use up most of the tries: *first try* tells how many hearts come out sound. Reports up to 2026-11-27 were
-  made before torn slices were looked for; today fewer hearts pass.
-
-The motion LDM's loss weights, learning rate and the guidance were chosen on the 32 held-out phantoms of `motion_weights`: read its figures
-as tuned. Those of `phantoms` are of another cohort, which chose nothing ([decisions.md](decisions.md)).
-"""
+from nnunet_synth_aug.core.files import read_json
 
 
-def write_page(folder: Path, page: Path) -> Path:
-    """Write the page from every JSON file in ``folder``, in the order of their names."""
-    paths = sorted(folder.glob("*.json"))
-    if not paths:
-        raise UserError(f"{folder} holds no figures; run generator.py with --json {folder / 'NAME.json'} first")
-    studies = [(path.stem, read_json(path)) for path in paths]
-    sections = [_kind(study)(name, study) for name, study in studies]
-    parts = [INTRO, *sections, *_pictures(page.parent / "images")]
-    write_text(page, "\n".join(parts))
-    return page
-
-
-def _pictures(images: Path) -> list[str]:
-    """What generator_pictures.py made."""
-    sweeps = sorted(images.glob("ef_sweep_*.gif"))
-    if not ((images / "montage.png").is_file() and sweeps):
-        return []
-    return [
-        "## Pictures\n",
-        "Made by `tests/benchmarks/generator_pictures.py` from the generator of the phantom study: eight hearts of its "
-        "quality-controlled bank beside the first eight held-out phantoms, ED above ES, five slices each.\n",
-        "![Generated hearts beside held-out phantoms](images/montage.png)\n",
-        "Five hearts (one below the other) in the open loop and without quality control. In each row nothing but the requested EF differs: "
-        "same seeds, same EDV of 150 mL.\n",
-        *(f"![EF sweep of one heart](images/{path.name})\n" for path in sweeps),
-    ]
+def figures(folder: Path) -> str:
+    """A section for every JSON file in ``folder``, in the order of their names."""
+    studies = [(path.stem, read_json(path)) for path in sorted(folder.glob("*.json"))]
+    return "\n".join(_kind(study)(name, study) for name, study in studies)
 
 
 def _kind(study: dict[str, Any]) -> Callable[[str, dict[str, Any]], str]:

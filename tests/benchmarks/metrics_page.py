@@ -1,13 +1,11 @@
-"""The tables of agreement and speed, from metrics.json and metrics_acdc.json, for evaluation.md and CORRECTNESS.md alike."""
+"""The tables of agreement and speed, from metrics.json and metrics_acdc.json, for the pages on results and on metrics alike."""
 
 from __future__ import annotations
 
-import re
 import textwrap
-from pathlib import Path
 from typing import Any
 
-from nnunet_synth_aug.core.files import write_text
+from page_table import table
 
 Files = dict[str, dict[str, Any]]
 MADE_UP, ACDC = "metrics.json", "metrics_acdc.json"
@@ -20,11 +18,6 @@ SECTION = """## Agreement with medpy, and speed
 Scoring 3 arms of 3 seeds on 100 patients at ED and ES (1 800 predictions of the made-up size) takes {minutes} of one core instead of
 {hours}. {start}
 """
-
-
-def table(header: list[str], rows: list[list[str]]) -> str:
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
 
 
 def wrapped(text: str) -> str:
@@ -118,19 +111,3 @@ def section(files: Files) -> str:
         hours=f"{1800 * seconds['medpy'] / 3600:.1f} hours",
         minutes=f"{1800 * seconds['native'] / 60:.1f} minutes",
     )
-
-
-#: Marks in CORRECTNESS.md -> what stands between them.
-BLOCKS = {"agreement": agreement, "speed": speed, "start": start, "other definitions": other_definitions}
-
-
-def fill(page: Path, files: Files) -> None:
-    """Write every block between its marks ``<!-- NAME: written by ... -->`` and ``<!-- end -->``."""
-    text = page.read_text(encoding="utf-8")
-    for name, make in BLOCKS.items():
-        pattern = re.compile(rf"(<!-- {name}: [^>]*-->\n).*?(<!-- end -->)", re.DOTALL)
-        if len(pattern.findall(text)) != 1:
-            raise SystemExit(f"{page} needs one block '<!-- {name}: ... -->' ... '<!-- end -->'")
-        block = make(files)
-        text = pattern.sub(lambda found, block=block: f"{found[1]}\n{block.rstrip()}\n\n{found[2]}", text)
-    write_text(page, text)

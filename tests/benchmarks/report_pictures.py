@@ -1,4 +1,4 @@
-"""Pictures of a report in a real browser, and its numbers, for docs/evaluation.md.
+"""Pictures of a report in a real browser, and its numbers, for docs/results/evaluation.md.
 
     python tests/benchmarks/report_pictures.py --baseline FOLDER --augmented FOLDER --dataset RAW --data "ACDC, ..." [--names real mix50]
 

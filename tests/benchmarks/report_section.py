@@ -1,10 +1,11 @@
-"""The section of docs/evaluation.md about a report on real predictions, from report.json."""
+"""The section of docs/results/evaluation.md about a report on real predictions, from report.json."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from metrics_page import Files, table
+from metrics_page import Files
+from page_table import table
 
 FILE = "report.json"
 
@@ -23,19 +24,19 @@ What the report says:
 {failures}
 
 {agreement}
-![Top of the report](images/report_top.png)
+![Top of the report](../images/report_top.png)
 
-![Patients in both arms, and the list of most changed and worst cases](images/report_patients.png)
+![Patients in both arms, and the list of most changed and worst cases](../images/report_patients.png)
 
-![Differences by diagnosis](images/report_groups.png)
+![Differences by diagnosis](../images/report_groups.png)
 
-![Clinical volumes with Bland-Altman plots](images/report_volumes.png)
+![Clinical volumes with Bland-Altman plots](../images/report_volumes.png)
 
 The same page 400 pixels wide, and the first of its {sheets} sheets as printed to PDF:
 
-![On a telephone](images/report_narrow.png)
+![On a telephone](../images/report_narrow.png)
 
-![Printed](images/report_print.png)
+![Printed](../images/report_print.png)
 """
 
 

@@ -1,8 +1,10 @@
-"""Sections of docs/generator.md on one stage by itself, and the tables that all sections use."""
+"""Sections of docs/results/generator.md on one stage by itself."""
 
 from __future__ import annotations
 
 from typing import Any
+
+from page_table import table
 
 from nnunet_synth_aug.core.labels import PHASES, STRUCTURES
 
@@ -181,8 +183,3 @@ def estimate(value: dict[str, Any], digits: int) -> str:
     if value.get("low") is None:
         return shown
     return f"{shown} [{value['low']:.{digits}f}, {value['high']:.{digits}f}]"
-
-
-def table(titles: list[str], rows: list[list[str]]) -> str:
-    lines = ["| " + " | ".join(titles) + " |", "|" + " --- |" * len(titles)]
-    return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)]) + "\n"

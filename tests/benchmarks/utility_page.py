@@ -1,43 +1,24 @@
-"""docs/utility.md from the figures of utility_probe.py, so that no number is typed by hand."""
+"""The tables of docs/results/utility.md from the figures of utility_probe.py, so that no number is typed by hand."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-from nnunet_synth_aug.core.errors import UserError
-from nnunet_synth_aug.core.files import read_json, write_text
+from page_table import table
 
-INTRO = """# Utility probe
-
-Does nnU-Net segment unseen patients better when it also trains on synthetic ones? `tests/benchmarks/utility_probe.py` asks this in
-miniature: nnU-Net 2d of CPU size (2 mm pixels, 96 x 96 patches, batch 8, 4 stages of 12 to 96 features), ten ACDC patients (two per
-group; six normal ones in `normal_to_disease*`), real only against mixes with equal iterations, tested on the other ACDC patients and on the
-LV of three Sunnybrook patients. Generator and nnU-Net saw the same patients, but for probes with *unlabelled* ones: of those the generator
-saw the cines, too, without masks, and they were not tested. Every probe that was kept is listed, helped or not. This page is written from
-[utility/](utility) by `--write`.
-
-It steers development. It does not show what the method does in a full nnU-Net training of 250 000 iterations. Three patients
-(Sunnybrook) cannot give a significant difference, whatever it is.
-"""
+from nnunet_synth_aug.core.files import read_json
 
 
-def write_page(folder: Path, page: Path) -> Path:
-    """Write the page from every JSON file in ``folder``, in the order of their names.
-
-    Raises:
-        UserError: there is none.
-    """
+def figures(folder: Path) -> str:
+    """A table of all probes, then a section for every JSON file in ``folder``, in the order of their names."""
     paths = sorted(folder.glob("*.json"))
-    if not paths:
-        raise UserError(f"{folder} holds no figures; run the probe with --json {folder / 'NAME.json'} first")
     probes = [read_json(path) for path in paths]
     overview = [row for path, probe in zip(paths, probes, strict=True) for row in _overview(path.stem, probe)]
     sections = [_section(path.stem, probe) for path, probe in zip(paths, probes, strict=True)]
     head = "## All probes\n\nDifference from real only on the ACDC test patients, mix minus real, with its 95 % interval.\n\n"
     titles = ["probe", "generator", "arm", "seeds", "iterations", "RV Dice", "MYO Dice", "LV Dice", "RV HD mm", "MYO HD mm", "LV HD mm"]
-    write_text(page, "\n".join([INTRO, head + _table(titles, overview), *sections]))
-    return page
+    return "\n".join([head + table(titles, overview), *sections])
 
 
 def _overview(name: str, probe: dict[str, Any]) -> list[list[str]]:
@@ -86,14 +67,14 @@ def _section(name: str, probe: dict[str, Any]) -> str:
                 ]
                 for row in rows
             ]
-            parts.append(_table(["", "patients", "real only", arm, "difference [95 % CI]", "Holm p", ""], cells))
+            parts.append(table(["", "patients", "real only", arm, "difference [95 % CI]", "Holm p", ""], cells))
     if probe.get("largest_heart"):
         parts += _without_islands(probe["largest_heart"])
     if patients.get("diagnoses"):
         parts += _groups(probe["by_diagnosis"])
     columns = list(dict.fromkeys(key for run in probe["runs"] for key in run if key not in ("generator", "iterations")))
     parts.append("Every run:\n")
-    parts.append(_table(columns, [[_cell(run.get(column)) for column in columns] for run in probe["runs"]]))
+    parts.append(table(columns, [[_cell(run.get(column)) for column in columns] for run in probe["runs"]]))
     return "\n".join(parts)
 
 
@@ -111,7 +92,7 @@ def _without_islands(arms: dict[str, dict[str, list[dict[str, Any]]]]) -> list[s
     header = ["arm", "test", "", "real only (RV / MYO / LV)", "RV", "MYO", "LV", "mean"]
     return [
         "The largest connected heart of every prediction alone, as nnU-Net's postprocessing leaves it (p after Holm):\n",
-        _table(header, cells),
+        table(header, cells),
     ]
 
 
@@ -131,13 +112,8 @@ def _groups(arms: dict[str, list[dict[str, Any]]]) -> list[str]:
                 cells.append([group, str(found["RV"]["n"]), own, arm, *(_difference(found.get(s)) for s in ("RV", "MYO", "LV", "mean"))])
         parts.append(f"ACDC by diagnosis, {metric}{'' if metric == 'Dice' else ' in mm'}, intervals without correction:\n")
         header = ["group", "patients", "real only (RV / MYO / LV)", "arm", "RV", "MYO", "LV", "mean"]
-        parts.append(_table(header, sorted(cells, key=lambda row: row[0])))
+        parts.append(table(header, sorted(cells, key=lambda row: row[0])))
     return parts
-
-
-def _table(header: list[str], rows: list[list[str]]) -> str:
-    lines = [header, ["---"] * len(header), *[[cell.replace("|", "\\|") for cell in row] for row in rows]]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
 
 
 def _cell(value: Any) -> str:

@@ -1,48 +1,29 @@
-"""Write docs/walkthrough.md from docs/walkthrough.json, so that no number is typed by hand.
-
-python tests/benchmarks/walkthrough_page.py [docs/walkthrough.json] [docs/walkthrough.md]
-"""
+"""The sections of docs/results/demo.md from docs/walkthrough.json, so that no number is typed by hand."""
 
 from __future__ import annotations
 
-import argparse
-import json
-from pathlib import Path
 from typing import Any
 
-from walkthrough import ended
+from page_table import table
 
-from nnunet_synth_aug.core.files import read_json, write_text
-
-INTRO = """# Walkthrough
-
-The whole loop, run from the command line by `tests/benchmarks/walkthrough.py`; this page is written from its figures
-([walkthrough.json](walkthrough.json)) by `tests/benchmarks/walkthrough_page.py`. Machine: {cores} CPU cores, no GPU, Python {python},
-version {version}, {date}. Seeds: cohort and generator 0; nnU-Net itself is not deterministic, so its Dice values differ from run to run.
-
-The demo is built to show that every part works, in minutes: {iterations} nnU-Net iterations against 250 000 of a real training. Its
-differences between arms say something about the demo, not about the method.
+INTRO = """Machine: {cores} CPU cores, no GPU, Python {python}, version {version}, {date}. Seeds: cohort and generator 0; nnU-Net itself is not
+deterministic, so its Dice values differ from run to run. It trained for {iterations} iterations, against 250 000 of a real training.
 """
 
 HEARTS = """
-![Cohort and generated hearts](images/hearts.png)
+![Cohort and generated hearts](../images/hearts.png)
 
 *Phantom demo, ED above ES, five slices each: two hearts of the cohort (four upper rows), two generated ones that passed the quality control (four
 lower rows). Outlines: green RV, orange myocardium, blue LV. Made by `tests/benchmarks/pictures.py`.*
 
 What one sees: the generator starts from the one that ships with the package and has then seen 16 hearts for minutes. Anatomies are sound; images are blurred, the RV most of
 all, and its masks fit them least. Where the heart's base leaves a slice in systole, masks can be torn: a frame that is torn in the middle is rejected, and torn ends are left out
-of the bank's cases. How good a generator gets with more training: [generator.md](generator.md); whether it helps on patients: [utility.md](utility.md).
+of the bank's cases. How good a generator gets with more training: [Generator](generator.md); whether it helps on patients: [Does it help?](utility.md).
 
-![Top of the report](images/report.png)
+![Top of the report](../images/report.png)
 
 *The top of `report/report.html` of the phantom demo.*
 """
-
-
-def table(header: list[str], rows: list[list[Any]]) -> str:
-    lines = [header, ["---"] * len(header), *[[str(c).replace("|", "\\|") for c in row] for row in rows]]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
 
 
 def number(value: float | None, digits: int = 3) -> str:
@@ -120,6 +101,13 @@ def demo(title: str, result: dict[str, Any]) -> str:
     return "\n".join(parts)
 
 
+def ended(figures: dict[str, Any]) -> dict[str, Any]:
+    """Date and mean Dice of both arms of the demo that ``figures`` hold."""
+    headline = figures["demo_phantom"]["figures"]["headline"]
+    mean = next(row for row in headline if (row["structure"], row["metric"]) == ("mean", "Dice"))
+    return {"date": figures["machine"]["date"], "real": round(mean["baseline_mean"], 3), "mix50": round(mean["augmented_mean"], 3)}
+
+
 def runs(figures: dict[str, Any]) -> str:
     """What every run of the phantom demo ended with, so that nobody takes the one below for more than one."""
     shown = ended(figures) | {"date": figures["machine"]["date"] + ", below"}
@@ -134,13 +122,8 @@ def runs(figures: dict[str, Any]) -> str:
     )
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("source", type=Path, nargs="?", default=Path("docs/walkthrough.json"))
-    parser.add_argument("target", type=Path, nargs="?", default=Path("docs/walkthrough.md"))
-    arguments = parser.parse_args()
-    source, target = arguments.source, arguments.target
-    figures = read_json(source)
+def page(figures: dict[str, Any]) -> str:
+    """All sections, in Markdown."""
     iterations = figures["demo_phantom"]["figures"]["share"]["samples"] // 8
     parts = [INTRO.format(**figures["machine"], iterations=iterations), demo("The phantom demo", figures["demo_phantom"]), HEARTS]
     if "other_runs" in figures:
@@ -178,9 +161,4 @@ def main() -> None:
         parts.append(
             f"## Tests\n\nThe whole suite, by the README's second command in a fresh environment: {suite['result']}, {suite['seconds'] / 60:.1f} minutes.\n"
         )
-    write_text(target, "\n".join(part.rstrip("\n") + "\n" for part in parts))
-    print(json.dumps({"page": str(target)}))
-
-
-if __name__ == "__main__":
-    main()
+    return "\n".join(part.rstrip("\n") + "\n" for part in parts)

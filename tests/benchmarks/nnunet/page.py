@@ -1,7 +1,4 @@
-"""docs/nnunet.md: text for users, and tables from docs/nnunet/*.json.
-
-python tests/benchmarks/nnunet/page.py
-"""
+"""The tables of docs/results/nnunet.md from docs/nnunet/*.json."""
 
 from __future__ import annotations
 
@@ -11,12 +8,10 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from workspace import DOCS
+from page_table import table
 
-from nnunet_synth_aug.core.files import read_json, write_text
+from nnunet_synth_aug.core.files import read_json
 
-PAGE = DOCS.parent / "nnunet.md"
-TEXT = Path(__file__).with_name("page.md")
 GROUPS = {
     "prepare": "Before training",
     "train": "Training",
@@ -25,10 +20,6 @@ GROUPS = {
     "choose": "Choosing and post-processing",
     "share": "Sharing a model",
 }
-
-
-def table(head: list[str], rows: list[list[str]]) -> str:
-    return "\n".join(f"| {' | '.join(line)} |" for line in [head, ["---"] * len(head), *rows])
 
 
 def made_with(figures: dict[str, Any]) -> str:
@@ -46,8 +37,8 @@ def matrix(figures: dict[str, Any]) -> str:
         for row in (row for row in rows.values() if row["group"] == group):
             facts = "; ".join(f"{key} {value}" for key, value in row.get("facts", {}).items())
             # The sentence itself, without nnU-Net's or our prefix.
-            said = re.sub(r"^(Error \(\w+\)|synthaug|RuntimeError): ", "", row.get("says", "")).replace("|", "\\|")
-            outcome = facts or said or ("" if row["ok"] else f"**{row.get('why', '')}**".replace("|", "\\|"))
+            said = re.sub(r"^(Error \(\w+\)|synthaug|RuntimeError): ", "", row.get("says", ""))
+            outcome = facts or said or ("" if row["ok"] else f"**{row.get('why', '')}**")
             code = "not run" if row["exit_code"] is None else str(row["exit_code"])
             time = f"{row['seconds']:.0f} ({row['cpu_seconds']:.0f})" if "seconds" in row else ""
             lines.append([f"`{row['command']}`", row["configuration"], code if row["ok"] else f"**{code}**", time, outcome])
@@ -142,22 +133,10 @@ def loader(figures: dict[str, Any]) -> str:
     return f"{table(head, lines)}\n\n{made_with(figures)}{busy}"
 
 
-def write_page(page: Path) -> None:
-    """Write the text with a table in place of every mark in it."""
-    text = TEXT.read_text(encoding="utf-8")
-    for name, render in (("matrix", matrix), ("quota", quota), ("refresh", refresh), ("kills", kills), ("loader", loader)):
-        path = DOCS / f"{name}.json"
-        shown = render(read_json(path)) if path.is_file() else f"Not measured yet: run the script that writes `docs/nnunet/{name}.json`."
-        mark = f"<!-- {name} -->"
-        assert text.count(mark) == 1, f"{TEXT.name} must hold {mark} once"
-        text = text.replace(mark, shown)
-    write_text(page, text)
+#: File in docs/nnunet, without its suffix -> its table.
+TABLES = {"matrix": matrix, "quota": quota, "refresh": refresh, "kills": kills, "loader": loader}
 
 
-def main() -> None:
-    write_page(PAGE)
-    print(PAGE.name)
-
-
-if __name__ == "__main__":
-    main()
+def table_of(name: str, folder: Path) -> str:
+    """The table of ``folder``/``name``.json."""
+    return TABLES[name](read_json(folder / f"{name}.json"))

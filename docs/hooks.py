@@ -1,0 +1,138 @@
+"""What the site is given when it is built: tables made from committed figures, and the command line's options.
+
+A page asks for them with a mark: ``<!-- figures: NAME -->``, ``<!-- commands -->`` or ``<!-- settings -->``.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import re
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+DOCS = Path(__file__).resolve().parent
+SCRIPTS = DOCS.parent / "tests" / "benchmarks"
+sys.path.insert(0, str(SCRIPTS))
+
+import compute_page  # noqa: E402
+import evaluation_page  # noqa: E402
+import generator_page  # noqa: E402
+import metrics_page  # noqa: E402
+import utility_page  # noqa: E402
+import walkthrough_page  # noqa: E402
+from page_table import table  # noqa: E402
+
+from nnunet_synth_aug.core.files import read_json  # noqa: E402
+
+MARK = re.compile(r"<!-- (?:figures: )?([\w ]+) -->")
+
+
+def _nnunet_page() -> ModuleType:
+    """Its name, ``page``, is too common for a folder on the path."""
+    spec = importlib.util.spec_from_file_location("nnunet_page", SCRIPTS / "nnunet" / "page.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def _nnunet(name: str) -> Callable[[], str]:
+    return lambda: _nnunet_page().table_of(name, DOCS / "nnunet")
+
+
+def _metrics(make: Callable[[metrics_page.Files], str]) -> Callable[[], str]:
+    return lambda: make(evaluation_page.read(DOCS / "evaluation"))
+
+
+#: Name in a mark -> what stands in its place.
+FIGURES: dict[str, Callable[[], str]] = {
+    "utility": lambda: utility_page.figures(DOCS / "utility"),
+    "generator": lambda: generator_page.figures(DOCS / "generator"),
+    "evaluation": lambda: evaluation_page.figures(DOCS / "evaluation"),
+    "agreement": _metrics(metrics_page.agreement),
+    "speed": _metrics(metrics_page.speed),
+    "start": _metrics(metrics_page.start),
+    "other definitions": _metrics(metrics_page.other_definitions),
+    "compute": lambda: compute_page.page(read_json(DOCS / "compute.json")),
+    "demo": lambda: walkthrough_page.page(read_json(DOCS / "walkthrough.json")),
+    **{f"nnunet {name}": _nnunet(name) for name in ("matrix", "quota", "refresh", "kills", "loader")},
+    "commands": lambda: commands(),
+    "settings": lambda: settings(),
+}
+
+
+def filled(markdown: str) -> str:
+    """The page with tables in place of its marks.
+
+    Raises:
+        KeyError: a mark asks for figures that nobody makes.
+    """
+    return MARK.sub(lambda found: FIGURES[found[1]](), markdown)
+
+
+def on_page_markdown(markdown: str, **_: Any) -> str:
+    """Called by MkDocs for every page."""
+    return filled(markdown)
+
+
+def commands() -> str:
+    """Every command of ``synthaug`` with its options, from the program itself."""
+    from typer.main import get_command
+
+    from nnunet_synth_aug.cli.app import app
+
+    return "\n".join(_command(name, command) for name, command in _leaves("synthaug", get_command(app)))
+
+
+def settings() -> str:
+    """Every setting of the generator, with its value in each preset."""
+    from nnunet_synth_aug.core.settings import describe
+    from nnunet_synth_aug.model.config import PRESETS
+
+    presets = {name: {s.key: s for s in describe(config)} for name, config in PRESETS.items()}
+    rows = [
+        [f"`{key}`", *(f"`{_written(found[key].value)}`" for found in presets.values()), setting.must_be, setting.meaning]
+        for key, setting in presets["small"].items()
+    ]
+    return table(["setting", *presets, "must be", "what it does"], rows)
+
+
+def _written(value: Any) -> str:
+    return json.dumps(list(value)) if isinstance(value, tuple) else str(value) if isinstance(value, str) else json.dumps(value)
+
+
+def _leaves(name: str, command: Any) -> Iterator[tuple[str, Any]]:
+    if not hasattr(command, "commands"):
+        yield name, command
+        return
+    for part in sorted(command.commands):
+        yield from _leaves(f"{name} {part}", command.commands[part])
+
+
+def _command(name: str, command: Any) -> str:
+    rows, takes = [], []
+    for parameter in command.params:
+        text = " ".join((getattr(parameter, "help", None) or "").split())
+        if parameter.param_type_name == "argument":
+            takes.append(parameter.name.upper())
+            rows.append([f"`{parameter.name.upper()}`", text, "needed" if parameter.required else ""])
+            continue
+        names = [*parameter.opts, *parameter.secondary_opts]
+        rows.append([" ".join(f"`{option}`" for option in names), text, _default(parameter)])
+    title = f"## {name}\n"
+    usage = f"```bash\n{' '.join([name, *takes, '[options]'])}\n```\n"
+    return "\n".join([title, command.help or "", "", usage, table(["option", "what it does", "default"], rows)])
+
+
+def _default(parameter: Any) -> str:
+    if parameter.required:
+        return "needed"
+    value = parameter.default
+    if value is None or callable(value) or value is False or value == () or str(value) in ("", "[]"):
+        return ""
+    return f"`{'on' if value is True else value}`"
