@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from shared_folders import FOLDERS, set_folders
 
 from nnunet_synth_aug.core.cases import SyntheticSequence
 from nnunet_synth_aug.core.files import write_json, write_nifti
@@ -25,7 +26,6 @@ PATIENTS = tuple(f"patient{i:03d}" for i in range(1, 7))
 VALIDATION = {0: PATIENTS[4:], 1: PATIENTS[:2]}
 SHAPE, SPACING = (64, 60, 4), (2.0, 2.0, 8.0)
 LABELS = {"background": 0, "LV": 1, "myo": 2, "RV": 3}  # neither this package's order nor its case
-_VARIABLES = ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Project:
         """For subprocesses: this project's folders, one process each, and no trainer folder set by hand."""
         kept = {k: v for k, v in os.environ.items() if k != "nnUNet_extTrainer" and not k.startswith("NNUNET_SYNTH_AUG")}
         limits = {"nnUNet_def_n_proc": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-        return {**kept, **limits, **{name: str(self.root / name) for name in _VARIABLES}}
+        return {**kept, **limits, **{name: str(self.root / name) for name in FOLDERS}}
 
 
 def heart(rng: np.random.Generator, squeeze: float) -> tuple[np.ndarray, np.ndarray]:
@@ -121,24 +121,17 @@ def command(project: Project, *words: str, **environment: str) -> subprocess.Com
     )
 
 
-_built: list[Project] = []  # one project for all test files
-
-
-@pytest.fixture(scope="session")
-def built_project(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    if _built:
-        return _built[0]
+def build(root: Path) -> None:
+    """Write the project: data planned and preprocessed by nnU-Net, and a bank of fold 0."""
     from nnunetv2.experiment_planning.plan_and_preprocess_api import (
         extract_fingerprint_dataset,
         plan_experiment_dataset,
         preprocess_dataset,
     )
 
-    project = Project(tmp_path_factory.mktemp("nnunet"))
-    for name in _VARIABLES:
-        (project.root / name).mkdir()
+    project = Project(root)
     with pytest.MonkeyPatch.context() as patch:
-        _set_environment(patch, project)
+        set_folders(patch, root)
         write_raw(project.raw)
         extract_fingerprint_dataset(731, num_processes=1)
         plan_experiment_dataset(731)
@@ -155,18 +148,3 @@ def built_project(tmp_path_factory: pytest.TempPathFactory) -> Project:
         preprocess_dataset(731, plans_identifier=PLANS, configurations=("2d",), num_processes=(1,))
         write_sequences(project.sequences)
         build_bank_cases(project.sequences, 731, 0, "2d", PLANS, frames=3)
-    _built.append(project)
-    return project
-
-
-def _set_environment(patch: pytest.MonkeyPatch, project: Project) -> None:
-    for name in _VARIABLES:
-        patch.setenv(name, str(project.root / name))
-
-
-@pytest.fixture
-def project(built_project: Project, monkeypatch: pytest.MonkeyPatch) -> Project:
-    """The shared project with the environment set; a test that changes files must restore them or work on a copy."""
-    _set_environment(monkeypatch, built_project)
-    monkeypatch.setenv("nnUNet_n_proc_DA", "0")  # loaders in this process; planning would not survive it
-    return built_project

@@ -1,28 +1,25 @@
-"""A generator of a few thousand random weights on disk, and a bank of the tests' project that claims to be its work."""
+"""A generator of a few thousand random weights on disk."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pytest
 import torch
-from nnunet_fixture import DATASET, PATIENTS, PLANS, Project
+from nnunet_fixture import DATASET, PATIENTS
 
-from nnunet_synth_aug.core.files import read_json, sha256, write_json
+from nnunet_synth_aug.core.files import sha256, write_json
 from nnunet_synth_aug.core.priors import NUMERIC
 from nnunet_synth_aug.model.config import GeneratorConfig, GridConfig, LatentConfig, LDMConfig, VAEConfig
 from nnunet_synth_aug.model.generator import META, STAGES, load_generator
-from nnunet_synth_aug.model.latents.encode import LatentScale
+from nnunet_synth_aug.model.latents.scale import LatentScale
 from nnunet_synth_aug.model.motion import motion_network
-from nnunet_synth_aug.model.motion_sampling import motion_channels
+from nnunet_synth_aug.model.motion_schemes import motion_scheme
 from nnunet_synth_aug.model.noise import GREYS, Grain
 from nnunet_synth_aug.model.static import static_network
 from nnunet_synth_aug.model.training.checkpoint import save_checkpoint
 from nnunet_synth_aug.model.vae.network import AnatomyVAE
-from nnunet_synth_aug.nnunet.bank.manifest import manifest_path
 
 MICRO = GeneratorConfig(
     preset="micro",
@@ -39,7 +36,7 @@ def write_generator(folder: Path, patients: tuple[str, ...] = PATIENTS[:4], seed
     torch.manual_seed(seed)
     config = MICRO
     networks = {"vae": AnatomyVAE(config.vae), "static": static_network(config), "motion": motion_network(config)}
-    channels, components = config.vae.latent_channels, motion_channels(config)
+    channels, components = config.vae.latent_channels, motion_scheme(config).channels
     side = config.grid.size[0] // (config.vae.patch * 2 ** (len(config.vae.channels) - 1))
     scale = LatentScale(
         mean=torch.zeros(channels),
@@ -74,19 +71,6 @@ def write_generator(folder: Path, patients: tuple[str, ...] = PATIENTS[:4], seed
     return str(provenance["generator_hash"])
 
 
-@pytest.fixture
-def refreshable(project: Project) -> Iterator[Path]:
-    """The folder of the generator that the manifest of fold 0 names; its hearts are noise, so the bank is one that was not checked."""
-    folder = project.results / "synth_aug_generator" / "fold_0"
-    path = manifest_path(DATASET, 0, f"{PLANS}_2d")
-    good = path.read_text()
-    content = read_json(path)
-    content["generator"] |= {"generator_hash": write_generator(folder), "quality": {"checked": False}}
-    write_json(path, content)
-    yield folder
-    path.write_text(good)
-
-
 def alive(process: int) -> bool:
     try:
         os.kill(process, 0)
@@ -94,6 +78,3 @@ def alive(process: int) -> bool:
         return False
     # What has ended but was not waited for still answers.
     return "Z" not in Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
-
-
-__all__ = ["MICRO", "alive", "refreshable", "write_generator"]

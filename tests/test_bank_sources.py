@@ -7,7 +7,7 @@ import shutil
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from nnunet_fixture import DATASET, PATIENTS, PLANS, Project, built_project, project, write_sequences
+from nnunet_fixture import DATASET, PATIENTS, PLANS, Project, write_sequences
 from typer.testing import CliRunner
 
 from evaluation.benchmark.run_steps import build_steps
@@ -23,8 +23,6 @@ from nnunet_synth_aug.nnunet.mixing.weighting import draw_probabilities
 from nnunet_synth_aug.nnunet.refresh.process import bank_judge
 from nnunet_synth_aug.nnunet.target import load_target
 from nnunet_synth_aug.synthesis.folder import read_index, write_index
-
-__all__ = ["built_project", "project"]
 
 
 @given(st.lists(st.sampled_from(SOURCES), min_size=1, unique=True), st.randoms())

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from realism_fixture import TRAINING, world
+from realism_fixture import TRAINING
 
 from nnunet_synth_aug.core.components import without_islands
 from nnunet_synth_aug.core.errors import UserError
@@ -20,7 +20,6 @@ from nnunet_synth_aug.synthesis.sources.phantoms import FIRST_SEED, phantoms_to_
 from nnunet_synth_aug.synthesis.sources.pseudolabels import pseudolabels_to_folder
 from nnunet_synth_aug.synthesis.sources.reconstructions import reconstructions_to_folder
 
-__all__ = ["world"]
 TARGET: Any = SimpleNamespace(dataset="Dataset001_Hearts")
 
 

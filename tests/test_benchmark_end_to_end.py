@@ -11,11 +11,10 @@ from pathlib import Path
 
 import pytest
 import yaml
-from nnunet_fixture import DATASET, VALIDATION, Project, built_project, project
+from nnunet_fixture import DATASET, VALIDATION, Project
 
 from nnunet_synth_aug.core.files import read_json, sha256
 
-__all__ = ["built_project", "project"]
 OTHERS = "Dataset732_Others"
 STUDY = {
     "title": "End to end",

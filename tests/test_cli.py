@@ -4,12 +4,15 @@ import json
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pytest
+from shared_folders import set_folders
 
+from nnunet_synth_aug.cli import app
 from nnunet_synth_aug.core.files import read_json
 from nnunet_synth_aug.core.paths import program
 
@@ -18,24 +21,50 @@ COMMANDS = ["doctor", "phantom", "import", "fit", "sample", "report", "bank", "p
 
 @pytest.fixture
 def folders(tmp_path, monkeypatch):
-    for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"):
-        (tmp_path / name).mkdir()
-        monkeypatch.setenv(name, str(tmp_path / name))
+    set_folders(monkeypatch, tmp_path)
     return tmp_path
 
 
-def synthaug(*words, **options):
-    return subprocess.run([program("synthaug"), *map(str, words)], capture_output=True, text=True, check=False, **options)
+@dataclass(frozen=True)
+class Ended:
+    returncode: int
+    stdout: str
+    stderr: str
 
 
-def refused(*words) -> str:
-    """The sentence of a refused command."""
-    result = synthaug(*words)
+@pytest.fixture
+def synthaug(monkeypatch, capsys):
+    """The command line in this process, from its words to its exit code."""
+
+    def run(*words) -> Ended:
+        monkeypatch.setattr(sys, "argv", ["synthaug", *map(str, words)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as end:
+            app.main()
+        return Ended(end.value.code or 0, *capsys.readouterr())
+
+    return run
+
+
+def start(*words) -> Ended:
+    """The command line in a process of its own."""
+    ended = subprocess.run([program("synthaug"), *map(str, words)], capture_output=True, text=True, check=False)
+    return Ended(ended.returncode, ended.stdout, ended.stderr)
+
+
+def sentence(result: Ended) -> str:
+    """That of a refused command."""
     assert result.returncode == 2
     assert "Traceback" not in result.stdout + result.stderr
     lines = [line for line in result.stderr.splitlines() if line.strip()]
     assert lines[-1].startswith("synthaug: ")
     return lines[-1]
+
+
+@pytest.fixture
+def refused(synthaug):
+    """The sentence of a refused command."""
+    return lambda *words: sentence(synthaug(*words))
 
 
 def test_help_names_every_command_and_needs_no_torch():
@@ -66,17 +95,17 @@ def test_help_names_every_command_and_needs_no_torch():
         (["compare", "--baseline", "a", "--augmented", "b", "-o", "c"], "the results folder a of baseline does not exist"),
     ],
 )
-def test_usage_errors_are_one_sentence(folders, words, expected):
+def test_usage_errors_are_one_sentence(folders, refused, words, expected):
     assert expected in refused(*words)
     assert not list((folders / "nnUNet_raw").iterdir())
 
 
-def test_unset_folders_are_named(monkeypatch):
+def test_unset_folders_are_named(monkeypatch, refused):
     monkeypatch.delenv("nnUNet_raw", raising=False)
     assert "nnUNet_raw is not set" in refused("fit", "-d", "9")
 
 
-def test_phantom_then_fit_with_bad_fold_and_taken_id(folders):
+def test_phantom_then_fit_with_bad_fold_and_taken_id(folders, synthaug, refused):
     assert synthaug("phantom", "-d", 9, "-n", 3, "--folds", 3).returncode == 0
     raw = folders / "nnUNet_raw" / "Dataset009_Phantom"
     assert len(read_json(raw / "cohort.json")["subjects"]) == 3
@@ -91,7 +120,7 @@ def test_phantom_then_fit_with_bad_fold_and_taken_id(folders):
     assert "-device" in refused("fit", "-d", 9, "-device", "cuda:77")
 
 
-def test_the_demo_refuses_other_settings_in_the_same_folder(folders):
+def test_the_demo_refuses_other_settings_in_the_same_folder(folders, refused):
     out = folders / "demo"
     (out / "steps").mkdir(parents=True)
     record = {"settings": {"data": {"source": "phantom", "seed": 1}}, "attempts": 1, "finished": True}
@@ -102,9 +131,9 @@ def test_the_demo_refuses_other_settings_in_the_same_folder(folders):
 
 def test_compare_starts_quickly(folders):
     """Two seconds to a sentence: no torch, no nnU-Net. Measured generously, because CI is slow."""
-    start = time.monotonic()
-    refused("compare", "--baseline", "a", "--augmented", "b", "-o", "c")
-    assert time.monotonic() - start < 20
+    begun = time.monotonic()
+    sentence(start("compare", "--baseline", "a", "--augmented", "b", "-o", "c"))
+    assert time.monotonic() - begun < 20
     code = "import sys; import evaluation.compare; assert not {'torch', 'nnunetv2'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
 
@@ -112,5 +141,5 @@ def test_compare_starts_quickly(folders):
 def test_version_is_the_package_version():
     import nnunet_synth_aug
 
-    assert synthaug("--version").stdout.strip() == f"nnunet-synth-aug {nnunet_synth_aug.__version__}"
+    assert start("--version").stdout.strip() == f"nnunet-synth-aug {nnunet_synth_aug.__version__}"
     assert Path(program("synthaug")).is_file()

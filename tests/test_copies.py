@@ -9,7 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from realism_fixture import TRAINING, world
+from realism_fixture import TRAINING
 from test_grid import sequence
 
 from nnunet_synth_aug.core.errors import UserError
@@ -20,7 +20,6 @@ from nnunet_synth_aug.data.warp import deformed, smooth_warp
 from nnunet_synth_aug.synthesis.folder import read_index, read_sequence
 from nnunet_synth_aug.synthesis.sources.copies import cohort_originals, copied, copies_to_folder
 
-__all__ = ["world"]
 NAME = "Dataset001_Hearts"
 
 

@@ -1,56 +1,37 @@
 """Training of a fold's cascade: from random weights, from phantoms, and motion frame by frame."""
 
 import dataclasses
+import shutil
 
 import numpy as np
 import pytest
 import torch
+from micro import MICRO
+from shared_folders import set_folders
 
 from nnunet_synth_aug.core.errors import UserError
 from nnunet_synth_aug.core.files import read_json, write_json
+from nnunet_synth_aug.core.paths import generator_folder
 from nnunet_synth_aug.core.priors import Priors
 from nnunet_synth_aug.data.cohort import Cohort
-from nnunet_synth_aug.data.phantom import phantom_cohort
-from nnunet_synth_aug.data.raw_dataset import write_dataset
 from nnunet_synth_aug.model import fit
-from nnunet_synth_aug.model.config import (
-    GeneratorConfig,
-    GridConfig,
-    LatentConfig,
-    LDMConfig,
-    PretrainConfig,
-    TrainConfig,
-    VAEConfig,
-    overridden,
-    preset,
-    pretrained_on,
-)
+from nnunet_synth_aug.model.config import PretrainConfig, overridden, preset, pretrained_on
 from nnunet_synth_aug.model.fit import PIXEL_STEP, fit_generator
 from nnunet_synth_aug.model.generator import load_generator
-from nnunet_synth_aug.model.motion_sampling import motion_channels
+from nnunet_synth_aug.model.motion_schemes import motion_scheme
 from nnunet_synth_aug.synthesis.cascade import sample_sequence
 from nnunet_synth_aug.synthesis.hearts import Request
 
 CPU = torch.device("cpu")
-SHORT = TrainConfig(steps=4, batch_size=2)
-MICRO = GeneratorConfig(
-    preset="micro",
-    grid=GridConfig(size=(32, 32, 12)),
-    vae=VAEConfig(channels=(4, 8), latent_channels=4, train=SHORT),
-    latents=LatentConfig(copies=8, max_frames=6, harmonics=2, components=8),
-    static=LDMConfig(channels=(8, 16), embedding=16, sampler_steps=2, train=SHORT),
-    motion=LDMConfig(channels=(8, 16), embedding=16, sampler_steps=2, train=SHORT),
-)
 
 
 @pytest.fixture(scope="module")
-def folders(tmp_path_factory):
-    root = tmp_path_factory.mktemp("fit")
+def folders(micro_generator, tmp_path_factory):
+    """A copy of nnU-Net's folders with the fitted generator of fold 0 set apart: what is fitted here starts from nothing."""
+    root = shutil.copytree(micro_generator, tmp_path_factory.mktemp("fit"), dirs_exist_ok=True)
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"):
-            (root / name).mkdir()
-            patch.setenv(name, str(root / name))
-        write_dataset(phantom_cohort(4, seed=5), 7, "Phantom", folds=2)
+        set_folders(patch, root)
+        generator_folder(Cohort.load("7").name, 0).rename(root / "default")
         yield root
 
 
@@ -74,7 +55,7 @@ def test_pretraining_is_done_once_for_all_folds_and_named_in_the_provenance(fold
         size = sum(float(b.detach().square().sum()) for b in theirs.parameters()) ** 0.5
         assert 0 < distance < 0.5 * size  # continued, not begun anew
     steps = (first.config.vae.train.steps, len((pretrained / "generator" / "vae.losses.jsonl").read_text().splitlines()))
-    assert steps == (4, 2)  # the first and the last step are logged
+    assert steps == (6, 2)  # the first and the last step are logged
 
 
 def test_pretraining_on_held_out_phantoms_is_refused(folders):
@@ -105,7 +86,7 @@ def test_patients_that_the_split_lists_as_unlabelled_are_learnt_from_without_mas
 
 
 def test_what_a_setting_does_not_change_is_taken_from_another_generator(folders):
-    default = fit_generator("7", 0, MICRO, CPU, folders / "default")
+    default = folders / "default"
     latents = dataclasses.replace(MICRO.latents, motion="framewise")
     framewise = dataclasses.replace(MICRO, preset="framewise", latents=latents)
     edm = dataclasses.replace(MICRO, preset="edm", static=dataclasses.replace(MICRO.static, objective="edm"))
@@ -145,7 +126,7 @@ def test_cines_are_encoded_once_even_if_the_motion_was_killed(folders, monkeypat
 
 def test_frame_by_frame_motion_samples_too_and_keeps_ed(folders):
     generator = load_generator(folders / "framewise", CPU)
-    assert motion_channels(generator.config) == 4
+    assert motion_scheme(generator.config).channels == 4
     short, long = (sample_sequence(generator, Request("a", 3, Priors(lv_ef=50.0), n_frames=n, grain=False)) for n in (5, 9))
     assert short.image.shape[0] == 5
     np.testing.assert_allclose(short.image[0], long.image[0], atol=0.02)

@@ -21,7 +21,7 @@ from nnunet_synth_aug.data.cohort import Cohort
 from nnunet_synth_aug.data.splits import fold_patients
 from nnunet_synth_aug.model.fit import fit_generator
 from nnunet_synth_aug.model.generator import STAGES, load_generator
-from nnunet_synth_aug.synthesis import cascade
+from nnunet_synth_aug.model.motion_schemes import WholeCycle
 from nnunet_synth_aug.synthesis.accept import UNCHECKED
 from nnunet_synth_aug.synthesis.cascade import sample_anatomies, sample_cycles, sample_sequence
 from nnunet_synth_aug.synthesis.folder import read_index, read_sequence
@@ -165,12 +165,12 @@ class Balloon:
 
 
 def test_the_closed_loop_comes_nearer_to_the_request_and_remembers_the_open_one(world, monkeypatch):
-    def contraction(network, config, scale, ed, valid, conditions, noise, phases):
+    def contraction(scheme, network, scale, ed, valid, conditions, noise, phases):
         """By 1.6 pixels and more, from heart to heart."""
         waves = [-(0.8 + 0.2 * i) * (1 - phi.cos()).float() for i, phi in enumerate(phases)]
         return [wave[:, None, None, None, None].expand(-1, *ed.shape[1:]) for wave in waves]
 
-    monkeypatch.setattr(cascade, "sample_motion", contraction)
+    monkeypatch.setattr(WholeCycle, "sample", contraction)
     half = torch.full_like(world[2].scale.std, 0.5)  # pixels of radius from heart to heart
     generator = dataclasses.replace(world[2], vae=Balloon(), scale=dataclasses.replace(world[2].scale, mean=0 * half, std=half))
     asked = [Request(f"{i}", i, Priors(lv_ef=50.0, lv_edv=140.0), 11) for i in range(5)]

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from nnunet_fixture import DATASET, LABELS, PATIENTS, PLANS, SPACING, Project, built_project, project, sequence, write_sequences
+from nnunet_fixture import DATASET, LABELS, PATIENTS, PLANS, SPACING, Project, sequence, write_sequences
 from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2
 
 from nnunet_synth_aug.core.errors import UserError
@@ -28,7 +28,6 @@ from nnunet_synth_aug.nnunet.plans import write_small_plans
 from nnunet_synth_aug.nnunet.target import label_lookup, load_target
 from nnunet_synth_aug.synthesis.folder import write_index, write_sequence
 
-__all__ = ["built_project", "project"]
 ACDC = Path(__file__).resolve().parents[2] / "shared" / "data" / "acdc_edes"
 
 

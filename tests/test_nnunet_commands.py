@@ -7,7 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from nnunet_fixture import DATASET, PATIENTS, PLANS, Project, built_project, command, project
+from nnunet_fixture import DATASET, PATIENTS, PLANS, Project, command
 from typer.testing import CliRunner
 
 from nnunet_synth_aug.cli.app import app
@@ -15,7 +15,6 @@ from nnunet_synth_aug.core.errors import UserError
 from nnunet_synth_aug.core.files import read_json
 from nnunet_synth_aug.nnunet.plans import write_small_plans
 
-__all__ = ["built_project", "project"]
 MIX50, MIX00 = "nnUNetTrainerSynthAug_mix50_1epochs", "nnUNetTrainerSynthAug_mix00_1epochs"
 
 

@@ -7,8 +7,9 @@ import shutil
 from pathlib import Path
 
 import pytest
-from nnunet_fixture import DATASET, PATIENTS, Project, _set_environment, built_project, project, write_sequences
-from nnunet_training import make, trained_here
+from nnunet_fixture import DATASET, PATIENTS, Project, write_sequences
+from nnunet_training import make
+from shared_folders import set_folders
 
 from nnunet_synth_aug.core.errors import UserError
 from nnunet_synth_aug.core.files import read_json, write_json
@@ -16,7 +17,6 @@ from nnunet_synth_aug.nnunet.bank.build import build_bank_cases
 from nnunet_synth_aug.nnunet.plans import write_small_plans
 from nnunet_synth_aug.nnunet.target import load_target
 
-__all__ = ["built_project", "project", "trained_here"]
 pytestmark = pytest.mark.usefixtures("trained_here")
 PLANS = "everyPlans"
 RUN = {"epochs": 1, "iterations_per_epoch": 2, "val_iterations_per_epoch": 1}
@@ -29,7 +29,7 @@ def every(built_project: Project, project: Project, monkeypatch: pytest.MonkeyPa
     shutil.copytree(built_project.preprocessed, copied.preprocessed, ignore=shutil.ignore_patterns("synth_aug"))
     (tmp_path / "nnUNet_raw").symlink_to(built_project.root / "nnUNet_raw")
     (tmp_path / "nnUNet_results").mkdir()
-    _set_environment(monkeypatch, copied)
+    set_folders(monkeypatch, copied.root)
     plans = read_json(copied.preprocessed / "nnUNetPlans.json")
     full = plans["configurations"]["3d_fullres"]
     full |= {"patch_size": [4, 32, 32], "batch_size": 2, "spacing": [8.0, 2.5, 2.5], "data_identifier": f"{PLANS}_3d_fullres"}

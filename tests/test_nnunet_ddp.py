@@ -13,12 +13,9 @@ from typing import Any
 import nnunet_ddp_worker as worker
 import pytest
 import torch
-from nnunet_fixture import VALIDATION, Project, built_project, project
-from nnunet_training import plans_with
+from nnunet_fixture import VALIDATION, Project
 
 from nnunet_synth_aug.core.files import read_json, write_json
-
-__all__ = ["built_project", "plans_with", "project"]
 
 
 def two_processes(project: Project, folder: Path, plans: str) -> list[dict[str, Any]]:

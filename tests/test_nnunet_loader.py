@@ -9,14 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 from batchgenerators.dataloading.nondet_multi_threaded_augmenter import NonDetMultiThreadedAugmenter
-from nnunet_fixture import PLANS, Project, built_project, project
-from nnunet_training import make, manifest, plans_with, trained_here
+from nnunet_fixture import PLANS, Project
+from nnunet_training import make
 
 from nnunet_synth_aug.core.files import read_json, write_json
 from nnunet_synth_aug.nnunet.mixing.loader import MixedDataLoader
 from nnunet_synth_aug.nnunet.mixing.weighting import WeightedPatches
 
-__all__ = ["built_project", "manifest", "plans_with", "project", "trained_here"]
 pytestmark = pytest.mark.usefixtures("trained_here")
 
 

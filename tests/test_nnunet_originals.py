@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from nnunet_fixture import DATASET, PATIENTS, PLANS, SPACING, VALIDATION, Project, built_project, project
+from nnunet_fixture import DATASET, PATIENTS, PLANS, SPACING, VALIDATION, Project
 from typer.testing import CliRunner
 
 from nnunet_synth_aug.cli.app import app
@@ -19,7 +19,7 @@ from nnunet_synth_aug.nnunet.bank.originals import raw_originals
 from nnunet_synth_aug.nnunet.patients import splits_file
 from nnunet_synth_aug.nnunet.target import load_target
 
-__all__ = ["built_project", "plain", "project"]
+__all__ = ["plain"]
 
 
 @pytest.fixture
@@ -66,7 +66,7 @@ def test_a_patient_on_both_sides_is_refused(plain: Project) -> None:
     train = sorted({*before[1]["train"], "patient001_ES"})
     try:
         write_json(path, [before[0], {"train": train, "val": [c for c in before[1]["val"] if c != "patient001_ES"]}])
-        with pytest.raises(UserError, match="has cases of patient001 in training and in validation of fold 1"):
+        with pytest.raises(UserError, match="puts patient001 into both training and validation of fold 1"):
             raw_originals(load_target(731, "2d", PLANS), 1)
     finally:
         write_json(path, before)

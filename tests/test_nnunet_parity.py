@@ -9,7 +9,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
-from nnunet_fixture import DATASET, PATIENTS, Project, built_project, heart, project
+from nnunet_fixture import DATASET, PATIENTS, Project, heart
 from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2
 
 from nnunet_synth_aug.core.cases import SyntheticSequence
@@ -21,7 +21,6 @@ from nnunet_synth_aug.nnunet.bank.manifest import manifest_path
 from nnunet_synth_aug.nnunet.target import load_target
 from nnunet_synth_aug.synthesis.folder import write_index, write_sequence
 
-__all__ = ["built_project", "project"]
 PLANS = "parityPlans"
 OWN = np.array([0, 3, 2, 1], np.uint8)  # this package's labels -> the fixture's
 #: Spacing of the files (x, y, z) and what it is resampled to; 1.37 and 1.62 are no float32 numbers.

@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from nnunet_fixture import DATASET, PLANS, Project, built_project, project
+from nnunet_fixture import DATASET, PLANS, Project
 from nnunetv2.run.run_training import get_trainer_from_args, maybe_load_checkpoint
-from refresh_fixture import alive, refreshable, write_generator
+from refresh_fixture import alive, write_generator
 
 from nnunet_synth_aug.cli.nnunet import plans as plans_command
 from nnunet_synth_aug.core.errors import UserError
@@ -28,7 +28,6 @@ from nnunet_synth_aug.nnunet.refresh.cases import JOURNAL, VERSION, live_folder,
 from nnunet_synth_aug.nnunet.refresh.trainer_side import JOB, LOG, STATE, Refresher, RefreshSettings
 from nnunet_synth_aug.nnunet.target import load_target
 
-__all__ = ["built_project", "project", "refreshable"]
 TRAINER = "nnUNetTrainerSynthAug_mix50"
 LIVE = "livePlans"
 

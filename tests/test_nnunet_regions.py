@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from nnunet_fixture import DATASET, PATIENTS, PLANS, Project, _set_environment, built_project, project, write_sequences
-from nnunet_training import make, trained_here
+from nnunet_fixture import DATASET, PATIENTS, PLANS, Project, write_sequences
+from nnunet_training import make
 from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2
+from shared_folders import set_folders
 
 from nnunet_synth_aug.core.errors import UserError
 from nnunet_synth_aug.core.files import read_json, read_nifti, write_json, write_nifti
@@ -18,7 +19,6 @@ from nnunet_synth_aug.nnunet.bank.build import build_bank_cases
 from nnunet_synth_aug.nnunet.bank.manifest import bank_status
 from nnunet_synth_aug.nnunet.target import label_lookup, load_target
 
-__all__ = ["built_project", "project", "trained_here"]
 pytestmark = pytest.mark.usefixtures("trained_here")
 #: RV has no name here; in the masks it is 3, as everywhere in the fixture.
 REGIONS = {"background": 0, "heart": [1, 2, 3], "MYO": [2], "LV": [1]}
@@ -69,7 +69,7 @@ def relabelled(built_project: Project, project: Project, monkeypatch: pytest.Mon
     shutil.copytree(built_project.preprocessed, copied.preprocessed)
     (tmp_path / "nnUNet_raw").symlink_to(built_project.root / "nnUNet_raw")
     (tmp_path / "nnUNet_results").mkdir()
-    _set_environment(monkeypatch, copied)
+    set_folders(monkeypatch, copied.root)
 
     def relabel(ignore: bool, **changes: Any) -> Project:
         path = copied.preprocessed / "dataset.json"

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from nnunet_fixture import DATASET, PATIENTS, PLANS, Project, built_project, project
+from nnunet_fixture import DATASET, PATIENTS, PLANS, Project
 
 from nnunet_synth_aug import _startup
 from nnunet_synth_aug.core.errors import UserError
@@ -22,7 +22,6 @@ from nnunet_synth_aug.nnunet import doctor, install
 from nnunet_synth_aug.nnunet.bank.manifest import manifest_path
 from nnunet_synth_aug.nnunet.doctor import Check, run_checks
 
-__all__ = ["built_project", "project"]
 HOOK = Path(__file__).resolve().parents[1] / "nnunet_synth_aug" / "_startup.pth"  # the wheel holds it at its root only
 START = HOOK.with_suffix(".start")
 SHOW = "import os; print(os.environ.get('nnUNet_extTrainer', ''))"
@@ -121,7 +120,7 @@ def test_doctor_names_what_is_wrong(project: Project, monkeypatch: pytest.Monkey
     finally:
         splits.write_text(good)
     assert not mixed.ok
-    assert "same patients (patient001)" in mixed.message
+    assert "puts patient001 into both training and validation of fold 0" in mixed.message
 
     monkeypatch.setenv("nnUNet_results", str(tmp_path / "none"))
     monkeypatch.delenv("nnUNet_raw")
@@ -151,12 +150,12 @@ def test_every_finding_has_its_remedy(project: Project, monkeypatch: pytest.Monk
         (splits, None, "fold", "does not exist", "write patient-grouped splits with 'synthaug import'"),
         (
             splits,
-            [{"train": ["patient009_ED"], "val": []}],
+            [{"train": ["patient009_ED"], "val": ["patient001_ED"]}],
             "fold",
             "names 1 cases that are not preprocessed",
             "nnUNetv2_preprocess -d 731",
         ),
-        (splits, [{"train": []}], "fold", "KeyError: 'val'", "run 'synthaug import' again"),
+        (splits, [{"train": []}], "fold", "is not a list of folds with 'train' and 'val' case ids", "restore or remake it"),
         (manifest_path(DATASET, 0, f"{PLANS}_2d"), None, "bank", "no complete bank", f"synthaug bank -d {DATASET} -c 2d -p {PLANS} -f 0"),
     ):
         good = path.read_text()

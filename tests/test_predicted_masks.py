@@ -1,10 +1,13 @@
 """Frames without contours get the masks of a network: on disk, on the grid, as priors, in the VAE's loss, and in the provenance."""
 
+import shutil
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from micro import MICRO
+from shared_folders import set_folders
 
 from nnunet_synth_aug.core.components import without_islands
 from nnunet_synth_aug.core.errors import UserError
@@ -13,7 +16,7 @@ from nnunet_synth_aug.core.labels import LV, MYO, RV
 from nnunet_synth_aug.core.priors import FROM_MASKS, measure
 from nnunet_synth_aug.data.cohort import Cohort, load_sequence
 from nnunet_synth_aug.data.phantom import phantom_subject
-from nnunet_synth_aug.data.predicted_masks import Annotator, annotate, impossible, with_predicted_masks
+from nnunet_synth_aug.data.predicted_masks import FrameSegmenter, annotate, impossible, with_predicted_masks
 from nnunet_synth_aug.model import fit
 from nnunet_synth_aug.model.config import VAEConfig, overridden
 from nnunet_synth_aug.model.fit import PREDICTED, fit_generator
@@ -22,11 +25,16 @@ from nnunet_synth_aug.model.training.loop import Step
 from nnunet_synth_aug.model.training_set import augmented, load_training_set
 from nnunet_synth_aug.model.vae.network import AnatomyVAE
 from nnunet_synth_aug.model.vae.train import FrameSampler, vae_loss
-from tests.test_fit import MICRO, folders
-
-__all__ = ["folders"]
 
 CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def folders(phantom_dataset, tmp_path_factory):
+    root = shutil.copytree(phantom_dataset, tmp_path_factory.mktemp("predicted"), dirs_exist_ok=True)
+    with pytest.MonkeyPatch.context() as patch:
+        set_folders(patch, root)
+        yield root
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +54,7 @@ def rings(image, spacing):
     return mask
 
 
-NETWORK = Annotator(rings, {"checkpoint_sha256": "rings"})
+NETWORK = FrameSegmenter(rings, {"checkpoint_sha256": "rings"})
 
 
 def known_by_heart(cohort):
@@ -62,7 +70,7 @@ def known_by_heart(cohort):
         alike = [(np.abs(one - image).mean() if one.shape == image.shape else np.inf) for one, _ in contours]
         return contours[int(np.argmin(alike))][1]
 
-    return Annotator(segment, {"checkpoint_sha256": "by heart"})
+    return FrameSegmenter(segment, {"checkpoint_sha256": "by heart"})
 
 
 def lost(mask, kind):
@@ -103,7 +111,7 @@ def test_an_impossible_frame_teaches_nothing_and_a_contour_always_does(cohort, t
         return lost(mask, "muscle becomes RV") if np.array_equal(image, plain.image[spoilt]) else mask
 
     plain = load_sequence(subject)
-    told = with_predicted_masks(cohort, (subject.patient,), Annotator(network, {"checkpoint_sha256": "spoilt"}), tmp_path)
+    told = with_predicted_masks(cohort, (subject.patient,), FrameSegmenter(network, {"checkpoint_sha256": "spoilt"}), tmp_path)
     sequence = load_sequence(told.subjects[0])
     assert set(range(subject.n_frames)) - set(sequence.labelled) - set(sequence.predicted) == {spoilt}
     assert not sequence.mask[spoilt].any()
@@ -134,13 +142,13 @@ def test_a_killed_prediction_goes_on_and_another_network_begins_anew(cohort, tmp
         calls.append(1)
         return rings(image, spacing)
 
-    network = Annotator(counted, {"checkpoint_sha256": "counted"})
+    network = FrameSegmenter(counted, {"checkpoint_sha256": "counted"})
     first = with_predicted_masks(cohort, patients[:1], network, tmp_path)
     one = len(calls)
     assert one == cohort.subjects[0].n_frames - 2
     with_predicted_masks(cohort, patients, network, tmp_path)
     assert len(calls) == one + cohort.subjects[1].n_frames - 2
-    other = with_predicted_masks(cohort, patients[:1], Annotator(counted, {"checkpoint_sha256": "other"}), tmp_path)
+    other = with_predicted_masks(cohort, patients[:1], FrameSegmenter(counted, {"checkpoint_sha256": "other"}), tmp_path)
     assert len(calls) == 2 * one + cohort.subjects[1].n_frames - 2
     assert other.hash() != first.hash()
     path = other.subjects[0].predicted
@@ -203,17 +211,17 @@ def test_a_fit_names_its_teacher_and_leaves_no_mask_behind(cohort, tmp_path, mon
     seen = []
     real = fit.load_training_set
     monkeypatch.setattr(fit, "load_training_set", lambda *args: seen.append(real(*args)) or seen[-1])
-    folder = fit_generator("7", 0, MICRO, CPU, tmp_path / "taught", annotator=NETWORK)
+    folder = fit_generator("7", 0, MICRO, CPU, tmp_path / "taught", segmenter=NETWORK)
     assert all(len(c.gridded.labelled) + len(c.gridded.predicted) == c.subject.n_frames for c in seen[-1].cases)
     assert load_generator(folder, CPU).provenance["contoured_by"] == NETWORK.provenance
     assert not (folder / PREDICTED).exists()
     before = read_json(folder / "generator.json")
-    fit_generator("7", 0, MICRO, CPU, folder, annotator=NETWORK)  # complete: nothing is contoured again
+    fit_generator("7", 0, MICRO, CPU, folder, segmenter=NETWORK)  # complete: nothing is contoured again
     assert read_json(folder / "generator.json") == before
     assert not (folder / PREDICTED).exists()
-    for other in (None, Annotator(rings, {"checkpoint_sha256": "another"})):
+    for other in (None, FrameSegmenter(rings, {"checkpoint_sha256": "another"})):
         with pytest.raises(UserError, match="holds a generator of other patients or settings"):
-            fit_generator("7", 0, MICRO, CPU, folder, annotator=other)
+            fit_generator("7", 0, MICRO, CPU, folder, segmenter=other)
     plain = fit_generator("7", 0, MICRO, CPU, tmp_path / "plain", reuse=folder)
     assert load_generator(plain, CPU).provenance["contoured_by"] is None
     ends = [read_json(f / "generator.json")["finished"]["vae"]["sha256"] for f in (folder, plain)]

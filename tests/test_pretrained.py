@@ -1,19 +1,20 @@
 """The generator that ships with the package: whole, of phantoms alone, and worth starting from."""
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
+from shared_folders import set_folders
 
 from nnunet_synth_aug.core.labels import LV, MYO, RV
 from nnunet_synth_aug.core.priors import FROM_MASKS, NUMERIC, VARIABLES, Priors
 from nnunet_synth_aug.data.cohort import Cohort
-from nnunet_synth_aug.data.phantom import phantom_cohort
-from nnunet_synth_aug.data.raw_dataset import write_dataset
 from nnunet_synth_aug.model.config import PretrainConfig, overridden, preset, pretrained_on
 from nnunet_synth_aug.model.fit import fit_generator
 from nnunet_synth_aug.model.generator import load_generator
 from nnunet_synth_aug.model.latents.encode import encode, encode_training_set, with_decoded_priors
-from nnunet_synth_aug.model.latents.measured_priors import regained
+from nnunet_synth_aug.model.latents.measured_priors import priors_after_gain
 from nnunet_synth_aug.model.pretrained import PHANTOM, shipped_for
 from nnunet_synth_aug.model.training_set import load_training_set
 from nnunet_synth_aug.synthesis.cascade import sample_anatomies, sample_cycles
@@ -44,14 +45,11 @@ def test_it_fits_the_presets_of_its_networks():
 
 
 @pytest.fixture(scope="module")
-def cohort(tmp_path_factory):
+def cohort(phantom_dataset, tmp_path_factory):
     """Four phantoms that pretraining has not seen."""
-    root = tmp_path_factory.mktemp("pretrained")
+    root = shutil.copytree(phantom_dataset, tmp_path_factory.mktemp("pretrained"), dirs_exist_ok=True)
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"):
-            (root / name).mkdir()
-            patch.setenv(name, str(root / name))
-        write_dataset(phantom_cohort(4, seed=5), 7, "Phantom", folds=2)
+        set_folders(patch, root)
         yield Cohort.load("7")
 
 
@@ -77,7 +75,7 @@ def test_a_heart_that_beats_less_has_a_smaller_ef(shipped, cohort):
         ends = encode(shipped.vae, gridded.image[[gridded.ed, gridded.es]], gridded.valid, CPU)
         ed, es = ends
         beats = [torch.stack([ed, es, ed + gain * (es - ed)]) for gain in (0.0, 0.6, 1.0, 1.3)]
-        found = [regained(shipped.vae, beat, gridded.valid, gridded.spacing, case.priors, CPU) for beat in beats]
+        found = [priors_after_gain(shipped.vae, beat, gridded.valid, gridded.spacing, case.priors, CPU) for beat in beats]
         ef = [priors.lv_ef for priors in found]
         assert ef == sorted(ef)
         assert ef[2] == pytest.approx(case.priors.lv_ef)  # its own motion, its own EF

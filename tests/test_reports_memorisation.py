@@ -28,8 +28,6 @@ from nnunet_synth_aug.reports.memorisation.neighbours import (
 from nnunet_synth_aug.reports.memorisation.section import memorisation_report
 from nnunet_synth_aug.synthesis.folder import write_index, write_sequence
 
-pytest_plugins = ["realism_fixture"]
-
 
 def disguised(sequence: Sequence, turns: int, flip: bool, gain: float) -> tuple[np.ndarray, np.ndarray]:
     """ED and ES of a patient, turned, mirrored, and in other grey values."""

@@ -34,7 +34,6 @@ from nnunet_synth_aug.reports.realism.temporal import jerk, label_flips
 from nnunet_synth_aug.synthesis.folder import write_index, write_sequence
 from nnunet_synth_aug.synthesis.quality.defects import minima
 
-pytest_plugins = ["realism_fixture"]
 CPU = torch.device("cpu")
 
 

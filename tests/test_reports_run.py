@@ -7,6 +7,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from shared_folders import set_folders
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from nnunet_synth_aug.cli import generator as commands
@@ -14,7 +15,6 @@ from nnunet_synth_aug.core.errors import UserError
 from nnunet_synth_aug.core.files import read_json, write_json
 from nnunet_synth_aug.core.paths import generator_folder, preprocessed_folder
 from nnunet_synth_aug.data.cohort import Cohort
-from nnunet_synth_aug.data.phantom import phantom_cohort
 from nnunet_synth_aug.data.raw_dataset import write_dataset
 from nnunet_synth_aug.data.splits import SPLITS, fold_patients
 from nnunet_synth_aug.model.config import PRESETS, GeneratorConfig, GridConfig, LatentConfig, LDMConfig, TrainConfig, VAEConfig
@@ -38,14 +38,12 @@ MICRO = GeneratorConfig(
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory):
+def world(phantoms, tmp_path_factory):
     """A phantom cohort of six in two folds, and a micro generator of fold 0."""
     root = tmp_path_factory.mktemp("reports")
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"):
-            (root / name).mkdir()
-            patch.setenv(name, str(root / name))
-        write_dataset(phantom_cohort(6, seed=5), 7, "Phantom", folds=2)
+        set_folders(patch, root)
+        write_dataset(phantoms[:6], 7, "Phantom", folds=2)
         generator = load_generator(fit_generator("7", 0, MICRO, CPU), CPU)
         yield generator, Cohort.load("7")
 

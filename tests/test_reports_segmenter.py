@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from nnunet_fixture import DATASET, PATIENTS, PLANS, SPACING, Project, built_project, heart, project
+from nnunet_fixture import DATASET, PATIENTS, PLANS, SPACING, Project, heart
 from nnunetv2.run.run_training import get_trainer_from_args
 
 from nnunet_synth_aug.core.cases import SyntheticSequence
@@ -22,8 +22,6 @@ from nnunet_synth_aug.core.labels import LV, MYO, RV, STRUCTURES
 from nnunet_synth_aug.core.priors import Priors
 from nnunet_synth_aug.nnunet.mixing.mixture import BASE_NAME
 from nnunet_synth_aug.nnunet.segmenter import Segmenter, load_segmenter
-
-__all__ = ["built_project", "project"]
 
 CPU = torch.device("cpu")
 TRAINER = f"{BASE_NAME}_mix00"

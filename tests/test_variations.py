@@ -4,17 +4,16 @@ from dataclasses import replace
 
 import pytest
 import torch
-from realism_fixture import TRAINING, world
+from realism_fixture import TRAINING
 
 from nnunet_synth_aug.core.errors import UserError
-from nnunet_synth_aug.model.generator import Template
+from nnunet_synth_aug.model.template import Template
 from nnunet_synth_aug.synthesis.accept import Judge
 from nnunet_synth_aug.synthesis.cascade import sample_anatomies
 from nnunet_synth_aug.synthesis.folder import read_index
 from nnunet_synth_aug.synthesis.sample import sample_to_folder
 from nnunet_synth_aug.synthesis.sources.variations import STRENGTH, around_heart, variations
 
-__all__ = ["world"]
 NUMBER = 2 * TRAINING
 OTHER = STRENGTH + 0.1
 
