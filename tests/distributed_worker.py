@@ -15,7 +15,7 @@ from nnunet_synth_aug.core.labels import LV, MYO, RV
 from nnunet_synth_aug.core.priors import Priors
 from nnunet_synth_aug.model.conditions import PriorScaler
 from nnunet_synth_aug.model.config import GeneratorConfig, LatentConfig, LDMConfig, TrainConfig, VAEConfig
-from nnunet_synth_aug.model.latents.encode import LatentScale
+from nnunet_synth_aug.model.latents.scale import LatentScale
 from nnunet_synth_aug.model.motion import train_motion
 from nnunet_synth_aug.model.static import static_network, train_static
 from nnunet_synth_aug.model.training.distributed import JointDropout, is_first, mine, processes, rank
@@ -108,20 +108,20 @@ def resumable(folder: Path, killed: int | None) -> torch.nn.Module:
         return train_static(latents(), config, folder, {}, CPU)
     from nnunet_synth_aug.model import static as stage
 
-    original = stage.latent_flow_loss
+    original = stage.diffusion_loss
 
     def loss(network, *rest):
         if next(r for r in rest if isinstance(r, Step)).index == killed:
             raise KilledError
         return original(network, *rest)
 
-    stage.latent_flow_loss = loss
+    stage.diffusion_loss = loss
     try:
         train_static(latents(), config, folder, {}, CPU)
     except KilledError:
         return static_network(config)
     finally:
-        stage.latent_flow_loss = original
+        stage.diffusion_loss = original
     raise AssertionError("not killed")
 
 

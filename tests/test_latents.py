@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from nnunet_synth_aug.model.latents.encode import _scale, _sized
+from nnunet_synth_aug.model.latents.scale import LatentScale
 
 
 def world(n=12, harmonics=2, channels=3, rank=4):
@@ -20,7 +20,7 @@ def world(n=12, harmonics=2, channels=3, rank=4):
 
 def test_latents_come_back_and_have_unit_variance():
     latents, motion, valid = world()
-    scale = _scale(latents, valid, motion, valid, 4)
+    scale = LatentScale.measured(latents, valid, motion, valid, 4)
     standard = scale.standardise(latents)
     inside = standard[..., 1:]
     assert inside.mean((0, 2, 3, 4)).abs().max() < 1e-4
@@ -30,7 +30,7 @@ def test_latents_come_back_and_have_unit_variance():
 
 def test_motion_comes_back_from_as_many_directions_as_it_has():
     latents, motion, valid = world()
-    scale = _scale(latents, valid, motion, valid, 4)
+    scale = LatentScale.measured(latents, valid, motion, valid, 4)
     components = scale.standardise_motion(motion)
     assert components.shape[1] == 4
     torch.testing.assert_close(scale.restore_motion(components), motion, atol=1e-3, rtol=1e-3)
@@ -41,7 +41,7 @@ def test_fewer_directions_keep_the_largest_share():
     latents, motion, valid = world()
     lost = []
     for components in (1, 2, 3):
-        scale = _scale(latents, valid, motion, valid, components)
+        scale = LatentScale.measured(latents, valid, motion, valid, components)
         back = scale.restore_motion(scale.standardise_motion(motion))
         lost.append(float((back - motion).square().sum() / motion.square().sum()))
     assert lost[0] > lost[1] > lost[2] > 0
@@ -50,9 +50,9 @@ def test_fewer_directions_keep_the_largest_share():
 
 def test_a_continued_generator_keeps_its_directions_and_takes_the_size_of_its_patients_motion():
     latents, motion, valid = world()
-    scale = _scale(latents, valid, motion, valid, 4)
+    scale = LatentScale.measured(latents, valid, motion, valid, 4)
     elsewhere = torch.linspace(0.2, 1, 5)[:, None, None] * 7 * motion  # larger, and not everywhere alike
-    sized = _sized(scale, elsewhere, valid)
+    sized = scale.resized(elsewhere, valid)
     assert sized.directions is scale.directions
     assert sized.mean is scale.mean
     assert scale.standardise_motion(elsewhere)[..., 1:].square().mean().sqrt() > 3
@@ -64,7 +64,7 @@ def test_a_continued_generator_keeps_its_directions_and_takes_the_size_of_its_pa
 def test_errors_weigh_as_much_as_the_heart_moves():
     """Directions are orthonormal: to the power 2, the weighted error of the components is that of the coefficients themselves."""
     latents, motion, valid = world()
-    scale = _scale(latents, valid, motion, valid, 4)
+    scale = LatentScale.measured(latents, valid, motion, valid, 4)
     assert scale.region.min() < scale.region.max()
     error = torch.randn(3, 4, 5, 6, 4, generator=torch.Generator().manual_seed(1))
     weighted = scale.motion_weight(2.0) * error.square() * scale.spread.mean() ** 2
@@ -76,7 +76,7 @@ def test_errors_weigh_as_much_as_the_heart_moves():
 def test_anatomy_counts_where_the_heart_moves():
     latents, motion, valid = world()
     motion[:, :, :, :2] *= 0.2  # a still chest
-    scale = _scale(latents, valid, motion, valid, 4)
+    scale = LatentScale.measured(latents, valid, motion, valid, 4)
     weight = scale.anatomy_weight(1.0)
     assert weight.shape == (1, 5, 6, 1)
     assert weight[0, :2].max() < 0.4 * weight[0, 2:].min()

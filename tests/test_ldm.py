@@ -11,7 +11,7 @@ from nnunet_synth_aug.core.priors import Priors
 from nnunet_synth_aug.model.conditions import PriorScaler
 from nnunet_synth_aug.model.config import LDMConfig, TrainConfig
 from nnunet_synth_aug.model.diffusion import OBJECTIVES
-from nnunet_synth_aug.model.ldm import LatentFlow, latent_flow_loss, sample_latent
+from nnunet_synth_aug.model.ldm import LatentDiffusion, diffusion_loss, sample_latent
 from nnunet_synth_aug.model.training.loop import Step, train
 
 CPU = torch.device("cpu")
@@ -19,10 +19,10 @@ CONFIG = LDMConfig(channels=(8, 16), embedding=16, sampler_steps=4, prior_dropou
 PRIORS = [Priors(lv_edv=120.0), Priors(lv_edv=200.0, lv_ef=30.0), Priors(diagnosis="DCM")]
 
 
-def fresh() -> LatentFlow:
+def fresh() -> LatentDiffusion:
     """A network that says something: the last convolution of a new one is 0."""
     torch.manual_seed(0)
-    network = LatentFlow(3, 1, CONFIG).eval()
+    network = LatentDiffusion(3, 1, CONFIG).eval()
     for parameter in network.parameters():
         nn.init.normal_(parameter, std=0.2)
     return network
@@ -70,7 +70,7 @@ def loss_of(x0, relative=None, name="rf"):
     _, valid, conditions = batch()
     torch.manual_seed(2)
     config = replace(CONFIG, objective=name)
-    return latent_flow_loss(fresh(), x0, valid, valid, conditions, config, Step(0, 0.0, np.random.default_rng(0), nn.Identity()), relative)
+    return diffusion_loss(fresh(), x0, valid, valid, conditions, config, Step(0, 0.0, np.random.default_rng(0), nn.Identity()), relative)
 
 
 def test_temperature_scales_the_noise_and_zero_is_the_same_whatever_the_noise():
@@ -96,7 +96,7 @@ def test_loss_does_not_judge_what_is_outside_the_stack():
     noise, valid, conditions = batch()
     said = []
 
-    class Spy(LatentFlow):
+    class Spy(LatentDiffusion):
         def forward(self, u, t, context, conditions):
             said.append(super().forward(u, t, context, conditions))
             said[-1].retain_grad()
@@ -105,7 +105,7 @@ def test_loss_does_not_judge_what_is_outside_the_stack():
     torch.manual_seed(0)
     network = Spy(3, 1, CONFIG)
     step = Step(0, 0.0, np.random.default_rng(0), nn.Identity())
-    latent_flow_loss(network, noise * valid, valid, valid, conditions, CONFIG, step).backward()
+    diffusion_loss(network, noise * valid, valid, valid, conditions, CONFIG, step).backward()
     gradient = said[0].grad
     inside = (valid > 0).expand_as(gradient)
     assert gradient[~inside].abs().sum() == 0
@@ -122,8 +122,8 @@ def test_every_objective_learns_a_constant(name, tmp_path):
     valid, conditions = torch.ones(6, 1, 4, 4, 2), PriorScaler.fit(PRIORS).encode(PRIORS * 2)
 
     def loss(network, step):
-        return latent_flow_loss(network, x0, valid, valid, conditions, config, step), {}
+        return diffusion_loss(network, x0, valid, valid, conditions, config, step), {}
 
-    network = train(LatentFlow(3, 1, config), loss, config.train, tmp_path, "s", 0, {}, CPU)
+    network = train(LatentDiffusion(3, 1, config), loss, config.train, tmp_path, "s", 0, {}, CPU)
     sample = sample_latent(network, torch.randn(6, 3, 4, 4, 2), valid, valid, conditions, config)
     assert sample.mean((0, 2, 3, 4)).tolist() == pytest.approx([-1.5, 0, 1.5], abs=0.4)

@@ -27,5 +27,5 @@ def test_a_retired_setting_loads_at_the_value_at_which_it_did_nothing_and_at_no_
 
 def test_the_generator_that_ships_has_retired_settings_and_loads():
     values = read_json(PHANTOM / META)["config"]
-    assert "equivariance" in values["vae"]
+    assert values["vae"]["mask_weight"] == RETIRED["vae.mask_weight"]
     assert GeneratorConfig.from_json(values).static.train.steps == values["static"]["train"]["steps"]

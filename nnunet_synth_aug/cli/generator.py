@@ -73,13 +73,13 @@ def fit(
     _say_what_is_cut(dataset, fold, config.grid.size[2])
     from nnunet_synth_aug.model.fit import fit_generator
 
-    annotator = None
+    taught_by = None
     if segmenter is not None:
-        from nnunet_synth_aug.data.predicted_masks import Annotator
+        from nnunet_synth_aug.data.predicted_masks import FrameSegmenter
 
         network = real_only_network(dataset, fold, segmenter, device)
-        annotator = Annotator(network.segment, network.provenance)
-    folder = fit_generator(dataset, fold_of(fold), config, where, generator, reuse, annotator)
+        taught_by = FrameSegmenter(network.segment, network.provenance)
+    folder = fit_generator(dataset, fold_of(fold), config, where, generator, reuse, taught_by)
     if os.environ.get("RANK", "0") != "0":
         return  # under torchrun the first process alone reports
     if report:

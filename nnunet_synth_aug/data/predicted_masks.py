@@ -32,7 +32,7 @@ MYO_RANGE, MAX_CAVITY = (0.6, 1.6), 2.2
 
 
 @dataclass(frozen=True)
-class Annotator:
+class FrameSegmenter:
     """A network that contours frames, and what it is."""
 
     segment: Segment
@@ -64,36 +64,36 @@ def impossible(mask: np.ndarray) -> np.ndarray:
     return muscle | cavity[0] | cavity[1] | ~mask.any(axis=(1, 2, 3))
 
 
-def with_predicted_masks(cohort: Cohort, patients: tuple[str, ...], annotator: Annotator, folder: Path, write: bool = True) -> Cohort:
+def with_predicted_masks(cohort: Cohort, patients: tuple[str, ...], segmenter: FrameSegmenter, folder: Path, write: bool = True) -> Cohort:
     """The cohort in which every frame of these patients has a mask, but for those whose mask is impossible.
 
     Args:
         cohort: as it is.
         patients: whose frames are contoured.
-        annotator: contours them.
+        segmenter: contours them.
         folder: gets one NIfTI (X, Y, Z, T) per patient that has frames without contours; those that are there are kept.
         write: false for a process that only looks at what another one wrote.
 
     Raises:
         UserError: a cine cannot be read, or the folder cannot be written.
     """
-    maker = hash_json(annotator.provenance)
+    maker = hash_json(segmenter.provenance)
     wanted = {s.patient: folder / f"{s.patient}.nii.gz" for s in cohort.select(patients).subjects if len(s.masks) < s.n_frames}
     if write:
-        _predict(cohort, wanted, annotator, hash_json({"maker": maker, "cohort": cohort.hash()}), folder)
+        _predict(cohort, wanted, segmenter, hash_json({"maker": maker, "cohort": cohort.hash()}), folder)
     subjects = tuple(replace(s, predicted=wanted.get(s.patient)) for s in cohort.subjects)
-    return replace(cohort, subjects=subjects, predictor=maker)
+    return replace(cohort, subjects=subjects, segmenter=maker)
 
 
-def _predict(cohort: Cohort, wanted: dict[str, Path], annotator: Annotator, recipe: str, folder: Path) -> None:
+def _predict(cohort: Cohort, wanted: dict[str, Path], segmenter: FrameSegmenter, recipe: str, folder: Path) -> None:
     if not (folder / RECIPE).is_file() or read_json(folder / RECIPE)["recipe"] != recipe:
         for path in wanted.values():  # of other contours or another network
             path.unlink(missing_ok=True)
-        write_json(folder / RECIPE, {"recipe": recipe, "predictor": annotator.provenance})
+        write_json(folder / RECIPE, {"recipe": recipe, "predictor": segmenter.provenance})
     with progress("contouring cines", len(wanted)) as bar:
         for number, (patient, path) in enumerate(wanted.items(), 1):
             if not _complete(path, subject := cohort.subject(patient)):
-                mask = annotate(load_sequence(subject), annotator.segment)
+                mask = annotate(load_sequence(subject), segmenter.segment)
                 write_nifti(path, np.ascontiguousarray(np.moveaxis(mask, 0, -1)), subject.spacing, subject.frame_seconds)
             bar.advance(number, patient)
 

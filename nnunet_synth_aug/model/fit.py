@@ -9,8 +9,8 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import asdict, replace
-from functools import cache
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from nnunet_synth_aug.core.errors import UserError
 from nnunet_synth_aug.core.files import hash_json, read_json, sha256, write_json
 from nnunet_synth_aug.core.paths import generator_folder, pretraining_folder
 from nnunet_synth_aug.data.cohort import Cohort
-from nnunet_synth_aug.data.predicted_masks import Annotator, with_predicted_masks
+from nnunet_synth_aug.data.predicted_masks import FrameSegmenter, with_predicted_masks
 from nnunet_synth_aug.data.splits import fold_patients
 from nnunet_synth_aug.model.config import GeneratorConfig, PretrainConfig, TrainConfig
 from nnunet_synth_aug.model.generator import META, Generator, load_generator, load_vae
@@ -33,10 +33,11 @@ from nnunet_synth_aug.model.motion import train_motion
 from nnunet_synth_aug.model.noise import measure_grain
 from nnunet_synth_aug.model.pretrained import shipped_for
 from nnunet_synth_aug.model.pretraining import write_phantoms
-from nnunet_synth_aug.model.records import generator_identity, is_complete, scaler_header, stage_identity, take_stage, template_record
+from nnunet_synth_aug.model.records import generator_identity, is_complete, stage_identity, take_stage
 from nnunet_synth_aug.model.static import train_static
+from nnunet_synth_aug.model.template import Template
 from nnunet_synth_aug.model.training.checkpoint import save_checkpoint
-from nnunet_synth_aug.model.training.distributed import barrier, broadcast, is_first, processes
+from nnunet_synth_aug.model.training.distributed import broadcast, by_first, processes
 from nnunet_synth_aug.model.training.loop import Weights
 from nnunet_synth_aug.model.training_set import TrainingSet, cohort_grid, load_training_set, with_copies
 from nnunet_synth_aug.model.vae.train import train_vae
@@ -54,7 +55,7 @@ def fit_generator(
     device: torch.device,
     folder: Path | None = None,
     reuse: Path | None = None,
-    annotator: Annotator | None = None,
+    segmenter: FrameSegmenter | None = None,
 ) -> Path:
     """Train the three stages on the training patients of one fold; resumes where a killed run stopped.
 
@@ -67,7 +68,7 @@ def fit_generator(
         device: where to train.
         folder: where to; default the fold's place in nnUNet_results.
         reuse: folder of another generator, from which stages are taken that would come out the same.
-        annotator: gives masks to the frames that have no contours; default none, so that they teach no mask.
+        segmenter: gives masks to the frames that have no contours; default none, so that they teach no mask.
 
     Returns:
         the folder.
@@ -78,27 +79,25 @@ def fit_generator(
         cohort = cohort.without_masks(split.unlabelled)
         folder = folder or generator_folder(cohort.name, fold)
         about: dict[str, Any] = {"dataset": cohort.name, "fold": fold, "split_hash": split.hash}
-        if annotator is not None:
-            cohort = replace(cohort, predictor=hash_json(annotator.provenance))
-            about["contoured_by"] = annotator.provenance
+        if segmenter is not None:
+            cohort = replace(cohort, segmenter=hash_json(segmenter.provenance))
+            about["contoured_by"] = segmenter.provenance
         if is_complete(folder, config, cohort, split.train):
             return folder
-        if annotator is not None:
-            cohort = _annotated(cohort, split.train, annotator, folder / PREDICTED)
+        if segmenter is not None:
+            cohort = _segmented(cohort, split.train, segmenter, folder / PREDICTED)
         grid = cohort_grid(cohort.select(split.train), config)
         start = None
         if config.pretrain.hearts:
             start = load_generator(_pretrained(config, grid, mine), mine)
             _refuse_known(start, split.val, cohort.name)
-        return _fit(cohort, split.train, config, grid, mine, folder, about, start, reuse)
+        return _Fit(cohort, split.train, config, grid, mine, folder, about, start, reuse).run()
 
 
-def _annotated(cohort: Cohort, patients: tuple[str, ...], annotator: Annotator, folder: Path) -> Cohort:
+def _segmented(cohort: Cohort, patients: tuple[str, ...], segmenter: FrameSegmenter, folder: Path) -> Cohort:
     """The cohort with a mask for every frame of the training patients; the first process makes them."""
-    if is_first():
-        cohort = with_predicted_masks(cohort, patients, annotator, folder)
-    barrier()
-    return cohort if is_first() else with_predicted_masks(cohort, patients, annotator, folder, write=False)
+    by_first(lambda: with_predicted_masks(cohort, patients, segmenter, folder))
+    return with_predicted_masks(cohort, patients, segmenter, folder, write=False)
 
 
 def _refuse_known(start: Generator, held_out: tuple[str, ...], dataset: str) -> None:
@@ -119,28 +118,30 @@ def _pretrained(config: GeneratorConfig, grid: Grid, device: torch.device) -> Pa
     grid = replace(grid, pixel=max(PIXEL_STEP, round(grid.pixel / PIXEL_STEP) * PIXEL_STEP))
     root = pretraining_folder(f"phantom_{config.preset}_{hash_json([own.to_json(), asdict(grid), config.pretrain.hearts])[:8]}")
     folder, name = root / "generator", f"phantom cohort of {config.pretrain.hearts}"
-    if is_first() and not (root / "cohort").is_dir():
-        write_phantoms(root / "cohort", config.pretrain.hearts, config.pretrain.seed)
-    barrier()
+
+    def write_cohort() -> None:
+        if not (root / "cohort").is_dir():
+            write_phantoms(root / "cohort", config.pretrain.hearts, config.pretrain.seed)
+
+    by_first(write_cohort)
     cohort = Cohort.read(root / "cohort", name)
     patients = tuple(subject.patient for subject in cohort.subjects)
     if not is_complete(folder, own, cohort, patients):
-        _fit(cohort, patients, own, grid, device, folder, {"dataset": name, "fold": "all", "split_hash": ""}, None)
+        _Fit(cohort, patients, own, grid, device, folder, {"dataset": name, "fold": "all", "split_hash": ""}).run()
     return folder
 
 
-def _fit(
-    cohort: Cohort,
-    patients: tuple[str, ...],
-    config: GeneratorConfig,
-    grid: Grid,
-    device: torch.device,
-    folder: Path,
-    about: dict[str, Any],
-    start: Generator | None,
-    reuse: Path | None = None,
-) -> Path:
-    """Train what is not finished yet in ``folder``.
+@dataclass(frozen=True)
+class _Trained:
+    """A stage that has just been trained."""
+
+    network: torch.nn.Module
+    tensors: dict[str, torch.Tensor]  # to keep beside the weights
+    header: dict[str, Any]
+
+
+class _Fit:
+    """One generator's folder, and the three stages that are taken over or trained into it.
 
     Args:
         cohort: of the patients.
@@ -150,110 +151,142 @@ def _fit(
         device: this process's.
         folder: to write.
         about: dataset, fold and split_hash, for the provenance.
-        start: the cascade whose weights and scales are continued.
+        start: the generator whose weights and scales are continued.
         reuse: as in :func:`fit_generator`.
     """
-    me = generator_identity(config, cohort, patients)
-    data = load_training_set(cohort, patients, config, grid)
-    grain = measure_grain(data)
-    meta: dict[str, Any] = read_json(folder / META) if (folder / META).is_file() else {"finished": {}}
-    meta |= about | {
-        "identity": me,
-        "format": 1,
-        "version": __version__,
-        "config": config.to_json(),
-        "patients": list(data.patients),
-        "pretraining": None if start is None else {k: start.provenance[k] for k in ("dataset", "generator_hash", "patients")},
-        "grid": asdict(data.grid),
-        "grain": grain.to_json(),
-        "templates": [template_record(case, grain) for case in data.cases],
-    }
-    running = config if start is None else continued(config)
-    origin = "" if start is None else start.provenance["generator_hash"]
 
-    def make(stage: str, run: Callable[[dict[str, Any], Weights | None], tuple[torch.nn.Module, dict[str, torch.Tensor], dict]]) -> None:
-        """Take a stage over from another generator or train it, and note it as finished."""
-        if stage in meta["finished"]:
+    def __init__(
+        self,
+        cohort: Cohort,
+        patients: tuple[str, ...],
+        config: GeneratorConfig,
+        grid: Grid,
+        device: torch.device,
+        folder: Path,
+        about: dict[str, Any],
+        start: Generator | None = None,
+        reuse: Path | None = None,
+    ) -> None:
+        self.cohort, self.config, self.device, self.folder, self.start, self.reuse = cohort, config, device, folder, start, reuse
+        self.data = load_training_set(cohort, patients, config, grid)
+        self.grain = measure_grain(self.data)
+        self.steps = config if start is None else continued(config)
+        known = read_json(folder / META) if (folder / META).is_file() else {"finished": {}}
+        self.meta: dict[str, Any] = (
+            known
+            | about
+            | {
+                "identity": generator_identity(config, cohort, patients),
+                "format": 1,
+                "version": __version__,
+                "config": config.to_json(),
+                "patients": list(self.data.patients),
+                "pretraining": None if start is None else {k: start.provenance[k] for k in ("dataset", "generator_hash", "patients")},
+                "grid": asdict(self.data.grid),
+                "grain": self.grain.to_json(),
+                "templates": self._templates(self.data),
+            }
+        )
+
+    def run(self) -> Path:
+        """Finish what is not finished yet; returns the folder."""
+        by_first(self._write_meta)
+        self._make("vae", self._train_vae)
+        if any(not case.gridded.masked for case in self.data.cases):  # requests are drawn near what is known of the training patients
+            vae = load_vae(self.folder, self.config, self.device)
+            self.meta["templates"] = self._templates(with_decoded_priors(self.data, vae, self.device))
+            by_first(self._write_meta)
+        self._make("static", self._train_static)
+        self._make("motion", self._train_motion)
+        by_first(self._tidy_up)
+        console.print(f"generator is complete: {self.folder}")
+        return self.folder
+
+    def _make(self, stage: str, train: Callable[[dict[str, Any], Weights | None], _Trained]) -> None:
+        """Take a stage over from another generator or train it, unless it is finished."""
+        if stage in self.meta["finished"]:
             return
-        identity = stage_identity(stage, config, data.grid, cohort, data.patients, origin)
-        if stage != "vae":
-            identity["vae_checkpoint"] = meta["finished"]["vae"]["sha256"]
-        identity_hash = hash_json(identity)
-        barrier()  # before the first process writes what the others look for
-        if is_first() and (entry := take_stage(stage, identity_hash, reuse, folder)) is not None:
-            meta["finished"][stage] = entry
-            write_json(folder / META, meta)
-        barrier()
-        meta["finished"] = read_json(folder / META)["finished"]
-        if stage in meta["finished"]:
+        identity = self._identity(stage)
+        by_first(lambda: self._take(stage, hash_json(identity)))
+        self._read_finished()
+        if stage in self.meta["finished"]:
             return
         begun = time.monotonic()
-        network, extra, header = run(identity, None if start is None else getattr(start, stage).state_dict())
-        if is_first():
-            tensors = {f"net.{k}": v for k, v in network.state_dict().items()} | extra
-            stage_header = {"stage": stage, "dataset": cohort.name, "fold": str(about["fold"]), **header}
-            path = folder / f"{stage}.safetensors"
-            save_checkpoint(path, tensors, stage_header)
-            seconds = round(time.monotonic() - begun, 1)
-            meta["finished"][stage] = {"sha256": sha256(path), "seconds": seconds, "identity": identity_hash}
-            write_json(folder / META, meta)
-            for leftover in folder.glob(f"{stage}.training.*"):
-                leftover.unlink()
-        barrier()
-        meta["finished"] = read_json(folder / META)["finished"]
+        trained = train(identity, None if self.start is None else getattr(self.start, stage).state_dict())
+        seconds = round(time.monotonic() - begun, 1)
+        by_first(lambda: self._save(stage, trained, {"seconds": seconds, "identity": hash_json(identity)}))
+        self._read_finished()
 
-    if is_first():
-        write_json(folder / META, meta)
-    barrier()
+    def _identity(self, stage: str) -> dict[str, Any]:
+        vae = None if stage == "vae" else self.meta["finished"]["vae"]["sha256"]
+        origin = "" if self.start is None else self.start.provenance["generator_hash"]
+        return stage_identity(stage, self.config, self.data.grid, self.cohort, self.data.patients, origin, vae)
 
-    def shown() -> TrainingSet:
-        return with_copies(data, config) if config.latents.remodel else data
+    def _train_vae(self, identity: dict[str, Any], weights: Weights | None) -> _Trained:
+        shown = with_copies(self.data, self.config) if self.config.latents.remodel else self.data
+        network = train_vae(shown, self.steps.vae, self.folder, self.config.seed, identity, self.device, weights)
+        return _Trained(network, {}, {"patients": list(self.data.patients)})
 
-    make(
-        "vae",
-        lambda me, weights: (
-            train_vae(shown(), running.vae, folder, config.seed, me, device, weights),
-            {},
-            {"patients": list(data.patients)},
-        ),
-    )
-    if any(not case.gridded.masked for case in data.cases):  # requests are drawn near what is known of the training patients
-        told = with_decoded_priors(data, load_vae(folder, config, device), device)
-        meta["templates"] = [template_record(case, grain) for case in told.cases]
-        if is_first():
-            write_json(folder / META, meta)
-        barrier()
+    def _train_static(self, identity: dict[str, Any], weights: Weights | None) -> _Trained:
+        return self._with_scale(train_static(self._latents, self.steps, self.folder, identity, self.device, weights))
 
-    @cache
-    def latents() -> LatentSet:
+    def _train_motion(self, identity: dict[str, Any], weights: Weights | None) -> _Trained:
+        return self._with_scale(train_motion(self._latents, self.steps, self.folder, identity, self.device, weights))
+
+    def _with_scale(self, network: torch.nn.Module) -> _Trained:
+        """An LDM with the scales of its latents and priors."""
+        scaler = self._latents.scaler
+        return _Trained(network, self._latents.scale.tensors(), {"prior_mean": list(scaler.mean), "prior_std": list(scaler.std)})
+
+    @cached_property
+    def _latents(self) -> LatentSet:
         """Made when the first stage that needs them trains; none does where both are taken over."""
-        depends = [stage_identity("motion", config, data.grid, cohort, data.patients, origin), meta["finished"]["vae"]["sha256"]]
-        known = load_latents(folder, hash_json(depends))
-        barrier()
-        if known is None:
-            scales = None if start is None else (start.scale, start.scaler)
-            known = encode_training_set(data, load_vae(folder, config, device), config, device, scales)
-            # The sign of a principal direction is arbitrary: all processes must train towards the same targets.
-            broadcast([*known.scale.tensors().values(), known.ed, known.motion], device)
-            if is_first():
-                save_latents(folder, known, hash_json(depends))
-        return known
+        identity = hash_json(self._identity("motion"))
+        known = load_latents(self.folder, identity)
+        if known is not None:
+            return known
+        scales = None if self.start is None else (self.start.scale, self.start.scaler)
+        made = encode_training_set(self.data, load_vae(self.folder, self.config, self.device), self.config, self.device, scales)
+        # The sign of a principal direction is arbitrary: all processes must train towards the same targets.
+        broadcast([*made.scale.tensors().values(), made.ed, made.motion], self.device)
+        by_first(lambda: save_latents(self.folder, made, identity))
+        return made
 
-    def trained(network: torch.nn.Module) -> tuple[torch.nn.Module, dict[str, torch.Tensor], dict[str, Any]]:
-        return network, latents().scale.tensors(), scaler_header(latents())
+    def _templates(self, data: TrainingSet) -> list[dict[str, Any]]:
+        return [Template.of(case, self.grain).to_json() for case in data.cases]
 
-    make("static", lambda me, weights: trained(train_static(latents(), running, folder, me, device, weights)))
-    make("motion", lambda me, weights: trained(train_motion(latents(), running, folder, me, device, weights)))
-    if is_first():
-        for leftover in folder.glob("latents.training.*"):
+    def _take(self, stage: str, identity: str) -> None:
+        if (entry := take_stage(stage, identity, self.reuse, self.folder)) is not None:
+            self.meta["finished"][stage] = entry
+            self._write_meta()
+
+    def _save(self, stage: str, trained: _Trained, entry: dict[str, Any]) -> None:
+        """Write a trained stage, and note it as finished."""
+        path = self.folder / f"{stage}.safetensors"
+        tensors = {f"net.{name}": tensor for name, tensor in trained.network.state_dict().items()} | trained.tensors
+        save_checkpoint(path, tensors, {"stage": stage, "dataset": self.cohort.name, "fold": str(self.meta["fold"]), **trained.header})
+        self.meta["finished"][stage] = {"sha256": sha256(path), **entry}
+        self._write_meta()
+        self._remove(f"{stage}.training.*")
+
+    def _tidy_up(self) -> None:
+        self._remove("latents.training.*")
+        shutil.rmtree(self.folder / PREDICTED, ignore_errors=True)  # masks of patients have no place beside weights
+
+    def _remove(self, pattern: str) -> None:
+        for leftover in self.folder.glob(pattern):
             leftover.unlink()
-        shutil.rmtree(folder / PREDICTED, ignore_errors=True)  # masks of patients have no place beside weights
-    console.print(f"generator is complete: {folder}")
-    return folder
+
+    def _write_meta(self) -> None:
+        write_json(self.folder / META, self.meta)
+
+    def _read_finished(self) -> None:
+        """Which stages the first process has finished."""
+        self.meta["finished"] = read_json(self.folder / META)["finished"]
 
 
 def continued(config: GeneratorConfig) -> GeneratorConfig:
-    """With fewer and smaller steps, for stages that continue pretrained ones."""
+    """The settings of stages that continue pretrained ones: fewer and smaller steps."""
 
     def fewer(train: TrainConfig) -> TrainConfig:
         steps = max(1, round(train.steps * config.pretrain.finetune_steps))

@@ -15,34 +15,20 @@ import torch
 
 from nnunet_synth_aug.core.errors import UserError
 from nnunet_synth_aug.core.files import hash_json, read_json, sha256
-from nnunet_synth_aug.core.priors import Priors
 from nnunet_synth_aug.model.conditions import PriorScaler
 from nnunet_synth_aug.model.config import GeneratorConfig
 from nnunet_synth_aug.model.grid import Grid
-from nnunet_synth_aug.model.latents.encode import LatentScale
-from nnunet_synth_aug.model.ldm import LatentFlow
+from nnunet_synth_aug.model.latents.scale import LatentScale
+from nnunet_synth_aug.model.ldm import LatentDiffusion
 from nnunet_synth_aug.model.motion import motion_network
 from nnunet_synth_aug.model.noise import Grain
 from nnunet_synth_aug.model.static import static_network
+from nnunet_synth_aug.model.template import Template
 from nnunet_synth_aug.model.training.checkpoint import load_checkpoint
 from nnunet_synth_aug.model.vae.network import AnatomyVAE
 
 STAGES = ("vae", "static", "motion")
 META = "generator.json"
-
-
-@dataclass(frozen=True)
-class Template:
-    """What a training patient tells about things that priors do not fix: stack geometry and grey values."""
-
-    priors: Priors
-    grey: tuple[float, float]
-    context: tuple[float, float] | None
-    n_frames: int
-    frame_seconds: float
-    closure: float | None  # last-to-first step over mean step of the real cine; None without one
-    es_fraction: float  # share of the cycle at which ES happens
-    noise: float = 1.0  # of the images, as a multiple of the generator's grain
 
 
 @dataclass(frozen=True)
@@ -52,8 +38,8 @@ class Generator:
     config: GeneratorConfig
     grid: Grid
     vae: AnatomyVAE
-    static: LatentFlow
-    motion: LatentFlow
+    static: LatentDiffusion
+    motion: LatentDiffusion
     scale: LatentScale
     scaler: PriorScaler
     grain: Grain
@@ -83,7 +69,7 @@ def load_generator(folder: Path, device: torch.device) -> Generator:
         path = folder / f"{stage}.safetensors"
         if not path.is_file() or sha256(path) != meta["finished"][stage]["sha256"]:
             raise UserError(f"{path} is missing or is not the one that {META} describes; delete {folder} and run 'synthaug fit' again")
-    config = GeneratorConfig.from_json(meta["config"])
+    config = GeneratorConfig.from_json(meta["config"], f"{folder / META}, config")
     static, motion = static_network(config), motion_network(config)
     _load_weights(static, load_checkpoint(folder / "static.safetensors")[0])
     tensors, header = load_checkpoint(folder / "motion.safetensors")
@@ -98,19 +84,7 @@ def load_generator(folder: Path, device: torch.device) -> Generator:
         scale=LatentScale.from_tensors(tensors).to(device),
         scaler=PriorScaler(tuple(header["prior_mean"]), tuple(header["prior_std"])),
         grain=Grain.from_json(meta["grain"]),
-        templates=tuple(
-            Template(
-                Priors.from_mapping(t["priors"], META),
-                (t["grey"][0], t["grey"][1]),
-                None if t["context"] is None else (t["context"][0], t["context"][1]),
-                t["n_frames"],
-                t["frame_seconds"],
-                t["closure"],
-                t["es_fraction"],
-                t.get("noise", 1.0),
-            )
-            for t in meta["templates"]
-        ),
+        templates=tuple(Template.from_json(values, META) for values in meta["templates"]),
         provenance={
             "dataset": meta["dataset"],
             "fold": meta["fold"],

@@ -14,7 +14,7 @@ from nnunet_synth_aug.model.training.loop import Step
 from nnunet_synth_aug.model.unet import UNet
 
 
-class LatentFlow(nn.Module):
+class LatentDiffusion(nn.Module):
     """The network F(u, t) of :mod:`diffusion` for a latent (B, c_out, x, y, Z), given context (B, c_context, x, y, Z) and priors."""
 
     def __init__(self, c_out: int, c_context: int, config: LDMConfig) -> None:
@@ -41,7 +41,7 @@ def drop_priors(conditions: Conditions, config: LDMConfig, rng: np.random.Genera
     return conditions.dropped(torch.from_numpy(mine(keep)).to(conditions.present))
 
 
-def latent_flow_loss(
+def diffusion_loss(
     network: nn.Module,
     x0: torch.Tensor,
     context: torch.Tensor,
@@ -54,7 +54,7 @@ def latent_flow_loss(
     """Mean loss of this process's rows of a batch.
 
     Args:
-        network: a :class:`LatentFlow`.
+        network: a :class:`LatentDiffusion`.
         x0: (B, C, x, y, Z), standardised.
         context: (B, c_context, x, y, Z).
         valid: (B, 1, x, y, Z); what is 0 there is neither seen nor punished.
@@ -72,7 +72,7 @@ def latent_flow_loss(
 
 
 def sample_latent(
-    network: LatentFlow,
+    network: LatentDiffusion,
     noise: torch.Tensor,
     context: torch.Tensor,
     valid: torch.Tensor,

@@ -1,4 +1,4 @@
-"""What a generator's folder says of itself: on what it and its stages depend, and what its training patients tell samples."""
+"""What a generator and its stages depend on, as its folder says, so that what would come out the same is not trained again."""
 
 from __future__ import annotations
 
@@ -11,14 +11,9 @@ from nnunet_synth_aug.core.console import console
 from nnunet_synth_aug.core.errors import UserError
 from nnunet_synth_aug.core.files import atomic_path, hash_json, read_json
 from nnunet_synth_aug.data.cohort import Cohort
-from nnunet_synth_aug.data.cycle import closure_ratio
-from nnunet_synth_aug.model.config import SAMPLING, GeneratorConfig
+from nnunet_synth_aug.model.config import SAMPLING, GeneratorConfig, LatentConfig, LDMConfig
 from nnunet_synth_aug.model.generator import META, STAGES
 from nnunet_synth_aug.model.grid import Grid
-from nnunet_synth_aug.model.latents.encode import LatentSet
-from nnunet_synth_aug.model.motion_basis import ES_SHARE
-from nnunet_synth_aug.model.noise import Grain, noise_level
-from nnunet_synth_aug.model.training_set import TrainingCase
 
 
 def generator_identity(config: GeneratorConfig, cohort: Cohort, patients: tuple[str, ...]) -> dict[str, Any]:
@@ -41,36 +36,52 @@ def is_complete(folder: Path, config: GeneratorConfig, cohort: Cohort, patients:
     return True
 
 
+def _vae_settings(config: GeneratorConfig) -> dict[str, Any]:
+    copies = asdict(config.latents) if config.latents.remodel else None  # it sees remodelled copies of the patients
+    return {"vae": asdict(config.vae), "copies": copies}
+
+
+def _static_settings(config: GeneratorConfig) -> dict[str, Any]:
+    # Its latents are those of ED, however the motion is described.
+    return {"latents": _without(config.latents, ("motion", "harmonics", "components")), "static": _without(config.static, SAMPLING)}
+
+
+def _motion_settings(config: GeneratorConfig) -> dict[str, Any]:
+    return {"latents": asdict(config.latents), "motion": _without(config.motion, SAMPLING)}
+
+
+def _without(part: LatentConfig | LDMConfig, names: tuple[str, ...]) -> dict[str, Any]:
+    return {name: value for name, value in asdict(part).items() if name not in names}
+
+
+#: Settings on which the training of each stage depends, besides those of :func:`stage_identity`.
+_SETTINGS = {"vae": _vae_settings, "static": _static_settings, "motion": _motion_settings}
+
+
 def stage_identity(
-    stage: str, config: GeneratorConfig, grid: Grid, cohort: Cohort, patients: tuple[str, ...], start: str
+    stage: str, config: GeneratorConfig, grid: Grid, cohort: Cohort, patients: tuple[str, ...], start: str, vae: str | None = None
 ) -> dict[str, Any]:
-    """What one stage depends on, besides the VAE's checkpoint: stages of two generators with one identity are the same."""
-    settings: dict[str, Any] = {"grid": config.grid, "vae": config.vae, "pretrain": config.pretrain}
-    if stage != "vae":
-        settings |= {"latents": config.latents, stage: getattr(config, stage)}
-    plain = {name: asdict(part) for name, part in settings.items()}
-    if stage == "vae" and config.latents.remodel:  # it sees remodelled copies
-        plain["latents"] = asdict(config.latents)
-    elif stage != "vae" and not config.latents.remodel:  # as stages were named before there was any
-        del plain["latents"]["remodel"]
-    if stage != "vae":  # trained alike, however it is sampled
-        for name in SAMPLING:
-            del plain[stage][name]
-    if stage == "static":  # its latents are those of ED, however the motion is described
-        for name in ("motion", "harmonics", "components"):
-            del plain["latents"][name]
-    beat = {} if stage == "vae" else {"beat": "frames"}  # how copies beat less: they were blends of ED and ES before
-    return (
-        plain
-        | beat
-        | {
-            "seed": config.seed,
-            "own_grid": asdict(grid),
-            "cohort": cohort.hash(),
-            "patients": list(patients),
-            "start": start,
-        }
-    )
+    """What one stage depends on: stages of two generators with one identity are the same.
+
+    Args:
+        stage: one of STAGES.
+        config: of the generator.
+        grid: of the generator.
+        cohort: of the patients.
+        patients: to train on.
+        start: hash of the generator that is continued, or "".
+        vae: SHA-256 of the VAE's checkpoint, for the stages that train on its latents.
+    """
+    return _SETTINGS[stage](config) | {
+        "seed": config.seed,
+        "grid": asdict(config.grid),
+        "own_grid": asdict(grid),
+        "pretrain": asdict(config.pretrain),
+        "cohort": cohort.hash(),
+        "patients": list(patients),
+        "start": start,
+        "vae_checkpoint": vae,
+    }
 
 
 def take_stage(stage: str, identity: str, reuse: Path | None, folder: Path) -> dict[str, Any] | None:
@@ -85,20 +96,3 @@ def take_stage(stage: str, identity: str, reuse: Path | None, folder: Path) -> d
             shutil.copyfile(reuse / name, temporary)
     console.print(f"{stage}: taken from {reuse}")
     return entry
-
-
-def scaler_header(latents: LatentSet) -> dict[str, Any]:
-    return {"prior_mean": list(latents.scaler.mean), "prior_std": list(latents.scaler.std)}
-
-
-def template_record(case: TrainingCase, grain: Grain) -> dict[str, Any]:
-    return {
-        "priors": case.priors.specified(),
-        "grey": case.gridded.grey,
-        "context": case.gridded.context,
-        "n_frames": case.subject.n_frames if case.cycle is not None else 0,
-        "frame_seconds": case.subject.frame_seconds,
-        "closure": closure_ratio(case.gridded.image.float().numpy()) if case.cycle is not None else None,
-        "es_fraction": ES_SHARE if case.cycle is None else ((case.subject.es - case.subject.ed) / case.cycle) % 1.0,
-        "noise": 1.0 if case.cycle is None else round(noise_level(case.gridded, grain), 3),
-    }

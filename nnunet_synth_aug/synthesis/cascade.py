@@ -15,10 +15,11 @@ import torch
 from nnunet_synth_aug.core.cases import SyntheticSequence
 from nnunet_synth_aug.core.priors import Priors, measure
 from nnunet_synth_aug.model.diffusion import Start
-from nnunet_synth_aug.model.generator import Generator, Template
+from nnunet_synth_aug.model.generator import Generator
 from nnunet_synth_aug.model.ldm import sample_latent
 from nnunet_synth_aug.model.motion_basis import phases
-from nnunet_synth_aug.model.motion_sampling import motion_channels, sample_motion
+from nnunet_synth_aug.model.motion_schemes import motion_scheme
+from nnunet_synth_aug.model.template import Template
 from nnunet_synth_aug.synthesis.calibration import pixel_scale
 from nnunet_synth_aug.synthesis.closed_loop import Loop, close_loops
 from nnunet_synth_aug.synthesis.decoding import decode, moved, smallest_lv
@@ -94,11 +95,11 @@ def stream_cycles(generator: Generator, anatomies: list[Anatomy], seeds: list[in
         anatomies: of :func:`sample_anatomies`.
         seeds: of the motion, one per anatomy.
     """
-    noises = [_noise(np.random.default_rng(s), motion_channels(generator.config), a.valid) for s, a in zip(seeds, anatomies, strict=True)]
+    scheme = motion_scheme(generator.config)
+    noises = [_noise(np.random.default_rng(s), scheme.channels, a.valid) for s, a in zip(seeds, anatomies, strict=True)]
     with torch.no_grad():
-        residuals = sample_motion(
+        residuals = scheme.sample(
             generator.motion,
-            generator.config,
             generator.scale,
             torch.cat([a.latent for a in anatomies]),
             torch.cat([a.valid for a in anatomies]),

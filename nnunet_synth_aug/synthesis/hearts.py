@@ -8,7 +8,7 @@ import torch
 
 from nnunet_synth_aug.core.cases import Spacing
 from nnunet_synth_aug.core.priors import Priors
-from nnunet_synth_aug.model.generator import Template
+from nnunet_synth_aug.model.template import Template
 
 #: Frames where neither the request nor the training cines say.
 DEFAULT_FRAMES = 20

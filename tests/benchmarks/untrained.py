@@ -16,7 +16,7 @@ from nnunet_synth_aug.core.priors import NUMERIC, Priors
 from nnunet_synth_aug.model.conditions import PriorScaler
 from nnunet_synth_aug.model.config import GeneratorConfig
 from nnunet_synth_aug.model.config import preset as named
-from nnunet_synth_aug.model.generator import Generator, Template
+from nnunet_synth_aug.model.generator import Generator
 from nnunet_synth_aug.model.grid import Grid
 from nnunet_synth_aug.model.latents.encode import LatentScale
 from nnunet_synth_aug.model.motion import motion_network
@@ -24,6 +24,7 @@ from nnunet_synth_aug.model.motion_basis import ES_SHARE
 from nnunet_synth_aug.model.motion_sampling import motion_channels
 from nnunet_synth_aug.model.noise import GREYS, Grain
 from nnunet_synth_aug.model.static import static_network
+from nnunet_synth_aug.model.template import Template
 from nnunet_synth_aug.model.vae.network import AnatomyVAE
 from nnunet_synth_aug.synthesis.cascade import sample_anatomies, sample_cycles
 from nnunet_synth_aug.synthesis.hearts import Request

@@ -6,7 +6,8 @@ from dataclasses import fields
 from pathlib import Path
 
 from nnunet_synth_aug.model.conditions import Conditions, PriorScaler
-from nnunet_synth_aug.model.latents.encode import LatentScale, LatentSet
+from nnunet_synth_aug.model.latents.encode import LatentSet
+from nnunet_synth_aug.model.latents.scale import LatentScale
 from nnunet_synth_aug.model.training.checkpoint import load_checkpoint, save_checkpoint
 
 #: Kept beside the checkpoints of running stages, and removed with the last of them.

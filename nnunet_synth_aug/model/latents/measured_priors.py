@@ -1,4 +1,4 @@
-"""Priors that the VAE's own masks tell: of augmented motion, and of patients who have no mask."""
+"""Priors measured on masks that the VAE decodes: of patients who have no mask, and of copies that beat more or less."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from nnunet_synth_aug.model.vae.network import AnatomyVAE
 
 
 @torch.no_grad()
-def told_by_masks(
+def measure_decoded(
     vae: AnatomyVAE,
     ends: torch.Tensor,
     valid: torch.Tensor,
@@ -22,7 +22,7 @@ def told_by_masks(
     device: torch.device,
     structures: frozenset[int] = frozenset({RV, MYO, LV}),
 ) -> Priors:
-    """What the decoded masks of ED and ES measure.
+    """Volumes, EF and mass of the masks that the VAE decodes at ED and ES.
 
     Args:
         vae: decodes.
@@ -44,27 +44,29 @@ def _masks(vae: AnatomyVAE, latents: torch.Tensor, valid: torch.Tensor, device: 
 
 
 @torch.no_grad()
-def regained(vae: AnatomyVAE, ends: torch.Tensor, valid: torch.Tensor, spacing: Spacing, prior: Priors, device: torch.device) -> Priors:
-    """The priors of a heart that beats more or less than its own.
+def priors_after_gain(
+    vae: AnatomyVAE, ends: torch.Tensor, valid: torch.Tensor, spacing: Spacing, prior: Priors, device: torch.device
+) -> Priors:
+    """The priors of a heart after a gain on its motion: EF changes in the proportion in which that of the decoded masks does.
 
     A few dozen patients have a few dozen EFs, and a motion LDM learns those by heart. The same heart beating more or less shows every
-    value between. EF changes in the proportion in which that of the decoded masks does.
+    value between.
 
     Args:
         vae: decodes.
-        ends: (3, C, x, y, Z), latents of ED, of ES, and of ES as it is to be.
+        ends: (3, C, x, y, Z), latents of ED, of ES, and of ES after the gain.
         valid: (X, Y, Z).
         spacing: mm.
-        prior: of the heart as it is.
+        prior: of the heart before.
         device: of the VAE.
     """
     masks = _masks(vae, ends, valid, device)
-    before, after = (measure(masks[0], mask, spacing) for mask in masks[1:])
+    before, afterwards = (measure(masks[0], mask, spacing) for mask in masks[1:])
 
-    def moved(name: str) -> float | None:
-        own, old, new = (getattr(p, name) for p in (prior, before, after))
+    def after_gain(name: str) -> float | None:
+        own, old, new = (getattr(p, name) for p in (prior, before, afterwards))
         limits = VARIABLES[name]
         # No decoded motion, or none to compare with: nothing is known.
         return None if own is None or new is None or not old or old <= 0 else float(np.clip(own * new / old, limits.low, limits.high))
 
-    return replace(prior, lv_ef=moved("lv_ef"), rv_ef=moved("rv_ef"))
+    return replace(prior, lv_ef=after_gain("lv_ef"), rv_ef=after_gain("rv_ef"))

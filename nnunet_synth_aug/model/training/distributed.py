@@ -8,7 +8,7 @@ the number of processes, which may change whenever a training is resumed.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import TypeVar
@@ -73,6 +73,14 @@ def barrier() -> None:
     """Wait for the others, e.g. until the first process has written what all will read."""
     if dist.is_initialized():
         dist.barrier()
+
+
+def by_first(write: Callable[[], object]) -> None:
+    """Let the first process write files: after all have read what was there before, and before any goes on."""
+    barrier()
+    if is_first():
+        write()
+    barrier()
 
 
 def broadcast(tensors: Iterable[torch.Tensor], device: torch.device) -> None:

@@ -13,7 +13,7 @@ from scipy.stats import rankdata
 from nnunet_synth_aug.core.cases import Sequence, Subject
 from nnunet_synth_aug.model.generator import Generator
 from nnunet_synth_aug.model.grid import to_grid
-from nnunet_synth_aug.model.ldm import latent_flow_loss
+from nnunet_synth_aug.model.ldm import diffusion_loss
 from nnunet_synth_aug.model.training.loop import Step
 from nnunet_synth_aug.model.training_set import grid_priors
 from nnunet_synth_aug.model.vae.network import latent_validity
@@ -39,7 +39,7 @@ def static_loss(generator: Generator, subject: Subject, sequence: Sequence) -> f
         for batch in range(DRAWS // BATCH):
             torch.manual_seed(batch)
             step = Step(0, 0.0, np.random.default_rng(batch), generator.static)
-            losses.append(float(latent_flow_loss(generator.static, x0, inside, inside, conditions, generator.config.static, step)))
+            losses.append(float(diffusion_loss(generator.static, x0, inside, inside, conditions, generator.config.static, step)))
     return float(np.mean(losses))
 
 
