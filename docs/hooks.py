@@ -96,7 +96,7 @@ def settings() -> str:
 
     presets = {name: {s.key: s for s in describe(config)} for name, config in PRESETS.items()}
     rows = [
-        [f"`{key}`", *(f"`{_written(found[key].value)}`" for found in presets.values()), setting.must_be, setting.meaning]
+        [_whole(key), *(f"`{_written(found[key].value)}`" for found in presets.values()), setting.must_be, setting.meaning]
         for key, setting in presets["small"].items()
     ]
     return table(["setting", *presets, "must be", "what it does"], rows)
@@ -120,13 +120,18 @@ def _command(name: str, command: Any) -> str:
         text = " ".join((getattr(parameter, "help", None) or "").split())
         if parameter.param_type_name == "argument":
             takes.append(parameter.name.upper())
-            rows.append([f"`{parameter.name.upper()}`", text, "needed" if parameter.required else ""])
+            rows.append([_whole(parameter.name.upper()), text, "needed" if parameter.required else ""])
             continue
         names = [*parameter.opts, *parameter.secondary_opts]
-        rows.append([" ".join(f"`{option}`" for option in names), text, _default(parameter)])
+        rows.append([" ".join(_whole(option) for option in names), text, _default(parameter)])
     title = f"## {name}\n"
     usage = f"```bash\n{' '.join([name, *takes, '[options]'])}\n```\n"
     return "\n".join([title, command.help or "", "", usage, table(["option", "what it does", "default"], rows)])
+
+
+def _whole(name: str) -> str:
+    """Code that is not broken at its hyphens (site.css)."""
+    return f"`{name}`{{.whole}}"
 
 
 def _default(parameter: Any) -> str:

@@ -52,14 +52,14 @@ def test_every_command_is_listed_with_its_options(hooks: ModuleType) -> None:
     for title in ("synthaug fit", "synthaug import acdc", "synthaug compare", "synthaug bank"):
         assert f"## {title}\n" in shown
     bank = shown.split("## synthaug bank\n")[1].split("\n## ")[0]
-    assert "`--prior`" in bank
-    assert re.search(r"\| `-d` \| .* \| needed \|", bank)
+    assert "| `--prior`{.whole} | " in bank
+    assert re.search(r"\| `-d`\{\.whole\} \| .* \| needed \|", bank)
 
 
 def test_the_presets_settings_are_listed(hooks: ModuleType) -> None:
     from nnunet_synth_aug.model.config import PRESETS
 
-    row = next(line for line in hooks.settings().splitlines() if line.startswith("| `static.train.steps`"))
+    row = next(line for line in hooks.settings().splitlines() if line.startswith("| `static.train.steps`{.whole} |"))
     assert all(f"`{config.static.train.steps}`" in row for config in PRESETS.values())
 
 
