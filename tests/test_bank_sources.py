@@ -20,7 +20,7 @@ from nnunet_synth_aug.core.files import read_json
 from nnunet_synth_aug.nnunet.bank.build import build_bank_cases
 from nnunet_synth_aug.nnunet.bank.manifest import bank_status
 from nnunet_synth_aug.nnunet.mixing.weighting import draw_probabilities
-from nnunet_synth_aug.nnunet.refresh.process import bank_judge
+from nnunet_synth_aug.nnunet.refresh.process import bank_quality_control
 from nnunet_synth_aug.nnunet.target import load_target
 from nnunet_synth_aug.synthesis.folder import read_index, write_index
 
@@ -76,7 +76,7 @@ def test_a_bank_of_two_sources_holds_both_and_says_who_made_what(project: Projec
         assert len(opened.ids) == 6
         assert opened.generator_hash == provenance["generator_hash"]
         with pytest.raises(UserError, match=r"the bank holds copies\+phantom, which no generator can refresh"):
-            bank_judge(opened)
+            bank_quality_control(opened)
         # Any part may be the leak.
         write_index(folders["phantom"], ids, phantom | {"phantoms": [PATIENTS[0]]})
         with pytest.raises(UserError, match="holds phantoms that fold 1 validates on"):

@@ -27,7 +27,7 @@ from nnunet_synth_aug.nnunet.mixing.settings import resolve_settings
 from nnunet_synth_aug.nnunet.refresh import cases as refresh_cases
 from nnunet_synth_aug.nnunet.refresh import process as refresh_generator
 from nnunet_synth_aug.nnunet.refresh.cases import VERSION, case_file, live_folder, publish, read_case, read_journal
-from nnunet_synth_aug.nnunet.refresh.process import HeartReplacer, bank_judge
+from nnunet_synth_aug.nnunet.refresh.process import HeartReplacer, bank_quality_control
 from nnunet_synth_aug.nnunet.refresh.trainer_side import RefreshSettings
 from nnunet_synth_aug.nnunet.target import label_lookup, load_target
 from nnunet_synth_aug.synthesis.accept import Outcome
@@ -120,8 +120,8 @@ def hearts(monkeypatch: pytest.MonkeyPatch) -> list[Request]:
     """Stands in for the networks: every request becomes a heart of the tests, but every fifth is given up. Lists the requests."""
     asked: list[Request] = []
 
-    def sample(_: Any, requests: list[Request], judge: Any) -> Any:
-        assert judge.check
+    def sample(_: Any, requests: list[Request], quality: Any) -> Any:
+        assert quality.check
         for request in reversed(requests):  # they end in any order
             asked.append(request)
             number = int(request.id[-5:])
@@ -205,7 +205,7 @@ def test_quality_control_is_the_banks(project: Project) -> None:
 
     def judged(**provenance: Any) -> bool:
         content = manifest.content | {"generator": manifest.content["generator"] | provenance}
-        return bank_judge(Manifest(content, manifest.folder)).check
+        return bank_quality_control(Manifest(content, manifest.folder)).check
 
     assert judged()
     assert judged(quality={"checked": True, "image_mask_checked": False})

@@ -12,7 +12,7 @@ from nnunet_synth_aug.core.errors import UserError
 from nnunet_synth_aug.core.files import read_json
 from nnunet_synth_aug.core.labels import LV, MYO, RV
 from nnunet_synth_aug.core.priors import Priors, measure
-from nnunet_synth_aug.reports.controllability.image_mask import image_mask_agreement, judged, segment_folder
+from nnunet_synth_aug.reports.controllability.image_mask import image_mask_agreement, segment_folder, segmented
 from nnunet_synth_aug.reports.controllability.section import IMAGES, MASKS, controllability_report
 from nnunet_synth_aug.synthesis.folder import write_index, write_sequence
 
@@ -146,7 +146,7 @@ def test_empty_masks_are_failures_and_both_empty_is_not_scored():
     blind = dataclasses.replace(sequence, image=np.zeros_like(sequence.image))
     no_rv = dataclasses.replace(sequence, mask=np.where(sequence.mask == RV, 0, sequence.mask).astype(np.uint8))
     no_rv = dataclasses.replace(no_rv, image=np.where(no_rv.mask == 0, 0, no_rv.image))
-    found = {"a": judged(blind, Literal()), "b": judged(no_rv, Literal())}
+    found = {"a": segmented(blind, Literal()), "b": segmented(no_rv, Literal())}
     rows = {(r["structure"], r["phase"]): r for r in image_mask_agreement(found, np.array([0, 1]), np.random.default_rng(0))}
     assert rows["RV", "ED"]["n"] == 1
     assert rows["RV", "both"]["failures"] == 2

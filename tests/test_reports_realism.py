@@ -247,12 +247,12 @@ class Nets:
         encoder.stages = torch.nn.ModuleList([stage])
         network = torch.nn.Module()
         network.encoder = encoder
-        self.predictor = SimpleNamespace(network=network)
+        self.nnunet = SimpleNamespace(network=network)
 
     def segment(self, image, spacing):
         assert len(spacing) == 3
         with torch.no_grad():
-            self.predictor.network.encoder.stages[-1](torch.from_numpy(image / image.std()).movedim(-1, 0)[:, None])
+            self.nnunet.network.encoder.stages[-1](torch.from_numpy(image / image.std()).movedim(-1, 0)[:, None])
         return np.zeros(image.shape, np.uint8)
 
 
@@ -270,7 +270,7 @@ def test_segmenter_features_are_those_of_ed_and_es_and_the_hook_goes(world):
     found = segmenter_features(nets, cine)
     assert found.shape == (12,)
     assert not np.allclose(found[:6], found[6:])
-    assert not nets.predictor.network.encoder.stages[-1]._forward_hooks
+    assert not nets.nnunet.network.encoder.stages[-1]._forward_hooks
 
 
 def test_the_whole_report(world, sequences, tmp_path, monkeypatch):

@@ -20,9 +20,9 @@ from nnunet_synth_aug.data.splits import SPLITS, fold_patients
 from nnunet_synth_aug.model.config import PRESETS, GeneratorConfig, GridConfig, LatentConfig, LDMConfig, TrainConfig, VAEConfig
 from nnunet_synth_aug.model.fit import fit_generator
 from nnunet_synth_aug.model.generator import load_generator
-from nnunet_synth_aug.reports.controllability.requests import judges, judging_requests
 from nnunet_synth_aug.reports.markdown import headline
 from nnunet_synth_aug.reports.reconstruction import checkerboard, detail, dice, explained, psnr, reconstruction_report, ssim
+from nnunet_synth_aug.reports.reference_patients import reference_patients, reference_requests
 from nnunet_synth_aug.reports.run import run_reports
 
 CPU = torch.device("cpu")
@@ -48,9 +48,9 @@ def world(phantoms, tmp_path_factory):
         yield generator, Cohort.load("7")
 
 
-def test_judges_are_the_patients_that_were_never_seen(world):
+def test_reference_patients_are_those_that_were_never_seen(world):
     generator, cohort = world
-    found = judges(generator, cohort)
+    found = reference_patients(generator, cohort)
     assert found.held_out
     assert sorted(found.patients) == sorted(fold_patients(cohort, 0).val)
     assert not set(found.patients) & set(generator.provenance["patients"])
@@ -60,8 +60,8 @@ def test_judges_are_the_patients_that_were_never_seen(world):
 
 def test_requests_are_theirs_open_loop_anonymous_and_stable(world):
     generator, cohort = world
-    patients = judges(generator, cohort).patients
-    many, few = judging_requests(generator, cohort, 7, 3), judging_requests(generator, cohort, 2, 3)
+    patients = reference_patients(generator, cohort).patients
+    many, few = reference_requests(generator, cohort, 7, 3), reference_requests(generator, cohort, 2, 3)
     assert many[:2] == few
     assert len({r.seed for r in many}) == len({r.id for r in many}) == 7
     assert not any(r.calibrate for r in many)
@@ -70,17 +70,17 @@ def test_requests_are_theirs_open_loop_anonymous_and_stable(world):
         assert (request.priors.lv_edv, request.priors.lv_ef, request.priors.diagnosis) == (own.lv_edv, own.lv_ef, own.diagnosis)
         assert request.priors.age is request.priors.height is request.priors.weight is request.priors.sex is None
         assert request.priors.n_slices <= generator.grid.size[2]
-    assert all(r.calibrate for r in judging_requests(generator, cohort, 2, 3, calibrate=True))
+    assert all(r.calibrate for r in reference_requests(generator, cohort, 2, 3, calibrate=True))
 
 
-def test_a_generator_that_saw_its_judges_is_refused(world):
+def test_a_generator_that_saw_its_reference_patients_is_refused(world):
     generator, cohort = world
     path = preprocessed_folder(cohort.name) / SPLITS
     good = read_json(path)
     try:
         write_json(path, good[::-1])
         with pytest.raises(UserError, match="the split was changed"):
-            judges(generator, cohort)
+            reference_patients(generator, cohort)
     finally:
         write_json(path, good)
 
@@ -88,13 +88,13 @@ def test_a_generator_that_saw_its_judges_is_refused(world):
 def test_without_held_out_patients_it_says_so(world):
     generator, cohort = world
     everyone = dataclasses.replace(generator, provenance=generator.provenance | {"fold": "all"})
-    found = judges(everyone, cohort)
+    found = reference_patients(everyone, cohort)
     assert not found.held_out
     assert "TRAINING" in found.words
     assert sorted(found.patients) == sorted(generator.provenance["patients"])
     elsewhere = dataclasses.replace(generator, provenance=generator.provenance | {"dataset": "Dataset001_X"})
     with pytest.raises(UserError, match="was trained on Dataset001_X"):
-        judges(elsewhere, cohort)
+        reference_patients(elsewhere, cohort)
 
 
 def test_image_figures_equal_scikit_image_where_everything_is_valid():

@@ -73,7 +73,7 @@ def test_it_segments_as_nnunet_does_from_files(segmenter: Segmenter, tmp_path: P
     image[:7] = 150  # no symmetry that would hide swapped axes
     write_nifti(tmp_path / "in" / "a_0000.nii.gz", image, SPACING)
     (tmp_path / "out").mkdir()
-    segmenter.predictor.predict_from_files_sequential([[str(tmp_path / "in" / "a_0000.nii.gz")]], [str(tmp_path / "out" / "a")])
+    segmenter.nnunet.predict_from_files_sequential([[str(tmp_path / "in" / "a_0000.nii.gz")]], [str(tmp_path / "out" / "a")])
     theirs, _, _ = read_nifti(tmp_path / "out" / "a.nii.gz", ndim=3)
     mine = segmenter.segment(image, SPACING)
     assert mine.shape == image.shape
@@ -123,13 +123,13 @@ def test_an_empty_frame_has_an_empty_mask(segmenter: Segmenter) -> None:
     assert not segmenter.segment(np.zeros((20, 24, 3), np.float32), SPACING).any()
 
 
-def test_provenance_names_the_judge(segmenter: Segmenter) -> None:
+def test_provenance_names_the_training(segmenter: Segmenter) -> None:
     assert segmenter.provenance["trainer"] == TRAINER
     assert segmenter.provenance["fold"] == 0
     assert len(segmenter.provenance["checkpoint_sha256"]) == 64
 
 
-def test_one_that_has_seen_synthetic_cases_is_no_judge(copy: Path) -> None:
+def test_one_that_has_seen_synthetic_cases_is_refused(copy: Path) -> None:
     record = copy / "fold_0" / "synth_aug.json"
     write_json(record, {**read_json(record), "synthetic_samples": 8})
     with pytest.raises(UserError, match="trained on 8 synthetic samples"):
@@ -139,7 +139,7 @@ def test_one_that_has_seen_synthetic_cases_is_no_judge(copy: Path) -> None:
         load_segmenter(copy, generator(), CPU)
 
 
-def test_another_fold_split_or_dataset_is_no_judge(copy: Path) -> None:
+def test_another_fold_split_or_dataset_is_refused(copy: Path) -> None:
     with pytest.raises(UserError, match=f"no finished fold 1.*nnUNetv2_train {DATASET} 2d 1 -tr {TRAINER} -p judgePlans"):
         load_segmenter(copy, generator(fold=1), CPU)
     with pytest.raises(UserError, match=f"trained on {DATASET}, not on Dataset001_X"):

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from nnunet_synth_aug.reports.statistics import agreement, average
+from nnunet_synth_aug.reports.controllability.agreement import agreement, average
 
 
 def rng(seed=0):

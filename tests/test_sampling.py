@@ -17,7 +17,7 @@ from nnunet_synth_aug.core.files import read_json
 from nnunet_synth_aug.core.labels import LV, MYO, RV
 from nnunet_synth_aug.core.priors import Priors, measure
 from nnunet_synth_aug.synthesis import accept as rounds
-from nnunet_synth_aug.synthesis.accept import MAX_ANATOMIES, MAX_CYCLES, Judge, sample_accepted
+from nnunet_synth_aug.synthesis.accept import MAX_ANATOMIES, MAX_CYCLES, QualityControl, sample_accepted
 from nnunet_synth_aug.synthesis.folder import read_index, read_sequence, write_sequence
 from nnunet_synth_aug.synthesis.hearts import Request
 from nnunet_synth_aug.synthesis.sample import describe, sample_to_folder
@@ -111,7 +111,7 @@ def files(folder: Path) -> dict[str, bytes]:
 @pytest.mark.parametrize("batch", [1, 3, 8, N])
 def test_a_request_tries_the_same_seeds_in_the_same_order_in_any_batch(calls, batch):
     for first in range(0, N, batch):
-        for outcome in sample_accepted(GENERATOR, asked()[first : first + batch], Judge()):
+        for outcome in sample_accepted(GENERATOR, asked()[first : first + batch], QualityControl()):
             seeds, rejected = one_at_a_time(outcome.request)
             assert outcome.sequence is not None
             assert (outcome.sequence.seed, outcome.sequence.motion_seed) == seeds
@@ -120,7 +120,7 @@ def test_a_request_tries_the_same_seeds_in_the_same_order_in_any_batch(calls, ba
 
 
 def test_hearts_share_the_calls_of_the_networks(calls):
-    list(sample_accepted(GENERATOR, asked(8), Judge()))
+    list(sample_accepted(GENERATOR, asked(8), QualityControl()))
     assert calls.anatomies[0] == 8
     assert calls.cycles[0] == 8  # the motion LDM waits until every heart has an anatomy
     assert len(calls.anatomies) < sum(calls.anatomies) / 2
@@ -148,7 +148,7 @@ def test_a_killed_run_resumes_with_the_same_results(calls, tmp_path, killed_at, 
             raise KeyboardInterrupt
         return {"LV": sequence.motion_seed % 5 / 4}  # rejects three in five
 
-    options: dict[str, Any] = {"batch": 4, "judge": Judge(True, agreement), "skip_impossible": True}
+    options: dict[str, Any] = {"batch": 4, "quality": QualityControl(True, agreement), "skip_impossible": True}
     with pytest.raises(KeyboardInterrupt):
         sample_to_folder(GENERATOR, asked(), tmp_path / "killed", **options)
     log = tmp_path / "killed" / "rejections.json"
@@ -207,7 +207,7 @@ def test_a_request_beyond_the_generator_is_left_out_or_named_after_the_others_ar
 
 def test_a_segmenter_that_disagrees_rejects_everything_it_is_asked_about(calls, tmp_path):
     with pytest.raises(UserError, match="passed the quality control"):
-        sample_to_folder(GENERATOR, asked(1), tmp_path, judge=Judge(True, lambda s: {"RV": 0.4, "MYO": 0.5, "LV": 0.8}))
+        sample_to_folder(GENERATOR, asked(1), tmp_path, quality=QualityControl(True, lambda s: {"RV": 0.4, "MYO": 0.5, "LV": 0.8}))
     rejected = read_json(tmp_path / "rejections.json")["synth_00000"]
     assert len(rejected) > MAX_ANATOMIES  # sound cycles, too
     assert all(reasons == ["image_mask_disagree"] for reasons in rejected if not reasons[0].startswith(("missing", "no_contraction")))
@@ -217,15 +217,15 @@ def test_a_segmenter_that_disagrees_rejects_everything_it_is_asked_about(calls, 
 
 
 def test_a_bank_says_which_segmenter_checked_it_and_how_strictly(calls, tmp_path):
-    def judge(name: str) -> Judge:
-        return Judge(True, lambda s: {"RV": 0.7, "MYO": 0.7, "LV": 0.8}, 0.7, {"checkpoint_sha256": name})
+    def checked_by(name: str) -> QualityControl:
+        return QualityControl(True, lambda s: {"RV": 0.7, "MYO": 0.7, "LV": 0.8}, 0.7, {"checkpoint_sha256": name})
 
-    sample_to_folder(GENERATOR, asked(1), tmp_path, judge=judge("a"))
+    sample_to_folder(GENERATOR, asked(1), tmp_path, quality=checked_by("a"))
     quality = read_index(tmp_path)[1]["quality"]
     assert (quality["image_mask_checked"], quality["min_agreement"], quality["segmenter"]) == (True, 0.7, {"checkpoint_sha256": "a"})
-    sample_to_folder(GENERATOR, asked(2), tmp_path, judge=judge("a"))  # it may grow
+    sample_to_folder(GENERATOR, asked(2), tmp_path, quality=checked_by("a"))  # it may grow
     with pytest.raises(UserError, match="or quality control; choose another folder"):
-        sample_to_folder(GENERATOR, asked(2), tmp_path, judge=judge("b"))
+        sample_to_folder(GENERATOR, asked(2), tmp_path, quality=checked_by("b"))
 
 
 def test_open_and_closed_loop_stand_side_by_side(calls, tmp_path):

@@ -8,7 +8,7 @@ from realism_fixture import TRAINING
 
 from nnunet_synth_aug.core.errors import UserError
 from nnunet_synth_aug.model.template import Template
-from nnunet_synth_aug.synthesis.accept import Judge
+from nnunet_synth_aug.synthesis.accept import QualityControl
 from nnunet_synth_aug.synthesis.cascade import sample_anatomies
 from nnunet_synth_aug.synthesis.folder import read_index
 from nnunet_synth_aug.synthesis.sample import sample_to_folder
@@ -121,15 +121,17 @@ def test_sequences_say_how_they_were_made_and_do_not_mix_with_others(generator, 
     plain = [replace(r, calibrate=False, n_frames=4) for r in asked[:2]]
     # Untrained: the residuals' scale has no directions, so the heart is still, which nobody checks here.
     still = replace(generator, scale=replace(generator.scale, **motionless(generator)))
-    ids = sample_to_folder(still, plain, tmp_path, Judge(check=False), about=about)
+    ids = sample_to_folder(still, plain, tmp_path, QualityControl(check=False), about=about)
     provenance = read_index(tmp_path)[1]
     assert ids == [r.id for r in plain]
     assert (provenance["source"], provenance["strength"]) == ("variations", STRENGTH)
     assert provenance["patients"] == generator.provenance["patients"]
     with pytest.raises(UserError, match="another generator, request or quality control"):
-        sample_to_folder(still, [replace(r, origin=replace(r.origin, strength=OTHER)) for r in plain], tmp_path, Judge(check=False))
+        sample_to_folder(
+            still, [replace(r, origin=replace(r.origin, strength=OTHER)) for r in plain], tmp_path, QualityControl(check=False)
+        )
     with pytest.raises(UserError, match="another generator, request or quality control"):
-        sample_to_folder(still, [replace(r, origin=None) for r in plain], tmp_path, Judge(check=False))
+        sample_to_folder(still, [replace(r, origin=None) for r in plain], tmp_path, QualityControl(check=False))
 
 
 def motionless(generator):

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from nnunet_synth_aug.data.cohort import Cohort
     from nnunet_synth_aug.model.generator import Generator
     from nnunet_synth_aug.nnunet.target import Target
-    from nnunet_synth_aug.synthesis.accept import Judge
+    from nnunet_synth_aug.synthesis.accept import QualityControl
     from nnunet_synth_aug.synthesis.sources.copies import Original
     from nnunet_synth_aug.synthesis.sources.job import Job, RealOnlyNetwork
 
@@ -162,7 +162,7 @@ class _Shelf:
             check_leak(found.provenance, self.target, self.fold, *fold_cases(self.target.dataset, self.fold, self.target.cases()))
         return self._loaded.setdefault("generator", found)
 
-    def quality_control(self, generator: Generator) -> Judge:
+    def quality_control(self, generator: Generator) -> QualityControl:
         return quality_control(generator, self.segmenter_folder, self.min_agreement)
 
     def segmenter(self) -> RealOnlyNetwork:

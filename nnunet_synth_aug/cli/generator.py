@@ -134,9 +134,9 @@ def sample(
     from nnunet_synth_aug.synthesis.sample import describe, sample_to_folder
 
     cascade = load_generator(generator_at(dataset, fold, generator), torch_device(device))
-    judge = quality_control(cascade, segmenter, min_agreement, check)
+    quality = quality_control(cascade, segmenter, min_agreement, check)
     plan = RequestPlan(seed, asked, frames, free, not open_loop, grain)
-    ids = sample_to_folder(cascade, plan.requests(cascade, n), out, judge=judge)
+    ids = sample_to_folder(cascade, plan.requests(cascade, n), out, quality=quality)
     if gif:
         write_gifs(out, ids)
     for line in describe(out, cascade):
@@ -155,7 +155,7 @@ def report(
     n: Annotated[int, typer.Option("-n", min=1, max=100_000, help="Hearts to sample for the priors of held-out patients.")] = 64,
     segmenter: Annotated[
         Path | None,
-        typer.Option("--segmenter", help="nnU-Net results folder of a real-only training: an independent judge."),
+        typer.Option("--segmenter", help="nnU-Net results folder of a real-only training, to measure images independently of their masks."),
     ] = None,
     fvd_weights: Annotated[Path | None, typer.Option("--fvd-weights", help="TorchScript file of I3D, for the FVD.")] = None,
     only: Annotated[
@@ -173,7 +173,7 @@ def report(
 
 
 def _report(dataset: str, folder: Path, out: Path, device: str, n: int, *, segmenter: Path | None = None, **options: Any) -> None:
-    """Judge the generator in ``folder`` into ``out``."""
+    """Write the reports on the generator in ``folder`` into ``out``."""
     from nnunet_synth_aug.data.cohort import Cohort
     from nnunet_synth_aug.model.generator import load_generator
     from nnunet_synth_aug.nnunet.segmenter import load_segmenter
@@ -181,7 +181,7 @@ def _report(dataset: str, folder: Path, out: Path, device: str, n: int, *, segme
     from nnunet_synth_aug.reports.run import run_reports
 
     cascade = load_generator(folder, torch_device(device))
-    judge = None if segmenter is None else load_segmenter(segmenter, cascade, cascade.device)
-    for line in headline(run_reports(cascade, Cohort.load(dataset), out, n, segmenter=judge, **options)):
+    network = None if segmenter is None else load_segmenter(segmenter, cascade, cascade.device)
+    for line in headline(run_reports(cascade, Cohort.load(dataset), out, n, segmenter=network, **options)):
         say(line)
     say(f"report: {out / 'report.md'}")

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from nnunet_synth_aug.model.generator import Generator
     from nnunet_synth_aug.nnunet.segmenter import Segmenter
-    from nnunet_synth_aug.synthesis.accept import Judge
+    from nnunet_synth_aug.synthesis.accept import QualityControl
 
 Dataset = Annotated[str, typer.Option("-d", help="Dataset: number or name, as in nnU-Net.")]
 Fold = Annotated[str, typer.Option("-f", help="Fold: number, or 'all'.")]
@@ -89,18 +89,18 @@ def real_only_network(dataset: str, fold: str, folder: Path, device: str) -> Seg
     return fold_segmenter(folder, cohort.name, fold_of(fold), fold_patients(cohort, fold_of(fold)).train, torch_device(device))
 
 
-def quality_control(cascade: Generator, segmenter: Path | None, min_agreement: float | None, check: bool = True) -> Judge:
+def quality_control(cascade: Generator, segmenter: Path | None, min_agreement: float | None, check: bool = True) -> QualityControl:
     """The quality control that the options ask for."""
-    from nnunet_synth_aug.synthesis.accept import Judge
+    from nnunet_synth_aug.synthesis.accept import QualityControl
     from nnunet_synth_aug.synthesis.quality.defects import MIN_AGREEMENT
 
     if segmenter is None:
         if min_agreement is not None:
             raise UserError("--min-agreement is of no use without --segmenter; name a real-only nnU-Net training of the fold")
-        return Judge(check)
+        return QualityControl(check)
     if not check:
         raise UserError("--segmenter is part of the quality control, which --no-check switches off; give one of the two")
     from nnunet_synth_aug.nnunet.segmenter import load_segmenter
 
-    witness = load_segmenter(segmenter, cascade, cascade.device)
-    return Judge(True, witness.agreement, MIN_AGREEMENT if min_agreement is None else min_agreement, witness.provenance)
+    network = load_segmenter(segmenter, cascade, cascade.device)
+    return QualityControl(True, network.agreement, MIN_AGREEMENT if min_agreement is None else min_agreement, network.provenance)

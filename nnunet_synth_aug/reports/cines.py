@@ -27,7 +27,7 @@ GREY_PERCENTILES = (1.0, 99.0)
 
 @dataclass(frozen=True)
 class Cine:
-    """One heart as it is judged."""
+    """One heart as it is measured."""
 
     id: str
     group: str  # the unit of resampling: a patient, or a request (hearts made for the same priors share one)
@@ -50,7 +50,7 @@ def patients(generator: Generator, cohort: Cohort) -> tuple[list[Subject], list[
     if len(training) < len(seen):
         missing = sorted(seen - {s.patient for s in training})[0]
         raise UserError(
-            f"the generator was trained on {missing}, which {cohort.folder} does not have; judge it with the cohort it was trained on"
+            f"the generator was trained on {missing}, which {cohort.folder} does not have; report on it with the cohort it was trained on"
         )
     return training, [s for s in cohort.subjects if s.patient not in seen]
 
@@ -75,7 +75,7 @@ def request_group(synthetic: SyntheticSequence) -> str:
 
 
 def real_cine(generator: Generator, subject: Subject) -> Cine:
-    """A patient as it is judged."""
+    """A patient as it is measured."""
     sequence = load_sequence(subject)
     moving = subject.cine is not None and len(sequence.image) > 2
     cycle = cycle_frames(sequence.image) if moving else float(len(sequence.image))
@@ -83,7 +83,7 @@ def real_cine(generator: Generator, subject: Subject) -> Cine:
 
 
 def synthetic_cine(generator: Generator, folder: Path, sequence_id: str) -> Cine:
-    """A generated heart as it is judged."""
+    """A generated heart as it is measured."""
     synthetic = read_sequence(folder, sequence_id)
     n = len(synthetic.image)
     return _cine(generator, labelled_sequence(synthetic), sequence_id, request_group(synthetic), frozenset({RV, MYO, LV}), n > 2, float(n))

@@ -19,8 +19,8 @@ Agreement of the generated mask with what an independent nnU-Net, trained on rea
 bounded by that network's own accuracy on real images. An empty mask counts as a failure, with Dice 0."""
 
 TAUGHT = """\
-**This is no independent judge: the generator learnt from this network's masks, and may share its errors.** A real-only training with
-another seed would be one."""
+**This is not independent: the generator learnt from this network's masks, and may share its errors.** A real-only training with
+another seed would be."""
 
 RECONSTRUCTION = """\
 What the VAE keeps of a real cine when it encodes and decodes it, and what is left when motion is reduced to the periodic basis and to

@@ -26,8 +26,8 @@ from nnunet_synth_aug.model.grid import Gridded, to_grid
 from nnunet_synth_aug.model.latents.encode import encode
 from nnunet_synth_aug.model.motion_basis import fit_motion, motion, phases
 from nnunet_synth_aug.model.vae.network import AnatomyVAE, latent_validity
-from nnunet_synth_aug.reports.controllability.requests import judges
-from nnunet_synth_aug.reports.statistics import average
+from nnunet_synth_aug.reports.controllability.agreement import average
+from nnunet_synth_aug.reports.reference_patients import reference_patients
 
 #: Grey values lie in [-1, 1].
 RANGE = 2.0
@@ -59,15 +59,15 @@ def reconstruction_report(generator: Generator, cohort: Cohort, out: Path) -> di
     Returns:
         what the JSON holds: the figures overall and per vendor.
     """
-    judging = judges(generator, cohort)
+    references = reference_patients(generator, cohort)
     rows: list[dict[str, Any]] = []
-    with progress("reconstructing", len(judging.patients)) as bar:
-        for done, patient in enumerate(judging.patients, 1):
+    with progress("reconstructing", len(references.patients)) as bar:
+        for done, patient in enumerate(references.patients, 1):
             subject = cohort.subject(patient)
             rows.append({"patient": patient, "vendor": subject.priors.vendor or "unknown", **_reconstructed(generator, subject)})
             bar.advance(done, patient)
     report = {
-        "patients": judging.words,
+        "patients": references.words,
         "grid": asdict(generator.grid),
         "figures": FIGURES,
         "groups": by_vendor(rows, list(FIGURES)),

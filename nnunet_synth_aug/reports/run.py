@@ -13,8 +13,8 @@ from nnunet_synth_aug.core.files import write_json, write_text
 from nnunet_synth_aug.data.cohort import Cohort
 from nnunet_synth_aug.model.generator import Generator
 from nnunet_synth_aug.nnunet.segmenter import Segmenter
-from nnunet_synth_aug.reports.controllability.requests import judges, judging_requests
 from nnunet_synth_aug.reports.markdown import render
+from nnunet_synth_aug.reports.reference_patients import reference_patients, reference_requests
 from nnunet_synth_aug.synthesis.accept import UNCHECKED
 from nnunet_synth_aug.synthesis.sample import sample_to_folder
 
@@ -35,7 +35,7 @@ def run_reports(
     closed_loop: bool = False,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Judge a generator on the priors of its fold's held-out patients.
+    """All reports on a generator, which is asked for hearts with the priors of its fold's held-out patients.
 
     Hearts are sampled in the open loop and without quality control, into ``out/sequences``; a killed run goes on there.
 
@@ -61,9 +61,9 @@ def run_reports(
         raise UserError(f"{fvd_weights} does not exist; give the TorchScript file of I3D, or leave out --fvd-weights")
     sequences, calibrated = out / "sequences", out / "sequences_closed_loop"
     if any(name in SAMPLED for name in chosen):
-        sample_to_folder(generator, judging_requests(generator, cohort, n, seed), sequences, UNCHECKED)
+        sample_to_folder(generator, reference_requests(generator, cohort, n, seed), sequences, UNCHECKED)
     if closed_loop and "controllability" in chosen:
-        sample_to_folder(generator, judging_requests(generator, cohort, n, seed, calibrate=True), calibrated, UNCHECKED)
+        sample_to_folder(generator, reference_requests(generator, cohort, n, seed, calibrate=True), calibrated, UNCHECKED)
 
     def controllability() -> dict[str, Any]:
         from nnunet_synth_aug.reports.controllability.section import controllability_report
@@ -92,10 +92,10 @@ def run_reports(
         "memorisation": memorisation,
     }
     out.mkdir(parents=True, exist_ok=True)
-    judging = judges(generator, cohort)
+    references = reference_patients(generator, cohort)
     report: dict[str, Any] = {
         "generator": {k: v for k, v in generator.provenance.items() if k != "patients"},
-        "judges": asdict(judging) | {"words": judging.words},
+        "judges": asdict(references) | {"words": references.words},
         "seed": seed,
         "reports": {},
     }

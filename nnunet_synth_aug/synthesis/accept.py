@@ -28,7 +28,7 @@ Agreement = Callable[[SyntheticSequence], dict[str, float]]
 
 
 @dataclass(frozen=True)
-class Judge:
+class QualityControl:
     """What a sample must satisfy."""
 
     check: bool = True  # False accepts everything
@@ -54,7 +54,7 @@ class Judge:
         return replace(sequence, sound=sound_ranges(sequence.mask)) if self.check else sequence
 
 
-ALL_CHECKS, UNCHECKED = Judge(), Judge(check=False)
+ALL_CHECKS, UNCHECKED = QualityControl(), QualityControl(check=False)
 
 
 @dataclass(frozen=True)
@@ -83,39 +83,39 @@ class _Attempt:
         return _Attempt(request, [s[0] for s in seeds], [s[1:] for s in seeds])
 
 
-def sample_accepted(generator: Generator, requests: list[Request], judge: Judge) -> Iterator[Outcome]:
+def sample_accepted(generator: Generator, requests: list[Request], quality: QualityControl) -> Iterator[Outcome]:
     """Sample the requests together until each is accepted or given up; yields them as they end, one sequence in memory.
 
-    Anatomies are judged before any motion is made for them: decoding one frame costs a fraction of a cycle.
+    Anatomies are checked before any motion is made for them: decoding one frame costs a fraction of a cycle.
     """
     attempts = [_Attempt.of(request) for request in requests]
     while attempts:
-        _find_anatomies(generator, attempts, judge)
+        _find_anatomies(generator, attempts, quality)
         yield from (Outcome(a.request, None, a.rejected) for a in attempts if a.anatomy is None)
         attempts = [a for a in attempts if a.anatomy is not None]
         anatomies = [a.anatomy for a in attempts if a.anatomy is not None]
         unfinished = []
         cycles = stream_cycles(generator, anatomies, [a.cycle_seeds.pop(0) for a in attempts]) if attempts else iter(())
         for attempt, sequence in zip(attempts, cycles, strict=True):
-            if reasons := judge.cycle(sequence):
+            if reasons := quality.cycle(sequence):
                 attempt.rejected.append(reasons)
                 unfinished.append(attempt)
             else:
-                yield Outcome(attempt.request, judge.with_trust(sequence), attempt.rejected)
+                yield Outcome(attempt.request, quality.with_trust(sequence), attempt.rejected)
         attempts = unfinished
 
 
-def _find_anatomies(generator: Generator, attempts: list[_Attempt], judge: Judge) -> None:
+def _find_anatomies(generator: Generator, attempts: list[_Attempt], quality: QualityControl) -> None:
     """Give every attempt an anatomy with a cycle left to try, or none if its seeds are used up."""
     for attempt in attempts:
         if not attempt.cycle_seeds:
             attempt.anatomy = None
     while lacking := [a for a in attempts if a.anatomy is None and a.anatomy_seeds]:
         anatomies = sample_anatomies(generator, [replace(a.request, seed=a.anatomy_seeds.pop(0)) for a in lacking])
-        masks = anatomy_masks(generator, anatomies) if judge.check else [None] * len(lacking)
+        masks = anatomy_masks(generator, anatomies) if quality.check else [None] * len(lacking)
         for attempt, anatomy, mask in zip(lacking, anatomies, masks, strict=True):
             cycle_seeds = attempt.motion_seeds.pop(0)
-            if mask is not None and (reasons := judge.anatomy(anatomy, mask)):
+            if mask is not None and (reasons := quality.anatomy(anatomy, mask)):
                 attempt.rejected.append(reasons)
             else:
                 attempt.anatomy, attempt.cycle_seeds = anatomy, cycle_seeds

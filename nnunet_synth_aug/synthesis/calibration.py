@@ -1,6 +1,6 @@
 """Closed-loop calibration: what the generator missed is mended on the sample itself, and recorded.
 
-The open loop is what a generator is judged by; the closed loop is what a user wants. Two exact handles exist: the
+The open loop tells how good a generator is; the closed loop is what a user wants. Two exact handles exist: the
 pixel size (volumes scale with its square, nothing is resampled) and one gain on the motion (EF grows with it).
 """
 

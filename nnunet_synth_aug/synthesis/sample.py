@@ -15,12 +15,12 @@ from nnunet_synth_aug.core.files import atomic_path, hash_json, read_json, write
 from nnunet_synth_aug.core.priors import VARIABLES
 from nnunet_synth_aug.data.cycle import closure_ratio
 from nnunet_synth_aug.model.generator import Generator
-from nnunet_synth_aug.synthesis.accept import ALL_CHECKS, Judge, sample_accepted
+from nnunet_synth_aug.synthesis.accept import ALL_CHECKS, QualityControl, sample_accepted
 from nnunet_synth_aug.synthesis.folder import read_index, read_sequence, sequence_exists, write_index, write_sequence
 from nnunet_synth_aug.synthesis.hearts import Request
 from nnunet_synth_aug.synthesis.quality.defects import defective_frames
 
-#: Of the quality control: a folder holds hearts that were judged by the same ones. 2: torn slices.
+#: Of the quality control: a folder holds hearts that went through the same ones. 2: torn slices.
 RULES = 2
 
 
@@ -28,7 +28,7 @@ def sample_to_folder(
     generator: Generator,
     requests: list[Request],
     folder: Path,
-    judge: Judge = ALL_CHECKS,
+    quality: QualityControl = ALL_CHECKS,
     skip_impossible: bool = False,
     batch: int = 8,
     about: dict[str, Any] | None = None,
@@ -42,7 +42,7 @@ def sample_to_folder(
         generator: a trained one.
         requests: ids must be unique.
         folder: made if missing; must not hold sequences of another generator or other requests.
-        judge: the quality control; ``UNCHECKED`` accepts everything.
+        quality: the quality control; ``UNCHECKED`` accepts everything.
         skip_impossible: leave out a request that the generator cannot meet (counted) instead of stopping.
         batch: hearts per call of the networks; results depend on it in the last bits of floating point only.
         about: what the provenance is to say besides the generator's own.
@@ -51,7 +51,7 @@ def sample_to_folder(
         ids of the sequences in the folder.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    _agree(folder / "plan.json", generator, requests, judge)
+    _agree(folder / "plan.json", generator, requests, quality)
     log = folder / "rejections.json"
     rejections: dict[str, list[list[str]]] = read_json(log) if log.is_file() else {}
 
@@ -63,7 +63,7 @@ def sample_to_folder(
         for first in range(0, len(requests), batch):
             group = [r for r in requests[first : first + batch] if not done(r)]
             ended: dict[str, list[list[str]]] = {}
-            for outcome in sample_accepted(generator, group, judge):
+            for outcome in sample_accepted(generator, group, quality):
                 if outcome.sequence is not None:
                     write_sequence(folder, outcome.sequence)
                 ended[outcome.request.id] = outcome.rejected
@@ -77,7 +77,7 @@ def sample_to_folder(
     ids = [r.id for r in requests if sequence_exists(folder, r.id)]
     if not ids:
         raise UserError(f"no request passed the quality control; train the generator longer, or see {log} for the reasons")
-    write_index(folder, ids, generator.provenance | {"quality": _quality(requests, ids, rejections, judge)} | (about or {}))
+    write_index(folder, ids, generator.provenance | {"quality": _quality(requests, ids, rejections, quality)} | (about or {}))
     write_table(folder)
     return ids
 
@@ -90,7 +90,7 @@ def _impossible(request: Request, rejected: list[list[str]]) -> str:
     )
 
 
-def _quality(requests: list[Request], ids: list[str], rejections: dict[str, list[list[str]]], judge: Judge) -> dict[str, Any]:
+def _quality(requests: list[Request], ids: list[str], rejections: dict[str, list[list[str]]], quality: QualityControl) -> dict[str, Any]:
     """What the quality control did: part of the provenance, because rejecting selects."""
 
     def counts(some: list[Request]) -> dict[str, Any]:
@@ -101,15 +101,15 @@ def _quality(requests: list[Request], ids: list[str], rejections: dict[str, list
         rate = accepted / tries if tries else None
         return {"requests": len(some), "first_try": first, "tries": tries, "accepted": accepted, "acceptance_rate": rate}
 
-    asked = judge.check and judge.agreement is not None
+    asked = quality.check and quality.agreement is not None
     groups: dict[str, list[Request]] = {}
     for request in requests:
         groups.setdefault(request.priors.diagnosis or "unspecified", []).append(request)
     return {
-        "checked": judge.check,
+        "checked": quality.check,
         "image_mask_checked": asked,
-        "segmenter": dict(judge.segmenter or {}) if asked else None,
-        "min_agreement": judge.min_agreement if asked else None,
+        "segmenter": dict(quality.segmenter or {}) if asked else None,
+        "min_agreement": quality.min_agreement if asked else None,
         **counts(requests),
         "by_diagnosis": {name: counts(groups[name]) for name in sorted(groups)},
         "reasons": dict(Counter(reason for r in requests for one in rejections.get(r.id, []) for reason in one)),
@@ -117,12 +117,12 @@ def _quality(requests: list[Request], ids: list[str], rejections: dict[str, list
     }
 
 
-def _agree(path: Path, generator: Generator, requests: list[Request], judge: Judge) -> None:
+def _agree(path: Path, generator: Generator, requests: list[Request], quality: QualityControl) -> None:
     """Refuse a folder of another generator or other requests; a folder may grow or be used in part."""
-    least = None if judge.agreement is None else judge.min_agreement
-    same = {"generator_hash": generator.provenance["generator_hash"], "check": judge.check, "min_agreement": least, "rules": RULES}
-    if judge.segmenter is not None:
-        same["segmenter"] = hash_json(dict(judge.segmenter))
+    least = None if quality.agreement is None else quality.min_agreement
+    same = {"generator_hash": generator.provenance["generator_hash"], "check": quality.check, "min_agreement": least, "rules": RULES}
+    if quality.segmenter is not None:
+        same["segmenter"] = hash_json(dict(quality.segmenter))
     asked = {r.id: hash_json(_asked(r)) for r in requests}
     known = read_json(path) if path.is_file() else same | {"requests": {}}
     conflict = [i for i, h in asked.items() if known["requests"].get(i, h) != h]

@@ -33,7 +33,7 @@ from nnunet_synth_aug.nnunet.bank.manifest import Manifest, read_manifest
 from nnunet_synth_aug.nnunet.refresh.cases import VERSION, add_to_journal, mend_journal, publish
 from nnunet_synth_aug.nnunet.refresh.trainer_side import STATE
 from nnunet_synth_aug.nnunet.target import Target, label_lookup, load_target
-from nnunet_synth_aug.synthesis.accept import Judge, Outcome, sample_accepted
+from nnunet_synth_aug.synthesis.accept import Outcome, QualityControl, sample_accepted
 from nnunet_synth_aug.synthesis.folder import frames_within
 from nnunet_synth_aug.synthesis.hearts import Request
 from nnunet_synth_aug.synthesis.requests import RequestPlan
@@ -51,7 +51,7 @@ class HeartReplacer:
         self._sequences = manifest.sequences
         self._seed = int(manifest.hash[:12], 16)
         self._plan = RequestPlan(self._seed, PriorRequest.from_json(manifest.content["generator"].get("asked", {}), "the bank's manifest"))
-        self._judge = bank_judge(manifest)
+        self._quality_control = bank_quality_control(manifest)
         self._live, self._journal, self._workshop = live, journal, live / ".partial"
         shutil.rmtree(self._workshop, ignore_errors=True)
         self._workshop.mkdir(parents=True)
@@ -65,7 +65,7 @@ class HeartReplacer:
         """Replace so many more cases, in whole hearts: what is left over adds to the next call. Yields after every heart."""
         self._owed += cases
         while hearts := self._affordable():
-            for outcome in sample_accepted(self._generator, [self._request(heart) for heart in hearts], self._judge):
+            for outcome in sample_accepted(self._generator, [self._request(heart) for heart in hearts], self._quality_control):
                 self._replace(outcome)
                 yield
 
@@ -117,7 +117,7 @@ class HeartReplacer:
         self.counts["rejections"] = dict(reasons)
 
 
-def bank_judge(manifest: Manifest) -> Judge:
+def bank_quality_control(manifest: Manifest) -> QualityControl:
     """The quality control that the bank's own hearts went through.
 
     Raises:
@@ -131,7 +131,7 @@ def bank_judge(manifest: Manifest) -> Judge:
         raise UserError(
             "the bank was also checked by a segmenter, which live refresh cannot do; train without refresh, or make another bank"
         )
-    return Judge(quality.get("checked", True))
+    return QualityControl(quality.get("checked", True))
 
 
 def open_replacer(job: dict[str, Any], live: Path) -> HeartReplacer:

@@ -13,7 +13,7 @@ from nnunet_synth_aug.core.files import hash_json, read_json, write_json
 from nnunet_synth_aug.core.labels import PHASES, STRUCTURES
 from nnunet_synth_aug.core.priors import measure
 from nnunet_synth_aug.nnunet.segmenter import Segmenter
-from nnunet_synth_aug.reports.statistics import average
+from nnunet_synth_aug.reports.controllability.agreement import average
 from nnunet_synth_aug.synthesis.folder import read_index, read_sequence
 
 METRICS = ("Dice", "HD95")
@@ -24,7 +24,7 @@ def heart_slices(mask: np.ndarray) -> int:
     return int(mask.any(axis=(0, 1)).sum())
 
 
-def judged(sequence: SyntheticSequence, segmenter: Segmenter) -> dict[str, Any]:
+def segmented(sequence: SyntheticSequence, segmenter: Segmenter) -> dict[str, Any]:
     """Segment ED and ES of one sequence.
 
     Returns:
@@ -46,7 +46,7 @@ def judged(sequence: SyntheticSequence, segmenter: Segmenter) -> dict[str, Any]:
 
 
 def segment_folder(sequences: Path, segmenter: Segmenter, cache: Path) -> dict[str, dict[str, Any]]:
-    """:func:`judged` of every sequence of a folder by id; what is in the file ``cache`` already is not done again."""
+    """:func:`segmented` of every sequence of a folder by id; what is in the file ``cache`` already is not done again."""
     ids, provenance = read_index(sequences)
     recipe = {"generator": provenance["generator_hash"], "segmenter": hash_json(segmenter.provenance)}
     known = read_json(cache) if cache.is_file() else {}
@@ -57,7 +57,7 @@ def segment_folder(sequences: Path, segmenter: Segmenter, cache: Path) -> dict[s
             sampled = read_json(sequences / f"{sequence_id}.json")
             stamp = [sampled["seed"], sampled["motion_seed"], sampled["calibration"]]
             if done.get(sequence_id, {}).get("stamp") != stamp:
-                done[sequence_id] = {"stamp": stamp, **judged(read_sequence(sequences, sequence_id), segmenter)}
+                done[sequence_id] = {"stamp": stamp, **segmented(read_sequence(sequences, sequence_id), segmenter)}
                 write_json(cache, {"recipe": recipe, "sequences": done})
             bar.advance(number, sequence_id)
     return {sequence_id: done[sequence_id] for sequence_id in ids}

@@ -18,9 +18,9 @@ from nnunet_synth_aug.core.files import atomic_path, write_json
 from nnunet_synth_aug.core.labels import DIAGNOSES
 from nnunet_synth_aug.nnunet.segmenter import Segmenter
 from nnunet_synth_aug.reports.cines import request_group
+from nnunet_synth_aug.reports.controllability.agreement import agreement
 from nnunet_synth_aug.reports.controllability.image_mask import heart_slices, image_mask_agreement, segment_folder
 from nnunet_synth_aug.reports.controllability.scatter import write_scatter
-from nnunet_synth_aug.reports.statistics import agreement
 from nnunet_synth_aug.synthesis.folder import read_index, read_sequence
 
 #: Variable -> title, unit. ``n_slices`` compares the requested depth of the stack with the slices that hold heart at ED:
@@ -40,7 +40,7 @@ COLUMNS = ("sequence", "cluster", "diagnosis", "source", "variable", "unit", "re
 def controllability_report(
     sequences: Path, out: Path, segmenter: Segmenter | None = None, closed_loop: Path | None = None, seed: int = 0
 ) -> dict[str, Any]:
-    """Judge a folder of open-loop sequences; writes ``controllability.json``, ``.csv`` and ``.png`` into ``out``.
+    """Compare requests and open-loop sequences; writes ``controllability.json``, ``.csv`` and ``.png`` into ``out``.
 
     Args:
         sequences: written by ``sample_to_folder(..., UNCHECKED)`` with ``calibrate=False``.

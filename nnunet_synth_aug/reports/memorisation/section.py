@@ -49,7 +49,7 @@ def memorisation_report(generator: Generator, cohort: Cohort, sequences: Path, o
     if len(held_out) < 2:
         raise UserError(
             f"{cohort.name} has {len(held_out)} patients that the generator never saw, and a memorisation audit compares with such; "
-            "judge the generator of a numbered fold instead of 'all'"
+            "report on the generator of a numbered fold instead of 'all'"
         )
     sides: dict[str, list[Portrait]] = {"training": [], "held_out": [], "synthetic": []}
     losses: dict[str, list[float]] = {"training": [], "held_out": []}

@@ -205,11 +205,11 @@ def segmenter_features(segmenter: Any, cine: Cine) -> np.ndarray:
     """Mean activation (2 C,) of the deepest encoder stage of an independent nnU-Net at ED and ES, over all positions it looks at.
 
     Args:
-        segmenter: has ``predictor`` (an nnUNetPredictor, whose network has ``encoder.stages``) and ``segment(image, spacing)``.
+        segmenter: has ``nnunet`` (an nnUNetPredictor, whose network has ``encoder.stages``) and ``segment(image, spacing)``.
         cine: one heart.
     """
     features = []
-    stage = segmenter.predictor.network.encoder.stages[-1]
+    stage = segmenter.nnunet.network.encoder.stages[-1]
     for frame in (cine.ed, cine.es):
         seen: list[np.ndarray] = []
 

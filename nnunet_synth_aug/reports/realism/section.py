@@ -146,7 +146,7 @@ def _descriptor_distances(real: Hearts, synthetic: Hearts, unseen: set[str]) -> 
     if not out:
         raise UserError(
             f"fewer than {MIN_GROUPS} real or generated hearts have masks of all structures at ED and ES; "
-            "sample more hearts, or judge realism on a larger cohort"
+            "sample more hearts, or use a larger cohort"
         )
     return out
 

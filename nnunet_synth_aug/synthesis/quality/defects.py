@@ -1,6 +1,6 @@
 """Anatomical acceptance of a synthetic sequence. Every rejection has a name and is counted.
 
-Rejecting is a selection: the counts travel with the sequences so that a reader can judge it. The limits are those that
+Rejecting is a selection: the counts travel with the sequences so that a reader can weigh it. The limits are those that
 sound hearts keep with a margin: phantoms of all vendors in every frame, few-slice ones included (tests/test_quality.py).
 """
 

@@ -52,7 +52,7 @@ def fill(
     write_table(folder)
 
 
-def contoured(cohort: Cohort, patients: Iterable[str], verb: str) -> list[Subject]:
+def labelled_subjects(cohort: Cohort, patients: Iterable[str], verb: str) -> list[Subject]:
     """Those of the patients that have contours.
 
     Args:

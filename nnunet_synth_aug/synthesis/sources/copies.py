@@ -23,7 +23,7 @@ from nnunet_synth_aug.data.remodel import Remodelling, radial_maps
 from nnunet_synth_aug.data.warp import deformed, smooth_warp
 from nnunet_synth_aug.model.config import LatentConfig
 from nnunet_synth_aug.synthesis.cascade import DEFAULT_CYCLE_SECONDS
-from nnunet_synth_aug.synthesis.sources.common import agree, contoured, fill
+from nnunet_synth_aug.synthesis.sources.common import agree, fill, labelled_subjects
 from nnunet_synth_aug.synthesis.sources.job import Job
 
 #: ``--source`` -> how much its copies are remodelled, as ``latents.remodel``.
@@ -50,7 +50,7 @@ def cohort_originals(cohort: Cohort, patients: Iterable[str]) -> list[Original]:
     Raises:
         UserError: none has.
     """
-    return [_of(subject) for subject in contoured(cohort, patients, "copy")]
+    return [_of(subject) for subject in labelled_subjects(cohort, patients, "copy")]
 
 
 def _of(subject: Subject) -> Original:

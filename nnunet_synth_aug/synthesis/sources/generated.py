@@ -13,5 +13,5 @@ def make(job: Job) -> list[str]:
     plan = RequestPlan(seed=job.seed, priors=job.priors)
     about = {"asked": job.priors.to_json()} if job.priors else {}
     quality = job.quality_control(generator)
-    sample_to_folder(generator, plan.requests(generator, job.n), job.folder, skip_impossible=True, judge=quality, about=about)
+    sample_to_folder(generator, plan.requests(generator, job.n), job.folder, skip_impossible=True, quality=quality, about=about)
     return describe(job.folder, generator)

@@ -15,7 +15,7 @@ from nnunet_synth_aug.data.predicted_masks import Segment
 
 if TYPE_CHECKING:
     from nnunet_synth_aug.model.generator import Generator
-    from nnunet_synth_aug.synthesis.accept import Judge
+    from nnunet_synth_aug.synthesis.accept import QualityControl
     from nnunet_synth_aug.synthesis.sources.copies import Original
 
 
@@ -43,7 +43,7 @@ class Job:
     originals: Callable[[], list[Original]] = field(repr=False)  # contoured frames of the training patients
     generator: Callable[[], Generator] = field(repr=False)  # of the fold
     segmenter: Callable[[], RealOnlyNetwork] = field(repr=False)  # of the fold
-    quality_control: Callable[[Generator], Judge] = field(repr=False)
+    quality_control: Callable[[Generator], QualityControl] = field(repr=False)
     priors: PriorRequest = PriorRequest()  # what sampled hearts are asked for
     strength: float | None = None  # of variations; None: the usual one
     vendors: tuple[str, ...] = ()  # of phantoms; empty: all

@@ -24,7 +24,7 @@ from nnunet_synth_aug.model.noise import noise_level
 from nnunet_synth_aug.synthesis.cascade import DEFAULT_CYCLE_SECONDS, to_grey
 from nnunet_synth_aug.synthesis.decoding import decode
 from nnunet_synth_aug.synthesis.quality.contours import sound_ranges
-from nnunet_synth_aug.synthesis.sources.common import agree, contoured, fill, filled, in_grey
+from nnunet_synth_aug.synthesis.sources.common import agree, fill, filled, in_grey, labelled_subjects
 from nnunet_synth_aug.synthesis.sources.job import Job
 
 
@@ -44,7 +44,7 @@ def reconstructions_to_folder(generator: Generator, cohort: Cohort, patients: It
     Raises:
         UserError: a patient is not among those that the generator was trained on, or none has cases.
     """
-    chosen = contoured(cohort, patients, "reconstruct")
+    chosen = labelled_subjects(cohort, patients, "reconstruct")
     if foreign := sorted({s.patient for s in chosen} - set(generator.provenance["patients"])):
         raise UserError(f"the generator was not trained on {foreign[0]}, a training patient of this fold; train the fold's own generator")
     chosen = chosen[:n]

@@ -70,7 +70,7 @@ def make(job: Job) -> list[str]:
     generator, strength = job.generator(), job.strength or STRENGTH
     asked = variations(generator, job.cohort()[0], job.n, job.seed, strength, job.priors)
     about = {"source": "variations", "strength": strength} | ({"asked": job.priors.to_json()} if job.priors else {})
-    sample_to_folder(generator, asked, job.folder, skip_impossible=True, judge=job.quality_control(generator), about=about)
+    sample_to_folder(generator, asked, job.folder, skip_impossible=True, quality=job.quality_control(generator), about=about)
     return describe(job.folder, generator)
 
 

@@ -1,4 +1,4 @@
-"""Which hearts a generator is judged on: those asked for with the priors of patients that it never saw."""
+"""The hearts that the reports ask a generator for: with the priors of patients that it never saw."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from nnunet_synth_aug.synthesis.hearts import Request
 
 
 @dataclass(frozen=True)
-class Judges:
-    """The patients that a generator is judged on."""
+class ReferencePatients:
+    """The patients with whose priors a generator is asked for hearts in the reports."""
 
     patients: tuple[str, ...]  # diagnoses in turn, so that the first few are of every group
     held_out: bool  # False for fold "all", which holds nobody out
@@ -31,7 +31,7 @@ class Judges:
         return "held-out patients" if self.held_out else "TRAINING patients (fold all holds nobody out)"
 
 
-def judges(generator: Generator, cohort: Cohort) -> Judges:
+def reference_patients(generator: Generator, cohort: Cohort) -> ReferencePatients:
     """Validation patients of the generator's fold, or its training patients for fold "all".
 
     Raises:
@@ -53,7 +53,7 @@ def judges(generator: Generator, cohort: Cohort) -> Judges:
         group = cohort.subject(patient).priors.diagnosis or ""
         turn[patient] = (len(groups.setdefault(group, [])), group)
         groups[group].append(patient)
-    return Judges(tuple(sorted(patients, key=lambda p: turn[p])), bool(split.val))
+    return ReferencePatients(tuple(sorted(patients, key=lambda p: turn[p])), bool(split.val))
 
 
 def _possible(priors: Priors) -> Priors:
@@ -65,8 +65,8 @@ def _possible(priors: Priors) -> Priors:
     return Priors(**kept)
 
 
-def judging_requests(generator: Generator, cohort: Cohort, n: int, seed: int, calibrate: bool = False) -> list[Request]:
-    """``n`` requests with the judges' priors, in turn; request i is the same for any n.
+def reference_requests(generator: Generator, cohort: Cohort, n: int, seed: int, calibrate: bool = False) -> list[Request]:
+    """``n`` requests with the reference patients' priors, in turn; request i is the same for any n.
 
     Priors are those of what the generator's grid shows of a patient. What identifies a patient is left out, as everywhere.
 
@@ -75,9 +75,9 @@ def judging_requests(generator: Generator, cohort: Cohort, n: int, seed: int, ca
         cohort: its dataset.
         n: number of hearts.
         seed: of the whole set.
-        calibrate: close the loop on EDV and EF; the open loop is what a generator is judged by.
+        calibrate: close the loop on EDV and EF; the reports are on the open loop.
     """
-    chosen = judges(generator, cohort).patients[:n]
+    chosen = reference_patients(generator, cohort).patients[:n]
     priors: list[Priors] = []
     with progress("reading priors", len(chosen)) as bar:
         for done, patient in enumerate(chosen, 1):
