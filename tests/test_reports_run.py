@@ -179,7 +179,7 @@ def test_the_whole_report_is_written_and_resumes(world, tmp_path):
     only = ("controllability", "reconstruction")
     report = run_reports(generator, cohort, out, 4, only=only, closed_loop=True)
     assert set(report["reports"]) == set(only)
-    assert report["judges"]["held_out"]
+    assert report["reference_patients"]["held_out"]
     assert "patients" not in report["generator"]
     text = (out / "report.md").read_text()
     for word in ("held-out patients", "CCC", "Closed loop", "Reconstruction", "controllability.png"):

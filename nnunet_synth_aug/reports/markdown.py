@@ -33,10 +33,11 @@ MEMORISATION = "Whether generated anatomies are nearer to training patients than
 def render(report: dict[str, Any]) -> str:
     """The text of ``report.md``."""
     generator = report["generator"]
-    n = len(report["judges"]["patients"])
+    references = report["reference_patients"]
     lines = [
         f"# Report on the generator of {generator['dataset']}, fold {generator['fold']}",
-        f"Preset {generator['preset']}, generator {generator['generator_hash'][:12]}. Judged with {n} {report['judges']['words']}.",
+        f"Preset {generator['preset']}, generator {generator['generator_hash'][:12]}. Judged with {len(references['patients'])} "
+        f"{references['words']}.",
     ]
     sections: dict[str, Callable[[dict[str, Any]], list[str]]] = {
         "controllability": _controllability,

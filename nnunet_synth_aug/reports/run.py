@@ -95,7 +95,7 @@ def run_reports(
     references = reference_patients(generator, cohort)
     report: dict[str, Any] = {
         "generator": {k: v for k, v in generator.provenance.items() if k != "patients"},
-        "judges": asdict(references) | {"words": references.words},
+        "reference_patients": asdict(references) | {"words": references.words},
         "seed": seed,
         "reports": {},
     }
