@@ -83,7 +83,8 @@ class LDMConfig:
 #: Settings of an LDM that decide how it is sampled, not how it is trained.
 SAMPLING = ("sampler_steps", "guidance", "guidance_interval", "temperature")
 
-#: Of the motion LDM: what it knows of a heart's motion is its mean, and what it draws beyond that smears walls (docs/decisions.md).
+#: Of the motion LDM: what it knows of a heart's motion is its mean, and what it draws beyond that smears walls
+#: (docs/decisions/motion-temperature.md).
 MOTION_TEMPERATURE = 0.5
 
 
@@ -184,7 +185,7 @@ def _without_retired(values: dict[str, Any], part: str = "") -> dict[str, Any]:
 
 
 PRESETS: dict[str, GeneratorConfig] = {
-    # CPU minutes: the demo. Measured in docs/walkthrough.md.
+    # CPU minutes: the demo. Measured in docs/results/demo.md.
     "tiny": GeneratorConfig(),
     # A CPU hour or two: the same nets with two more slices, trained longer.
     "small": GeneratorConfig(
@@ -195,7 +196,7 @@ PRESETS: dict[str, GeneratorConfig] = {
         static=LDMConfig(train=TrainConfig(steps=8100, batch_size=8, ema_decay=0.997, learning_rate=4e-3)),
         motion=LDMConfig(temperature=MOTION_TEMPERATURE, train=TrainConfig(steps=3600, batch_size=8, ema_decay=0.997, learning_rate=4e-3)),
     ),
-    # One GPU, at most half an hour for the three stages. Parameters and FLOPs: docs/compute.md.
+    # One GPU, at most half an hour for the three stages. Parameters and FLOPs: docs/results/compute.md.
     "base": GeneratorConfig(
         preset="base",
         grid=GridConfig(size=(128, 128, 12)),
