@@ -303,9 +303,9 @@ def test_unlabelled_patients_are_the_next_ones_and_in_no_other_list(n, unlabelle
 
 
 def test_too_few_patients_are_refused():
-    with pytest.raises(UserError, match=r"the diagnosis DCM, but data, per_group is 8 and unlabelled is 3; lower it"):
+    with pytest.raises(UserError, match=r"the diagnosis DCM, but data.per_group is 8 and unlabelled is 3; lower it"):
         restricted(SPLIT, CASES, Data("phantom", per_group=8, unlabelled=3))
-    with pytest.raises(UserError, match=r"fold 0 has 10 training patients with the diagnosis DCM, but data, per_group is 11"):
+    with pytest.raises(UserError, match=r"fold 0 has 10 training patients with the diagnosis DCM, but data.per_group is 11"):
         restricted(SPLIT, CASES, Data("phantom", per_group=11))
     with pytest.raises(UserError, match="no training patient of Canon"):
         restricted(SPLIT, CASES, Data("phantom", vendors=("Canon",)))

@@ -49,7 +49,7 @@ def _refuse_incomplete(study: Study, at: Workspace) -> None:
     """Refuse what an existing dataset lacks, before anything is made."""
     raw, splits = raw_folder(at.dataset), preprocessed_folder(at.dataset) / "splits_final.json"
     if not (raw / "dataset.json").is_file():
-        raise UserError(f"{raw} is no nnU-Net dataset (dataset.json is missing); give another for data, dataset")
+        raise UserError(f"{raw} is no nnU-Net dataset (dataset.json is missing); give another for data.dataset")
     if not splits.is_file():
         raise UserError(f"{splits} does not exist; write a patient-grouped split there, e.g. by importing the data with 'synthaug import'")
     n = len(read_json(splits))

@@ -44,7 +44,7 @@ def restricted(splits: Splits, cases: Mapping[str, CaseInfo], data: Data) -> Spl
             wanted = {"per_group": data.per_group or 0, "unlabelled": data.unlabelled or 0}
             if len(members) < sum(wanted.values()):
                 asked = " and ".join(f"{key} is {n}" for key, n in wanted.items() if n)
-                raise UserError(f"fold {fold} has {len(members)} training patients with the diagnosis {group}, but data, {asked}; lower it")
+                raise UserError(f"fold {fold} has {len(members)} training patients with the diagnosis {group}, but data.{asked}; lower it")
             chosen = sorted(members, key=lambda patient: hashlib.sha256(f"{data.subset_seed}:{patient}".encode()).hexdigest())
             kept += [case for patient in chosen[: data.per_group] for case in members[patient]]
             silent += chosen[wanted["per_group"] : sum(wanted.values())] if data.unlabelled else []
