@@ -43,12 +43,14 @@ def of_rank(folder: Path, number: int) -> dict[str, torch.Tensor]:
     return load_file(folder / f"rank{number}" / "results.safetensors")
 
 
+@pytest.mark.slow
 def test_both_processes_end_with_the_same_weights(two):
     first, second = of_rank(two, 0), of_rank(two, 1)
     assert first.keys() == second.keys()
     assert all(torch.equal(first[k], second[k]) for k in first)
 
 
+@pytest.mark.slow
 def test_gradients_are_those_of_the_joint_batch(two, tmp_path):
     alone, together = worker.gradients(tmp_path), of_rank(two, 0)
     assert max(float(g.abs().max()) for g in alone.values()) > 1e-3
@@ -56,6 +58,7 @@ def test_gradients_are_those_of_the_joint_batch(two, tmp_path):
         torch.testing.assert_close(together[f"gradient.{name}"], gradient, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stage", ["vae", "static", "motion"])
 def test_weights_are_those_of_the_joint_batch(two, tmp_path, stage):
     """To a thousandth of the way that the weights went: two steps of at most the learning rate each."""
@@ -65,6 +68,7 @@ def test_weights_are_those_of_the_joint_batch(two, tmp_path, stage):
     assert float(errors.square().mean().sqrt()) < 1e-3 * worker.TWO.learning_rate
 
 
+@pytest.mark.slow
 def test_the_curves_show_the_joint_loss_once(two, tmp_path):
     worker.stages(tmp_path)
     for stage in ("vae", "static", "motion"):
@@ -75,6 +79,7 @@ def test_the_curves_show_the_joint_loss_once(two, tmp_path):
             assert a == pytest.approx(b, abs=2e-5)
 
 
+@pytest.mark.slow
 def test_a_training_killed_on_two_processes_ends_alike_on_one(two, tmp_path):
     assert (two / "resumed" / "static.training.safetensors").is_file()
     header = json.loads((two / "resumed" / "static.training.json").read_text())
@@ -84,6 +89,7 @@ def test_a_training_killed_on_two_processes_ends_alike_on_one(two, tmp_path):
     assert float(errors.detach().square().mean().sqrt()) < 1e-2 * worker.TWO.learning_rate
 
 
+@pytest.mark.slow
 def test_dropout_masks_are_those_of_the_joint_batch(two):
     joint = worker.dropout()
     assert 0.2 < float((joint == 0).float().mean()) < 0.6
