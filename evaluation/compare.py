@@ -15,13 +15,14 @@ from evaluation.analysis.ranking import rankings, significance_map
 from evaluation.analysis.summary import Margins, breakdown, corrected, headline, paired_summary, sensitivity
 from evaluation.analysis.volumes import agreement, clinical_values
 from evaluation.inputs.arms import fairness_notes
-from evaluation.inputs.masks import Options
+from evaluation.inputs.masks import Where
 from evaluation.inputs.sources import Scored, read_sources
 from evaluation.report.methods import stated
 from evaluation.report.results import Results
 from evaluation.report.versions import versions
 from evaluation.report.wording import conclusion
 from evaluation.report.writing import REPORT, write_overview, write_results
+from evaluation.scoring.rules import BY_DEFAULT, ScoringRules
 from evaluation.scoring.table import METRICS, PRIMARY
 from nnunet_synth_aug.core.errors import UserError
 
@@ -56,9 +57,10 @@ def compare(
     out: Path,
     *,
     names: tuple[str, str] = ("baseline", "augmented"),
+    rules: ScoringRules = BY_DEFAULT,
     margins: Margins | None = None,
     images: bool = True,
-    **options: Unpack[Options],
+    **where: Unpack[Where],
 ) -> Comparison:
     """Compare two arms on the same cases.
 
@@ -69,7 +71,8 @@ def compare(
         names: what the report calls the arms.
         margins: of ties and of non-inferiority.
         images: show patients; without, the report holds no picture of any.
-        options: see :class:`evaluation.inputs.masks.Options`.
+        rules: by which masks are scored.
+        where: see :class:`evaluation.inputs.masks.Where`.
 
     Raises:
         UserError: a folder or file is missing or damaged, or the arms do not match. Nothing is written then.
@@ -78,7 +81,7 @@ def compare(
         raise UserError(f"both arms are called {names[0]!r}; give them different names")
     sources = {name: [paths] if isinstance(paths, Path) else list(paths) for name, paths in zip(names, (baseline, augmented), strict=True)}
     _check_arguments(sources, out, margins)
-    [results] = evaluate(read_sources(sources, **options), margins)
+    [results] = evaluate(read_sources(sources, rules, **where), margins)
     write_results(out, results, images)
     return _comparison(out, results)
 
@@ -87,9 +90,10 @@ def compare_arms(
     arms: Mapping[str, Sequence[Path]],
     out: Path,
     *,
+    rules: ScoringRules = BY_DEFAULT,
     margins: Margins | None = None,
     images: bool = True,
-    **options: Unpack[Options],
+    **where: Unpack[Where],
 ) -> Overview:
     """Compare every arm with the first one, all tests in one family, and rank them.
 
@@ -102,7 +106,7 @@ def compare_arms(
         UserError: as :func:`compare`.
     """
     _check_arguments(arms, out, margins)
-    scored = read_sources(arms, **options)
+    scored = read_sources(arms, rules, **where)
     found = evaluate(scored, margins)
     runs = training_values(scored.table, tuple(arms))
     ranking, pairs = (make(runs, list(arms), list(scored.labels)) for make in (rankings, significance_map))
@@ -174,8 +178,8 @@ def _results(
         arms=arms,
         dataset=scored.dataset,
         labels=scored.labels,
-        how=scored.how,
-        rules=(scored.rules[names[0]], scored.rules[names[1]]) if all(arms) else None,
+        rules=scored.rules,
+        maps=(scored.maps[names[0]], scored.maps[names[1]]) if all(arms) else None,
         margins=margins,
         table=table,
         pairs=pairs,
@@ -194,5 +198,5 @@ def _results(
 
 def _comparison(out: Path, results: Results) -> Comparison:
     return Comparison(
-        out, out / REPORT, headline(results.summary), results.summary, results.conclusion, results.failures, stated(PRIMARY, results.how)
+        out, out / REPORT, headline(results.summary), results.summary, results.conclusion, results.failures, stated(PRIMARY, results.rules)
     )

@@ -12,16 +12,15 @@ from typing import Any, Unpack
 import pandas as pd
 
 from evaluation.analysis.volumes import agreement, clinical_values
-from evaluation.inputs.arms import Arm, read_arm
-from evaluation.inputs.collect import ScoredCase, long_table
+from evaluation.inputs.arms import Arm, ScoredCase, read_arm
 from evaluation.inputs.dataset import Dataset, structure_labels, without_truth
 from evaluation.inputs.interop import PARQUET, read_summary, write_parquet, write_summary
-from evaluation.inputs.masks import Options, check_options, score_masks, tolerances
+from evaluation.inputs.masks import Where, long_table, score_masks
 from evaluation.report.methods import SURFACE
 from evaluation.report.versions import versions
-from evaluation.scoring.case import Rules
+from evaluation.scoring.case import LabelMaps
 from evaluation.scoring.metrics import Labels
-from evaluation.scoring.policies import EMPTY_POLICIES, PENALTY
+from evaluation.scoring.rules import BY_DEFAULT, ScoringRules, to_json
 from evaluation.scoring.table import BOTH_EMPTY, HD95_DIRECTED, METRICS
 from nnunet_synth_aug.core.errors import UserError
 from nnunet_synth_aug.core.files import write_json, write_text
@@ -44,7 +43,9 @@ class Evaluation:
     about: dict[str, Any]  # definitions and rules, as in ``evaluation.json``
 
 
-def evaluate_folder(predictions: Path, out: Path, *, name: str = "", **options: Unpack[Options]) -> Evaluation:
+def evaluate_folder(
+    predictions: Path, out: Path, *, name: str = "", rules: ScoringRules = BY_DEFAULT, **where: Unpack[Where]
+) -> Evaluation:
     """Score one folder of predictions and write the results to ``out``.
 
     Args:
@@ -52,23 +53,23 @@ def evaluate_folder(predictions: Path, out: Path, *, name: str = "", **options: 
         out: gets ``metrics.csv`` (and ``metrics.parquet`` where pyarrow is installed), ``structures.csv``, ``clinical.csv``,
             ``agreement.csv``, ``summary.json`` and ``evaluation.json``; may exist.
         name: of the model in the tables; by default nnU-Net's folder of it.
-        options: see :class:`evaluation.inputs.masks.Options`.
+        rules: by which masks are scored.
+        where: see :class:`evaluation.inputs.masks.Where`.
 
     Raises:
         UserError: a folder or file is missing or damaged, or predictions and ground truth do not fit. Nothing is written then.
     """
-    check_options(options)
     if out.exists() and not out.is_dir():
         raise UserError(f"{out} is a file; choose a folder for the results")
     arm = read_arm(predictions, name or _model_name(predictions))
     if predictions.suffix == ".json":
-        labels, empty = options.get("labels") or options.get("reference_labels"), options.get("empty", PENALTY)
-        found, scored, rules = _from_summary(predictions, arm, labels, empty)
+        rules = ScoringRules(empty=rules.empty)  # the values are the file's own
+        found, scored, maps = _from_summary(predictions, arm, where.get("labels") or where.get("reference_labels"))
         notes = [f"Dice, IoU and what else there is were taken from {predictions.name}; no mask was read."]
     else:
-        masks = score_masks([arm], options)
-        found, scored, rules, notes = masks.dataset, masks.scored, masks.rules[0], masks.notes
-    wanted = rules.labels
+        masks = score_masks([arm], rules, where)
+        found, scored, maps, notes = masks.dataset, masks.scored, masks.maps[0], masks.notes
+    wanted = maps.labels
     held = [s for s in wanted if any((c := one.scores[s].counts) is not None and c.tp + c.fn for one in scored)]
     if not held:
         raise UserError(f"no ground truth of {found.name} holds any of {', '.join(wanted)}; check the labels")
@@ -85,7 +86,7 @@ def evaluate_folder(predictions: Path, out: Path, *, name: str = "", **options: 
         agreement=agreement(clinical),
         failures=_failures(table),
         notes=notes,
-        about=_about(arm, found, rules, held, notes),
+        about=_about(arm, found, maps, rules, held, notes),
     )
     _write(result, scored, found.ground_truth, {s: wanted[s] for s in held})
     return result
@@ -97,11 +98,11 @@ def _model_name(predictions: Path) -> str:
     return next((part for part in reversed(parts) if part.count("__") == 2), predictions.resolve().stem)
 
 
-def _from_summary(path: Path, arm: Arm, given: Labels | None, empty: str) -> tuple[Dataset, list[ScoredCase], Rules]:
+def _from_summary(path: Path, arm: Arm, given: Labels | None) -> tuple[Dataset, list[ScoredCase], LabelMaps]:
     found = without_truth({p.case: p.path for p in arm.predictions}, path)
     labels = given or structure_labels(arm.dataset_json or found.dataset_json)[0]
     scored, references = read_summary(path, arm, labels)
-    return without_truth(references, path), scored, Rules(labels, empty=empty)
+    return without_truth(references, path), scored, LabelMaps(labels)
 
 
 def describe(table: pd.DataFrame, structures: list[str]) -> pd.DataFrame:
@@ -149,19 +150,16 @@ def _failures(table: pd.DataFrame) -> pd.DataFrame:
     return failed[["patient", "phase", "fold", "structure", "failure", "prediction_file"]].reset_index(drop=True)
 
 
-def _about(arm: Arm, found: Dataset, rules: Rules, structures: list[str], notes: list[str]) -> dict[str, Any]:
-    own = rules.prediction_labels or rules.labels
+def _about(arm: Arm, found: Dataset, maps: LabelMaps, rules: ScoringRules, structures: list[str], notes: list[str]) -> dict[str, Any]:
+    own = maps.prediction_labels or maps.labels
     return {
         "format": 1,
         "dataset": found.name,
         "model": arm.name,
         "cases": len(arm.cases),
         "folds": [fold for fold in arm.folds if fold],
-        "labels": {s: {"ground_truth": list(rules.labels[s]), "prediction": list(own[s])} for s in structures},
-        "engine": rules.engine,
-        "empty_masks": {"policy": rules.empty, "rule": EMPTY_POLICIES[rules.empty]},
-        "surface_dice_tolerance_mm": tolerances(rules.tolerance, structures),
-        "largest_heart": rules.largest_heart,
+        "labels": {s: {"ground_truth": list(maps.labels[s]), "prediction": list(own[s])} for s in structures},
+        **to_json(rules.of(structures)),
         "definitions": {
             **{name: metric.definition for name, metric in METRICS.items()},
             HD95_DIRECTED: "The larger of the 95th percentiles of the two directions (MONAI, MetricsReloaded): not the HD95 above.",

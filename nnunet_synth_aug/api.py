@@ -1,6 +1,6 @@
 """What notebooks and scripts need, as ``import nnunet_synth_aug as synthaug``: generators, hearts, scores, comparisons.
 
-Every function raises :class:`UserError`, one sentence that says what is wrong and what to do.
+Every function raises ``UserError``, one sentence that says what is wrong and what to do.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def load_generator(
         device: ``"cpu"``, ``"cuda"``, ``"cuda:1"`` or ``"mps"``.
 
     Returns:
-        The generator, to be passed to :func:`sample`. ``generator.provenance["patients"]`` lists whom it has seen.
+        The generator, to be passed to ``sample``. ``generator.provenance["patients"]`` lists whom it has seen.
 
     Raises:
         UserError: there is no finished generator, or the device cannot be used.
@@ -85,7 +85,7 @@ def sample(
     """Sample beating hearts: the same ones as ``synthaug sample`` writes for the same priors and seed.
 
     Args:
-        generator: from :func:`load_generator`.
+        generator: from ``load_generator``.
         n: number of hearts. All are held in memory; ``synthaug sample`` writes many to disk.
         priors: what every heart is asked for, by name, e.g. ``{"lv_ef": 30, "lv_edv": (150, 250), "diagnosis": "DCM"}``. EF is in
             percent, volumes in mL, mass in g. What is not named is drawn near a training patient.
@@ -94,7 +94,7 @@ def sample(
         check: try again until the quality control accepts a heart. False takes the first one.
 
     Returns:
-        One :class:`~nnunet_synth_aug.core.cases.SyntheticSequence` per heart. ``image`` is float32 (T, X, Y, Z), ``mask`` is uint8
+        One ``~nnunet_synth_aug.core.cases.SyntheticSequence`` per heart. ``image`` is float32 (T, X, Y, Z), ``mask`` is uint8
         (T, X, Y, Z) with 1 RV, 2 MYO, 3 LV, ``spacing`` is in mm along X, Y, Z; ``ed`` and ``es`` are frames, counted from 0.
         ``requested.lv_ef`` is what was asked for, ``measured.lv_ef`` what the masks show.
 
@@ -130,7 +130,8 @@ def score(
     """Score a predicted mask against its reference.
 
     Args:
-        prediction, reference: label maps (X, Y, Z) of one frame, of the same shape.
+        prediction: predicted label map (X, Y, Z) of one frame.
+        reference: the true label map, of the same shape.
         spacing: mm along X, Y and Z.
         labels: structure -> label value, or values of a region, e.g. ``{"LV": 3, "EPI": (2, 3)}``; or the name of a data set whose
             values they are (``"acdc"`` or ``"mnms"``). By default this package's own: RV 1, MYO 2, LV 3.
@@ -146,7 +147,7 @@ def score(
     import pandas as pd
 
     from evaluation.scoring.metrics import score as score_structures
-    from evaluation.scoring.policies import checked
+    from evaluation.scoring.rules import ScoringRules
 
     found, truth = _mask("prediction", prediction), _mask("reference", reference)
     if found.shape != truth.shape:
@@ -154,7 +155,7 @@ def score(
     mm = tuple(float(s) for s in spacing)
     if len(mm) != 3 or not all(0 < s < np.inf for s in mm):
         raise UserError(f"the spacing {mm} is not three positive numbers; give the mm along X, Y and Z")
-    scores = score_structures(found, truth, mm, _values(labels), empty=checked(empty))
+    scores = score_structures(found, truth, mm, _values(labels), ScoringRules(empty=empty))
     rows = {name: {m: one.values[m] for m in ("Dice", "HD", "HD95", "ASSD")} | {"failure": one.failure} for name, one in scores.items()}
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("structure")
 
@@ -193,12 +194,13 @@ def compare(
     """Compare two trainings on the same cases and write the report, as ``synthaug compare`` does.
 
     Args:
-        baseline, augmented: results folder of nnU-Net, folder of predictions, or ``metrics.csv``; a list of them for several seeds.
+        baseline: results folder of nnU-Net, folder of predictions, or ``metrics.csv``; a list of them for several seeds.
+        augmented: the same of the augmented arm.
         out: folder for the report and the tables; may exist.
         names: what the report calls the two.
         gt: folder of reference masks; found for nnU-Net's results folders.
         dataset: ``nnUNet_raw/DatasetNNN_Name``; found likewise.
-        labels: as in :func:`score`; those of ``dataset.json`` by default.
+        labels: as in ``score``; those of ``dataset.json`` by default.
         images: show patients in the report.
 
     Returns:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from evaluation.compare import Comparison, compare, evaluate
 from evaluation.inputs.sources import read_sources
 from evaluation.report.results import Results
+from evaluation.scoring.rules import ScoringRules
 from nnunet_synth_aug.core.files import read_nifti, write_nifti
 
 NAME = "Dataset027_ACDC"
@@ -28,6 +30,12 @@ def heart(size: float) -> np.ndarray:
     mask[radius < size + 3] = 2
     mask[radius < size] = 3
     return mask
+
+
+def with_rules(options: dict[str, Any]) -> dict[str, Any]:
+    """Options with those of scoring as one ``rules``."""
+    own = {name: options[name] for name in ("engine", "empty", "tolerance", "largest_heart") if name in options}
+    return {**{name: value for name, value in options.items() if name not in own}, "rules": ScoringRules(**own)}
 
 
 class Study:
@@ -83,7 +91,7 @@ class Study:
     def evaluate(self, **options: object) -> Results:
         """The numbers without writing the report, whose figures take most of the time."""
         sources = {"baseline": [self.results / BASE], "augmented": [self.results / AUG]}
-        return evaluate(read_sources(sources, **options))[0]  # type: ignore[arg-type]
+        return evaluate(read_sources(sources, **with_rules(options)))[0]
 
     def read(self, arm: str, case: str) -> np.ndarray:
         """A prediction of ``baseline`` or ``augmented``."""
@@ -91,7 +99,7 @@ class Study:
 
     def compare_with(self, augmented: Path, **options: object) -> Comparison:
         """The baseline against the predictions in another folder."""
-        return compare(self.results / BASE, augmented, self.out, **options)  # type: ignore[arg-type]
+        return compare(self.results / BASE, augmented, self.out, **with_rules(options))
 
     def compare(self, **options: object) -> Comparison:
-        return compare(self.results / BASE, self.results / AUG, self.out, **options)  # type: ignore[arg-type]
+        return compare(self.results / BASE, self.results / AUG, self.out, **with_rules(options))

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from evaluation_study import with_rules
 from typer.testing import CliRunner
 
 from evaluation.evaluate import Evaluation, evaluate_folder
@@ -53,7 +54,7 @@ class Folders:
         return read_nifti(self.gt / f"{case}.nii.gz")[0]
 
     def evaluate(self, **options: Any) -> Evaluation:
-        return evaluate_folder(self.pred, self.root / "out", **{"gt": self.gt, **options})
+        return evaluate_folder(self.pred, self.root / "out", **with_rules({"gt": self.gt, **options}))
 
 
 @pytest.fixture

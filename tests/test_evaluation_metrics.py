@@ -14,6 +14,7 @@ from hypothesis.extra import numpy as hnp
 from medpy.metric import binary
 
 from evaluation.scoring.metrics import image_diagonal, score
+from evaluation.scoring.rules import ScoringRules
 from evaluation.scoring.surface import border, nearest, surface_distances
 from nnunet_synth_aug.core.errors import UserError
 from nnunet_synth_aug.core.files import read_nifti
@@ -164,10 +165,10 @@ def test_hd95_of_either_definition() -> None:
 
 def test_engines_agree_and_an_unknown_one_is_refused() -> None:
     pair = ADVERSARIAL["several components"]
-    native, other = (score(*pair, (1.2, 1.2, 7.0), ONE, engine)["A"] for engine in ("native", "medpy"))
+    native, other = (score(*pair, (1.2, 1.2, 7.0), ONE, ScoringRules(engine))["A"] for engine in ("native", "medpy"))
     assert native.values == pytest.approx(other.values, rel=1e-13)
     with pytest.raises(UserError, match="no metric engine 'magic'"):
-        score(*pair, (1.0, 1.0, 1.0), ONE, "magic")
+        ScoringRules("magic")
     with pytest.raises(ValueError, match="differ in shape"):
         score(pair[0], pair[1][1:], (1.0, 1.0, 1.0), ONE)
 

@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 from evaluation.evaluate import evaluate_folder
 from evaluation.inputs.sources import read_sources
 from evaluation.scoring.metrics import image_diagonal
+from evaluation.scoring.rules import ScoringRules
 from nnunet_synth_aug.cli.app import app
 from nnunet_synth_aug.core.errors import UserError
 from nnunet_synth_aug.core.files import write_nifti
@@ -44,7 +45,7 @@ def test_policies_for_an_empty_prediction(study: Study, policy: str, dice: float
     mask = study.mask("p02_ES")
     study.write(AUG, "p02_ES", np.where(mask == 1, 0, mask))
     results = study.evaluate(empty=policy)
-    assert results.how.empty == policy
+    assert results.rules is not None and results.rules.empty == policy
     for metric, expected in (("Dice", dice), ("HD", hd)):
         assert rows(results.table, "p02", "ES", "RV", metric)["augmented"] == pytest.approx(expected, nan_ok=True)
     summary = results.summary.set_index(["structure", "metric"])
@@ -133,7 +134,7 @@ def test_labels_by_hand_and_regions(study: Study) -> None:
 
 def test_tolerance_changes_the_surface_dice_alone(study: Study) -> None:
     wide, narrow = (study.evaluate(tolerance=t) for t in (4.0, {"RV": 0.1, "MYO": 4.0, "LV": 4.0}))
-    assert narrow.how.tolerance == {"RV": 0.1, "MYO": 4.0, "LV": 4.0}
+    assert narrow.rules.tolerance == {"RV": 0.1, "MYO": 4.0, "LV": 4.0}
     means = [r.summary.set_index(["structure", "metric"])["baseline_mean"] for r in (wide, narrow)]
     changed = {key for key in means[0].index if means[0][key] != means[1][key]}
     assert changed == {("RV", "Surface Dice"), ("mean", "Surface Dice")}
@@ -156,17 +157,17 @@ def test_tables_keep_word_of_their_rules(study: Study) -> None:
     """Scores from ``evaluate``: the policy is taken over, and two that differ are refused."""
     tables = {}
     for name, arm, policy in (("a", BASE, "nan"), ("b", AUG, "nan"), ("c", AUG, "penalty")):
-        evaluate_folder(study.results / arm, study.out.parent / name, empty=policy, name=name)
+        evaluate_folder(study.results / arm, study.out.parent / name, rules=ScoringRules(empty=policy), name=name)
         tables[name] = [study.out.parent / name / "metrics.csv"]
     scored = read_sources({"a": tables["a"], "b": tables["b"]})
-    assert scored.how.empty == "nan"
-    assert scored.how.tolerance == dict.fromkeys(("RV", "MYO", "LV"), 2.0)
+    assert scored.rules.empty == "nan"
+    assert scored.rules.tolerance == dict.fromkeys(("RV", "MYO", "LV"), 2.0)
     with pytest.raises(UserError, match=r"scored by 'nan' in .* and by 'penalty' in .*; score both with the same --empty"):
         read_sources({"a": tables["a"], "c": tables["c"]})
     with pytest.raises(UserError, match=r"scored by 'penalty' in the predictions and by 'nan'"):
         read_sources({"base": [study.results / BASE], "b": tables["b"]})
     (study.out.parent / "b" / "evaluation.json").unlink()
-    assert read_sources({"b": tables["b"], "b2": tables["b"]}).how.empty == ""
+    assert read_sources({"b": tables["b"], "b2": tables["b"]}).rules is None
 
 
 def test_options_reach_the_command_and_the_files(study: Study) -> None:

@@ -18,15 +18,14 @@ from PIL import Image
 
 from evaluation.analysis.summary import BETTER, Margins
 from evaluation.compare import Comparison
-from evaluation.inputs.sources import How
 from evaluation.report import html, markdown
 from evaluation.report.blocks import Document, Heading, Paragraph, Section, Table, file_name
 from evaluation.report.document import comparison_document
 from evaluation.report.figures import group_forest
-from evaluation.report.methods import methods, stated
+from evaluation.report.methods import EMPTY_IN_SHORT, methods, stated
 from evaluation.report.overlays import CHANGED, WORST, select_patients
 from evaluation.report.wording import cautions
-from evaluation.scoring.policies import IN_SHORT
+from evaluation.scoring.rules import ScoringRules
 from evaluation.scoring.table import METRICS
 from nnunet_synth_aug.core.files import write_nifti
 
@@ -119,7 +118,7 @@ def test_every_table_of_metrics_states_their_definitions(study: Study, compared:
                 foot = section.blocks[i + 1]
                 assert isinstance(foot, Paragraph)
                 assert all(f"{m}: {METRICS[m].short}" in foot.text for m in shown), section.title
-                assert IN_SHORT["nan"] in foot.text or section.title == "Failures"
+                assert EMPTY_IN_SHORT["nan"] in foot.text or section.title == "Failures"
                 checked.add(section.title)
     assert checked >= {"Headline", "Paired differences", "Most changed and worst cases", "Phases, slice levels and groups of patients"}
     summary = pd.read_csv(compared[0].out / "summary.csv")
@@ -199,15 +198,16 @@ def test_group_forest_places_every_row() -> None:
 
 @pytest.mark.parametrize("policy", ["penalty", "nan", "drop", ""])
 def test_methods_and_feet_say_what_was_done(policy: str) -> None:
-    how = How(policy, {"RV": 3.0, "LV": 2.0}, "native")
-    text = methods(("real", "mix"), ["RV", "LV"], 7, how, Margins({"Dice": 0.01}, {"HD": 2.0}), {"numpy": "2"}, trainings=(3, 3))
-    for part in ("“real”", "“mix”", "RV and LV", "7 patients", "trained 3 times", "RV 3 mm, LV 2 mm", "ties", "HD 2 mm", "numpy 2", "Holm"):
+    rules = ScoringRules("native", policy, {"RV": 3.0, "LV": 2.0}) if policy else None
+    text = methods(("real", "mix"), ["RV", "LV"], 7, rules, Margins({"Dice": 0.01}, {"HD": 2.0}), {"numpy": "2"}, trainings=(3, 3))
+    tolerance = "RV 3 mm, LV 2 mm" if policy else "weighted by area."
+    for part in ("“real”", "“mix”", "RV and LV", "7 patients", "trained 3 times", tolerance, "ties", "HD 2 mm", "numpy 2", "Holm"):
         assert part in text
     assert ("Where exactly one mask was empty" in text) == bool(policy)
-    foot = stated(["HD95", "Surface Dice"], how)
+    foot = stated(["HD95", "Surface Dice"], rules)
     assert "pooled" in foot
-    assert "RV 3 mm" in foot
-    assert foot.endswith(f"{IN_SHORT[policy]}.")
+    assert ("RV 3 mm" in foot) == bool(policy)
+    assert foot.endswith(f"{EMPTY_IN_SHORT[policy] if policy else 'empty masks: as in the tables that were read'}.")
 
 
 def test_a_difference_whose_interval_includes_zero_is_pointed_out() -> None:

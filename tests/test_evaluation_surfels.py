@@ -9,6 +9,7 @@ from benchmarks.metrics import SIDES, some_mask
 from test_evaluation_metrics import ADVERSARIAL
 
 from evaluation.scoring.metrics import score
+from evaluation.scoring.rules import ScoringRules
 from evaluation.scoring.surfels import _areas, surface_dice
 
 
@@ -41,7 +42,7 @@ def test_equals_the_library_on_random_masks(seed: int) -> None:
 def test_score_equals_the_library_through_the_crop(case: str) -> None:
     spacing = (1.4, 1.4, 10.0)
     for tolerance in (1.0, 3.0, 25.0):
-        mine = score(*ADVERSARIAL[case], spacing, {"A": (1,)}, tolerance={"A": tolerance})["A"].values["Surface Dice"]
+        mine = score(*ADVERSARIAL[case], spacing, {"A": (1,)}, ScoringRules(tolerance={"A": tolerance}))["A"].values["Surface Dice"]
         assert mine == pytest.approx(oracle(*ADVERSARIAL[case], spacing, tolerance), rel=1e-12, abs=1e-12)
 
 

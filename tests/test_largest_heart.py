@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 
 from evaluation.evaluate import evaluate_folder
 from evaluation.inputs.sources import read_sources
+from evaluation.scoring.rules import ScoringRules
 from nnunet_synth_aug.cli.app import app
 from nnunet_synth_aug.core.components import without_islands
 from nnunet_synth_aug.core.errors import UserError
@@ -69,7 +70,7 @@ def test_it_is_said_wherever_scores_are_and_tables_of_both_kinds_do_not_mix(stud
     assert "Islands are an error that this hides" in (study.out / "report.html").read_text()
     tables = {}
     for name, arm, largest in (("a", BASE, True), ("b", AUG, False)):
-        evaluate_folder(study.results / arm, study.out.parent / name, largest_heart=largest, name=name)
+        evaluate_folder(study.results / arm, study.out.parent / name, rules=ScoringRules(largest_heart=largest), name=name)
         tables[name] = [study.out.parent / name / "metrics.csv"]
     with pytest.raises(UserError, match="differ in whether islands were scored"):
         read_sources(tables)

@@ -13,7 +13,7 @@ from nnunet_synth_aug.nnunet.bank.build import choose_frames
 from nnunet_synth_aug.nnunet.mixing.exposure import Exposure
 from nnunet_synth_aug.nnunet.mixing.mixture import Quota, parse_trainer_name
 from nnunet_synth_aug.nnunet.mixing.settings import refuse_changes, resolve_settings
-from nnunet_synth_aug.nnunet.patients import leaked_patients, patient_from_name
+from nnunet_synth_aug.nnunet.patients import leaked_patients
 
 
 @pytest.mark.parametrize(
@@ -162,11 +162,6 @@ def test_changed_settings_are_named() -> None:
     refuse_changes({"ratio": 0.5, "epochs": 3}, {"ratio": 0.5, "epochs": 3})
     with pytest.raises(UserError, match=r"ratio was 0\.5 and is 0\.25"):
         refuse_changes({"ratio": 0.5, "epochs": 3}, {"ratio": 0.25, "epochs": 3})
-
-
-def test_patient_of_a_case_name() -> None:
-    cases = ["patient001_ED", "patient001_ES", "patient001_frame12", "patient001", "SITE_A_07_es"]
-    assert [patient_from_name(c) for c in cases] == ["patient001"] * 4 + ["SITE_A_07"]
 
 
 def test_a_leak_is_found_under_every_name() -> None:

@@ -14,6 +14,7 @@ from evaluation.benchmark.steps import plain
 from evaluation.benchmark.study import VALIDATION, Study, TestSet
 from evaluation.benchmark.workspace import Workspace
 from evaluation.compare import Comparison, compare, compare_arms
+from evaluation.scoring.rules import ScoringRules
 from evaluation.scoring.table import PRIMARY
 from nnunet_synth_aug import __version__
 from nnunet_synth_aug.core.files import write_json, write_text
@@ -62,11 +63,12 @@ def _compared(study: Study, at: Workspace, test: TestSet | None, out: Path) -> d
                 for fold in study.folds:
                     _share_record(at.model(arm, seed) / f"fold_{fold}", at.predictions(arm, seed, test.name) / f"fold_{fold}")
     dataset = at.raw if test is None else at.test_raw(test)
+    rules = ScoringRules(largest_heart=study.largest_heart)
     with _environment(at.environment()):  # where the splits of the study are
         if len(arms) > 2:
-            return compare_arms(arms, out, dataset=dataset, largest_heart=study.largest_heart).comparisons
+            return compare_arms(arms, out, rules=rules, dataset=dataset).comparisons
         (baseline, real), (name, augmented) = arms.items()
-        return {name: compare(real, augmented, out, dataset=dataset, names=(baseline, name), largest_heart=study.largest_heart)}
+        return {name: compare(real, augmented, out, names=(baseline, name), rules=rules, dataset=dataset)}
 
 
 def _share_record(trained: Path, predicted: Path) -> None:

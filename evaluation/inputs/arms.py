@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from evaluation.inputs.dataset import ENDINGS, Dataset, dataset_name, nifti_cases, read_object, shortened
+from evaluation.scoring.metrics import Score
 from nnunet_synth_aug.core.errors import UserError
 
 RECORD = "synth_aug.json"
@@ -49,6 +50,21 @@ class Arm:
     @property
     def folds(self) -> tuple[str, ...]:
         return tuple(sorted({p.fold for p in self.predictions}))
+
+
+@dataclass(frozen=True)
+class ScoredCase:
+    """One prediction and its scores by structure; ``prediction`` is None where the arm lacks the case."""
+
+    arm: Arm
+    case: str
+    fold: str  # of the prediction, or in which it is missing; "" where unknown
+    prediction: Prediction | None
+    scores: dict[str, Score]
+
+
+#: Case and fold of a prediction.
+Place = tuple[str, str]
 
 
 def read_arm(folder: Path, name: str) -> Arm:

@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from evaluation.inputs.arms import Arm
-from evaluation.inputs.collect import ScoredCase
+from evaluation.inputs.arms import Arm, ScoredCase
 from evaluation.inputs.dataset import read_object
 from evaluation.scoring.metrics import Counts, Labels, Score
 from evaluation.scoring.table import BOTH_EMPTY, METRICS, PREDICTION_EMPTY, REFERENCE_EMPTY, TOLERANCE_MM

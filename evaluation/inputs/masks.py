@@ -1,33 +1,33 @@
-"""Masks of one or several arms scored by the same rules: what ``synthaug evaluate`` and ``synthaug compare`` share."""
+"""Masks of one or several arms become one long table: what ``synthaug evaluate`` and ``synthaug compare`` share."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypedDict
+from typing import Any, TypedDict
 
-from evaluation.inputs.arms import Arm, check_pairing
-from evaluation.inputs.collect import ScoredCase, score_arms
+import pandas as pd
+
+from evaluation.inputs.arms import Arm, Place, Prediction, ScoredCase, check_pairing
 from evaluation.inputs.dataset import Dataset, find_dataset, shortened
-from evaluation.inputs.sides import exchanged, label_rules, missing_predictions
-from evaluation.scoring.case import Rules, workers_for
-from evaluation.scoring.metrics import ENGINES, Labels, Tolerance, tolerance_of
-from evaluation.scoring.policies import PENALTY, checked
-from evaluation.scoring.table import TOLERANCE_MM
+from evaluation.inputs.sides import exchanged, label_maps, missing_predictions
+from evaluation.scoring.case import CaseFiles, LabelMaps, score_cases, workers_for
+from evaluation.scoring.metrics import Labels
+from evaluation.scoring.rules import ScoringRules
+from evaluation.scoring.table import COLUMNS, REFERENCE_VOLUME, UNITS, validated
+from nnunet_synth_aug.core.console import progress
 from nnunet_synth_aug.core.errors import UserError
 
 
-class Options(TypedDict, total=False):
-    """How masks are found and scored; every key may be left out.
+class Where(TypedDict, total=False):
+    """Where masks are and what their values mean; every key may be left out.
 
     gt: folder of ground truth masks; found through the predictions' path and nnU-Net's folders by default.
     dataset: the dataset's folder in nnUNet_raw or nnUNet_preprocessed; found likewise.
     labels: structure -> label values, of both sides; by default those of each side's ``dataset.json``.
     prediction_labels, reference_labels: those of one side, where they differ.
-    engine, empty, tolerance: see :func:`evaluation.scoring.metrics.score`.
-    largest_heart: score the largest connected heart of every prediction alone, as nnU-Net's postprocessing of the foreground leaves it.
-    allow_missing: score cases without a prediction by ``empty`` instead of refusing.
+    allow_missing: score cases without a prediction by the rules' ``empty`` instead of refusing.
     workers: processes; None: as many as are worth their start; 1 by default. More than one needs an importable main module.
     """
 
@@ -36,65 +36,50 @@ class Options(TypedDict, total=False):
     labels: Labels | None
     prediction_labels: Labels | None
     reference_labels: Labels | None
-    engine: str
-    empty: str
-    tolerance: Tolerance
-    largest_heart: bool
     allow_missing: bool
     workers: int | None
 
 
 @dataclass(frozen=True)
 class ScoredMasks:
-    """Every prediction of all arms with its scores, and by which rules."""
+    """Every prediction of all arms with its scores, and how its labels were read."""
 
     dataset: Dataset
     scored: list[ScoredCase]
-    rules: list[Rules]  # of each arm; they differ in the predictions' label maps alone
+    maps: list[LabelMaps]  # of each arm; they differ in the predictions' labels alone
     notes: list[str]
 
 
-def check_options(options: Options) -> None:
-    """Raise UserError for an engine or a policy that does not exist, before anything is read."""
-    checked(options.get("empty", PENALTY))
-    if (engine := options.get("engine", "native")) not in ENGINES:
-        raise UserError(f"there is no metric engine {engine!r}; choose one of {', '.join(ENGINES)}")
-
-
-def score_masks(arms: Sequence[Arm], options: Options) -> ScoredMasks:
+def score_masks(arms: Sequence[Arm], rules: ScoringRules, where: Where) -> ScoredMasks:
     """Score all predictions of ``arms``, whose label maps may differ from each other and from the ground truth's.
 
     Raises:
         UserError: no ground truth, a missing prediction, arms that do not match, or a file that cannot be scored.
     """
-    check_options(options)
-    gt, allowed = options.get("gt"), options.get("allow_missing", False)
+    gt, allowed = where.get("gt"), where.get("allow_missing", False)
     for other in arms[1:]:
         check_pairing(arms[0], other, allowed)
     cases = frozenset[str]().union(*(arm.cases for arm in arms))
-    found = find_dataset(cases, [arm.folder for arm in arms], gt, options.get("dataset"), every=True)
+    found = find_dataset(cases, [arm.folder for arm in arms], gt, where.get("dataset"), every=True)
     missing = missing_predictions(arms, found, allowed)
-    given = (options.get("labels"), options.get("prediction_labels"), options.get("reference_labels"))
-    maps = [label_rules(arm, found, gt, *given) for arm in arms]
-    notes = [note for _, told in maps for note in told]
-    rules = _same_structures(arms, [one for one, _ in maps])
-    engine, empty, tolerance = options.get("engine", "native"), options.get("empty", PENALTY), options.get("tolerance", TOLERANCE_MM)
-    heart = options.get("largest_heart", False)
-    rules = [replace(one, engine=engine, empty=empty, tolerance=tolerance, largest_heart=heart) for one in rules]
-    n = options.get("workers", 1)
+    given = (where.get("labels"), where.get("prediction_labels"), where.get("reference_labels"))
+    read = [label_maps(arm, found, gt, *given) for arm in arms]
+    notes = [note for _, told in read for note in told]
+    maps = _same_structures(arms, [one for one, _ in read])
+    n = where.get("workers", 1)
     workers = workers_for(sum(len(arm.predictions) for arm in arms)) if n is None else n
-    scored = score_arms(arms, found, rules, workers, missing)
-    for arm, one, places in zip(arms, rules, missing, strict=True):
+    scored = score_arms(arms, found, maps, rules, workers, missing)
+    for arm, one, places in zip(arms, maps, missing, strict=True):
         notes += exchanged([case for case in scored if case.arm is arm], found, one)
         if lacking := {case for case, _ in places}:
             of = f" of {arm.name}" if len(arms) > 1 else ""
-            notes.append(f"No prediction{of} for {len(lacking)} cases, scored as '{one.empty}' says: {shortened(lacking, 10)}.")
-    return ScoredMasks(found, scored, rules, list(dict.fromkeys(notes)))
+            notes.append(f"No prediction{of} for {len(lacking)} cases, scored as '{rules.empty}' says: {shortened(lacking, 10)}.")
+    return ScoredMasks(found, scored, maps, list(dict.fromkeys(notes)))
 
 
-def _same_structures(arms: Sequence[Arm], rules: list[Rules]) -> list[Rules]:
-    """The rules with the structures that all arms have."""
-    shared = [s for s in rules[0].labels if all(s in one.labels for one in rules)]
+def _same_structures(arms: Sequence[Arm], maps: list[LabelMaps]) -> list[LabelMaps]:
+    """The label maps with the structures that all arms have."""
+    shared = [s for s in maps[0].labels if all(s in one.labels for one in maps)]
     if not shared:
         raise UserError(f"{shortened({arm.name for arm in arms})} have no structure in common; name the structures with --labels")
 
@@ -103,10 +88,82 @@ def _same_structures(arms: Sequence[Arm], rules: list[Rules]) -> list[Rules]:
 
     return [
         replace(one, labels=kept(one.labels), prediction_labels=None if one.prediction_labels is None else kept(one.prediction_labels))
-        for one in rules
+        for one in maps
     ]
 
 
-def tolerances(tolerance: Tolerance, structures: Iterable[str]) -> dict[str, float]:
-    """Tolerance of the surface Dice in mm of every structure."""
-    return {s: tolerance_of(tolerance, s) for s in structures}
+def score_arms(
+    arms: Sequence[Arm],
+    dataset: Dataset,
+    maps: Sequence[LabelMaps],
+    rules: ScoringRules,
+    workers: int = 1,
+    missing: Sequence[Collection[Place]] = (),
+) -> list[ScoredCase]:
+    """Every prediction with its scores, sorted by case; the ground truth of a case is read once for all arms with equal label maps.
+
+    Args:
+        maps: of each arm.
+        workers: processes. More than one needs a main module that may be imported (``if __name__ == "__main__"``).
+        missing: of each arm, what it lacks.
+    """
+    groups: list[tuple[LabelMaps, dict[str, list[tuple[int, str, Prediction | None]]]]] = []
+    for i, (arm, one) in enumerate(zip(arms, maps, strict=True)):
+        by_case = next((cases for known, cases in groups if known == one), None)
+        if by_case is None:
+            groups.append((one, by_case := {}))
+        for prediction in arm.predictions:
+            by_case.setdefault(prediction.case, []).append((i, prediction.fold, prediction))
+        for case, fold in sorted(missing[i]) if missing else ():
+            by_case.setdefault(case, []).append((i, fold, None))
+    scored: list[tuple[str, int, ScoredCase]] = []
+    done = 0
+    with progress("scoring", sum(len(by_case) for _, by_case in groups)) as bar:
+        for one, by_case in groups:
+            files = [
+                CaseFiles(case, dataset.ground_truth[case], tuple(p.path if p else None for _, _, p in by_case[case]))
+                for case in sorted(by_case)
+            ]
+            for case_files, scores in zip(files, score_cases(files, one, rules, workers), strict=True):
+                case = case_files.case
+                for (i, fold, p), values in zip(by_case[case], scores, strict=True):
+                    scored.append((case, i, ScoredCase(arms[i], case, fold, p, values)))
+                bar.advance(done := done + 1, case)
+    return [one for _, _, one in sorted(scored, key=lambda entry: entry[:2])]
+
+
+def long_table(scored: Sequence[ScoredCase], dataset: Dataset) -> pd.DataFrame:
+    """The long table of ``evaluation.scoring.table``. Structures that were not contoured in a case (``cohort.json``) are left out of it."""
+    # An arm whose folder does not tell its folds (predictions of a test set) pairs with one that does.
+    folds_known = all(one.fold for one in scored)
+    return validated(pd.DataFrame([row for one in scored for row in _rows(one, dataset, folds_known)], columns=list(COLUMNS)))
+
+
+def _rows(scored: ScoredCase, dataset: Dataset, folds_known: bool) -> list[dict[str, Any]]:
+    info, arm, prediction = dataset.cases[scored.case], scored.arm, scored.prediction
+    common = {
+        "dataset": dataset.name,
+        "vendor": info.vendor,
+        "diagnosis": info.diagnosis,
+        "patient": info.patient,
+        "phase": info.phase,
+        "fold": scored.fold if folds_known else "",
+        "seed": arm.seed,
+        "model": arm.name,
+        "mix_ratio": arm.mix_ratio,
+        # Relative, so that the table can be shared without the layout of somebody's disk.
+        "prediction_file": prediction.path.resolve().relative_to(arm.folder.resolve()).as_posix() if prediction else "",
+    }
+    return [
+        {**common, "structure": structure, "metric": metric, "value": value, "unit": UNITS[metric], "failure": one.failure}
+        for structure, one in scored.scores.items()
+        if info.annotated is None or structure in info.annotated
+        for metric, value in one.values.items()
+    ]
+
+
+def annotated_structures(table: pd.DataFrame, defined: Iterable[str] = ()) -> tuple[list[str], list[str]]:
+    """Structures that any ground truth holds, and those of the table or ``defined`` that none does (not annotated: not to be scored)."""
+    volumes = table[table["metric"] == REFERENCE_VOLUME].groupby("structure", sort=False)["value"].max()
+    held = [s for s in volumes.index if volumes[s] > 0]
+    return held, [s for s in dict.fromkeys([*volumes.index, *defined]) if s not in held]

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from evaluation.inputs.arms import Arm
-from evaluation.inputs.collect import Place, ScoredCase
+from evaluation.inputs.arms import Arm, Place, ScoredCase
 from evaluation.inputs.dataset import Dataset, read_object, shortened, structure_labels
-from evaluation.scoring.case import Rules, read_mask
+from evaluation.scoring.case import LabelMaps, read_mask
 from evaluation.scoring.metrics import Labels
 from nnunet_synth_aug.core.errors import UserError
 from nnunet_synth_aug.core.labels import STRUCTURES
@@ -43,9 +42,9 @@ def missing_predictions(arms: Sequence[Arm], found: Dataset, allowed: bool) -> l
     return result
 
 
-def label_rules(
+def label_maps(
     arm: Arm, found: Dataset, gt: Path | None, both: Labels | None, own: Labels | None, wanted: Labels | None
-) -> tuple[Rules, list[str]]:
+) -> tuple[LabelMaps, list[str]]:
     """Label maps of both sides, and what is to be said about them.
 
     Args:
@@ -78,11 +77,11 @@ def label_rules(
     # Values are only checked against a dataset.json: labels given by hand may name some of the values.
     known = None if wanted or both or truth_json is None else _values(defined, ignore)
     if predicted_labels == reference_labels:
-        return Rules(reference_labels, None if own else known, ignore=ignore), notes
+        return LabelMaps(reference_labels, None if own else known, ignore=ignore), notes
     pairs = (f"{s} {_plus(predicted_labels[s])} to {_plus(reference_labels[s])}" for s in shared)
     notes.append(f"The predictions' labels were translated: {', '.join(pairs)}.")
     own_known = None if own or both or own_json is None else _values(own_defined, structure_labels(own_json)[1])
-    return Rules(reference_labels, known, predicted_labels, own_known, ignore), notes
+    return LabelMaps(reference_labels, known, predicted_labels, own_known, ignore), notes
 
 
 def _values(labels: Labels, ignore: int | None) -> frozenset[int]:
@@ -93,17 +92,17 @@ def _plus(values: tuple[int, ...]) -> str:
     return "+".join(map(str, values))
 
 
-def exchanged(scored: Sequence[ScoredCase], found: Dataset, rules: Rules) -> list[str]:
+def exchanged(scored: Sequence[ScoredCase], found: Dataset, maps: LabelMaps) -> list[str]:
     """A sentence if LV and RV look exchanged, as they are between ACDC (RV 1, LV 3) and M&Ms (LV 1, RV 3)."""
     pair = ("LV", "RV")
     poor = [one for one in scored if one.prediction and all(s in one.scores and one.scores[s].values["Dice"] < 0.3 for s in pair)]
     if 2 * len(poor) <= len(scored):
         return []
-    own = rules.prediction_labels or rules.labels
+    own = maps.prediction_labels or maps.labels
     for one in poor[:3]:
         assert one.prediction is not None
         mask, reference = read_mask(one.prediction.path)[0], read_mask(found.ground_truth[one.case])[0]
-        overlap = {(a, b): int(((mask == own[a][0]) & (reference == rules.labels[b][0])).sum()) for a in pair for b in pair}
+        overlap = {(a, b): int(((mask == own[a][0]) & (reference == maps.labels[b][0])).sum()) for a in pair for b in pair}
         if min(overlap["LV", "RV"], overlap["RV", "LV"]) <= 2 * max(overlap["LV", "LV"], overlap["RV", "RV"]):
             return []
     return [

@@ -3,30 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Unpack
 
 import pandas as pd
 
 from evaluation.inputs.arms import Arm, read_arm
-from evaluation.inputs.collect import annotated_structures, long_table
 from evaluation.inputs.dataset import Dataset, read_object, shortened
-from evaluation.inputs.masks import Options, check_options, score_masks, tolerances
-from evaluation.scoring.case import Rules
+from evaluation.inputs.masks import Where, annotated_structures, long_table, score_masks
+from evaluation.scoring.case import LabelMaps
 from evaluation.scoring.metrics import Labels
+from evaluation.scoring.rules import BY_DEFAULT, ScoringRules, from_json
 from evaluation.scoring.table import read_table, validated
 from nnunet_synth_aug.core.errors import UserError
-
-
-@dataclass(frozen=True)
-class How:
-    """By which rules a table was scored; "" and nothing where that is not known (a table without its ``evaluation.json``)."""
-
-    empty: str = ""  # one of policies.EMPTY_POLICIES
-    tolerance: Mapping[str, float] = field(default_factory=dict)  # of the surface Dice in mm, by structure
-    engine: str = ""
-    largest_heart: bool = False  # whether islands were taken out of the predictions
 
 
 @dataclass(frozen=True)
@@ -36,38 +26,37 @@ class Scored:
     arms: dict[str, tuple[Arm, ...]]  # name -> its trainings; none where scores came from a table
     dataset: Dataset
     labels: Labels
-    how: How
+    rules: ScoringRules | None  # with a tolerance per structure; None where a table came without its evaluation.json
     table: pd.DataFrame
     absent: list[str]  # structures that no ground truth holds
     notes: list[str]
-    rules: dict[str, Rules]  # of the arms whose masks were scored
+    maps: dict[str, LabelMaps]  # of the arms whose masks were scored
 
 
-def read_sources(sources: Mapping[str, Sequence[Path]], **options: Unpack[Options]) -> Scored:
+def read_sources(sources: Mapping[str, Sequence[Path]], rules: ScoringRules = BY_DEFAULT, **where: Unpack[Where]) -> Scored:
     """Read and score every arm.
 
     Args:
         sources: arm -> its results folders (one per training; see :func:`evaluation.inputs.arms.read_arm`), or ``metrics.csv``
             files, from which the rows of the model with the arm's name are taken, or those of the only model.
-        options: see :class:`evaluation.inputs.masks.Options`; they concern folders, not tables.
+        rules: by which folders are scored; tables were scored before.
+        where: see :class:`evaluation.inputs.masks.Where`; likewise of folders.
 
     Raises:
         UserError: a folder or file is missing or damaged, or the arms do not match.
     """
-    check_options(options)
     folders = {name: [p for p in paths if p.suffix != ".csv"] for name, paths in sources.items()}
     arms = {name: numbered([read_arm(p, name) for p in paths]) for name, paths in folders.items()}
     files = [(p, name) for name, paths in sources.items() for p in paths if p.suffix == ".csv"]
     tables = [_read_scores(p, name) for p, name in files]
-    rules = {str(p): how for p, _ in files if (how := _rules_beside(p))}
+    known = {str(p): own for p, _ in files if (own := _rules_beside(p))}
     notes: list[str] = []
-    by_arm: dict[str, Rules] = {}
+    by_arm: dict[str, LabelMaps] = {}
     if flat := [arm for runs in arms.values() for arm in runs]:
-        masks = score_masks(flat, options)
-        found, wanted, notes = masks.dataset, dict(masks.rules[0].labels), masks.notes
-        one = masks.rules[0]
-        by_arm = {arm.name: own for arm, own in reversed([*zip(flat, masks.rules, strict=True)])}
-        rules = {"the predictions": How(one.empty, tolerances(one.tolerance, wanted), one.engine, one.largest_heart), **rules}
+        masks = score_masks(flat, rules, where)
+        found, wanted, notes = masks.dataset, dict(masks.maps[0].labels), masks.notes
+        by_arm = {arm.name: own for arm, own in reversed([*zip(flat, masks.maps, strict=True)])}
+        known = {"the predictions": rules, **known}
         tables.insert(0, long_table(masks.scored, found))
     else:
         found = Dataset(str(tables[0]["dataset"].iloc[0]), {}, {}, {})
@@ -78,35 +67,34 @@ def read_sources(sources: Mapping[str, Sequence[Path]], **options: Unpack[Option
         raise UserError(f"no ground truth of {found.name} holds any of {', '.join(wanted)}; check the labels")
     table = table[table["structure"].isin(structures)].reset_index(drop=True)
     _check_same_cases(table, list(sources))
-    return Scored(arms, found, {s: wanted[s] for s in structures}, _common(rules, structures), table, absent, notes, by_arm)
+    return Scored(arms, found, {s: wanted[s] for s in structures}, _common(known, structures), table, absent, notes, by_arm)
 
 
-def _rules_beside(table: Path) -> How | None:
+def _rules_beside(table: Path) -> ScoringRules | None:
     """What ``synthaug evaluate`` or ``compare`` wrote about the table beside it."""
-    for name in ("evaluation.json", "comparison.json", "overview.json"):
-        path = table.with_name(name)
-        if path.is_file() and (policy := (about := read_object(path)).get("empty_masks", {}).get("policy")):
-            return How(policy, about.get("surface_dice_tolerance_mm", {}), about.get("engine", ""), about.get("largest_heart", False))
-    return None
+    paths = [path for name in ("evaluation.json", "comparison.json", "overview.json") if (path := table.with_name(name)).is_file()]
+    return next((rules for path in paths if (rules := from_json(read_object(path)))), None)
 
 
-def _common(rules: Mapping[str, How], structures: Sequence[str]) -> How:
-    """The rules that all sources share.
+def _common(known: Mapping[str, ScoringRules], structures: Sequence[str]) -> ScoringRules | None:
+    """The rules that all sources share, for these structures; None where none is known.
 
     Raises:
         UserError: values of two sources mean different things.
     """
-    (first, how), *others = rules.items() or [("", How())]
+    if not known:
+        return None
+    (first, rules), *others = known.items()
     for where, other in others:
-        if other.empty != how.empty:
+        if other.empty != rules.empty:
             raise UserError(
-                f"empty masks were scored by '{how.empty}' in {first} and by '{other.empty}' in {where}; score both with the same --empty"
+                f"empty masks were scored by '{rules.empty}' in {first} and by '{other.empty}' in {where}; score both with the same --empty"
             )
-        if other.largest_heart != how.largest_heart:
+        if other.largest_heart != rules.largest_heart:
             raise UserError(f"{first} and {where} differ in whether islands were scored; score both with --largest-heart or both without")
-        if any(other.tolerance.get(s, mm) != mm for s, mm in how.tolerance.items()):
+        if other.of(structures).tolerance != rules.of(structures).tolerance:
             raise UserError(f"{first} and {where} were scored with different tolerances of the surface Dice; score both with the same")
-    return replace(how, tolerance={s: mm for s, mm in how.tolerance.items() if s in structures})
+    return rules.of(structures)
 
 
 def numbered(arms: Sequence[Arm]) -> tuple[Arm, ...]:

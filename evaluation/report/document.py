@@ -42,7 +42,7 @@ def comparison_document(results: Results, images: bool = True) -> Document:
     for what in BREAKDOWNS:
         groups += [*tables.breakdown(results.breakdown[what], what, results), *pictures.group_forests(results, what)]
     used = ", ".join(f"{name} {number}" for name, number in results.versions.items())
-    engine = f" Distances by the engine {results.how.engine}." if results.how.engine else ""
+    engine = f" Distances by the engine {results.rules.engine}." if results.rules else ""
     return Document(
         title=f"{second[:1].upper()}{second[1:]} against {first} on {results.dataset.name}",
         opening=[Paragraph(meta, "meta"), *ranks.opening(results)],
@@ -58,7 +58,7 @@ def comparison_document(results: Results, images: bool = True) -> Document:
             Section("Clinical volumes", [*tables.clinical(results), *pictures.bland_altman(results)]),
             Section("Synthetic data", [*origin.synthetic(results), *seen_priors(results)]),
             Section("Arms", origin.arms(results)),
-            Section("Definitions", [Definitions(list(definitions(results.how).items()))]),
+            Section("Definitions", [Definitions(list(definitions(results.rules).items()))]),
             Section("Methods", [Paragraph(methods_of(results))]),
             Section("Versions", [Paragraph(f"{used}.{engine}", "meta")]),
         ],
@@ -74,7 +74,7 @@ def methods_of(results: Results) -> str:
     """The paragraph for a paper."""
     patients = results.table["patient"].nunique()
     names, labels = results.names, list(results.labels)
-    return methods(names, labels, patients, results.how, results.margins, results.versions, trainings=trainings(results))
+    return methods(names, labels, patients, results.rules, results.margins, results.versions, trainings=trainings(results))
 
 
 def overview_document(
@@ -89,15 +89,15 @@ def overview_document(
     baseline = next(iter(scored.arms))
     patients = scored.table["patient"].nunique()
     each = [max(1, len(runs)) for runs in scored.arms.values()]
-    text = methods(list(scored.arms), list(scored.labels), patients, scored.how, margins or Margins(), versions(), trainings=each)
+    text = methods(list(scored.arms), list(scored.labels), patients, scored.rules, margins or Margins(), versions(), trainings=each)
     return Document(
         title=f"{len(scored.arms)} arms on {scored.dataset.name}",
         opening=[Paragraph(f"{patients} patients. Baseline: {baseline}. Structures {', '.join(scored.labels)}.", "meta")],
         sections=[
             Section("Differences from the baseline", pictures.arm_forests(list(found.values()))),
             *(ranks.comparison(folder, results) for folder, results in found.items()),
-            Section("Ranking", ranks.ranking(ranking, scored.how)),
-            Section("Every pair of arms", ranks.significance(pairs, scored.how)),
+            Section("Ranking", ranks.ranking(ranking, scored.rules)),
+            Section("Every pair of arms", ranks.significance(pairs, scored.rules)),
             Section("Methods", [Paragraph(text)]),
         ],
     )

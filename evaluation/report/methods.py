@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from evaluation.analysis.statistics import ALPHA, EXACT_UP_TO, LEVEL, RESAMPLES
 from evaluation.analysis.summary import Margins
-from evaluation.inputs.sources import How
-from evaluation.scoring.policies import EMPTY_POLICIES, IN_SHORT
+from evaluation.scoring.rules import DROP, EMPTY_POLICIES, NAN, PENALTY, ScoringRules
 from evaluation.scoring.table import DISTANCES, METRICS, PRIMARY
 from nnunet_synth_aug.core.labels import MYOCARDIAL_DENSITY
 
@@ -23,10 +22,16 @@ _BOTH_EMPTY = (
     "Excluded from every metric and counted. If only one arm is empty there (the other predicts a structure that the ground truth lacks), "
     "the arm that is right gets the perfect score, so that the error of the other is not hidden."
 )
+#: What an empty mask scores, for the foot of a table.
+EMPTY_IN_SHORT = {
+    PENALTY: "one mask empty: overlap 0, distance the diagonal of the image box",
+    NAN: "one mask empty: overlap 0, distance left out of both arms",
+    DROP: "one mask empty: the case left out of both arms",
+}
 _EMPTY_IN_A_PAPER = {
-    "penalty": "overlap was set to 0 and distances to the diagonal of the image box; a second analysis left these cases out of both arms",
-    "nan": "overlap was set to 0, and the case took no part in the analysis of distances, in either arm",
-    "drop": "the case took no part in the analysis, in either arm",
+    PENALTY: "overlap was set to 0 and distances to the diagonal of the image box; a second analysis left these cases out of both arms",
+    NAN: "overlap was set to 0, and the case took no part in the analysis of distances, in either arm",
+    DROP: "the case took no part in the analysis, in either arm",
 }
 _STATISTICS = {
     "Volume": "Number of voxels times voxel volume. EF from ED and ES of the same patient; LV mass is the myocardial volume at ED times "
@@ -65,31 +70,26 @@ RANKING = (
 )
 
 
-def stated(metrics: Sequence[str], how: How, *, failures: bool = True) -> str:
+def stated(metrics: Sequence[str], rules: ScoringRules | None, *, failures: bool = True) -> str:
     """One line for the foot of a table of ``metrics``: their definitions, and what empty masks scored if ``failures`` are in it."""
     parts = []
     for metric in metrics:
         text = f"{metric}: {METRICS[metric].short}"
-        parts.append(f"{text} ({_tolerance(how)})" if metric == "Surface Dice" and how.tolerance else text)
-    heart = ["largest connected heart of every prediction alone"] if how.largest_heart else []
-    return "; ".join([*parts, *heart, *([IN_SHORT[how.empty]] if failures else [])]) + "."
+        parts.append(f"{text} ({rules.tolerance_text()})" if metric == "Surface Dice" and rules else text)
+    heart = ["largest connected heart of every prediction alone"] if rules and rules.largest_heart else []
+    empty = EMPTY_IN_SHORT[rules.empty] if rules else "empty masks: as in the tables that were read"
+    return "; ".join([*parts, *heart, *([empty] if failures else [])]) + "."
 
 
-def _tolerance(how: How) -> str:
-    """``2 mm``, or by structure where they differ."""
-    different = set(how.tolerance.values())
-    return f"{different.pop():g} mm" if len(different) == 1 else ", ".join(f"{s} {mm:g} mm" for s, mm in how.tolerance.items())
-
-
-def definitions(how: How) -> dict[str, str]:
+def definitions(rules: ScoringRules | None) -> dict[str, str]:
     """Every term of a report."""
     found = {name: metric.definition for name, metric in METRICS.items()}
-    if how.tolerance:
-        found["Tolerance of the surface Dice"] = f"{_tolerance(how)}."
-    if how.largest_heart:
+    of_empty = "As in the tables that were read, which came without word of it."
+    if rules:
+        found["Tolerance of the surface Dice"] = f"{rules.tolerance_text()}."
+        of_empty = f"Policy '{rules.empty}'. {EMPTY_POLICIES[rules.empty]}"
+    if rules and rules.largest_heart:
         found["Largest heart"] = LARGEST_HEART
-    one = EMPTY_POLICIES.get(how.empty, "As in the tables that were read, which came without word of it.")
-    of_empty = f"Policy '{how.empty}'. {one}" if how.empty else one
     listed = " Failures are listed by case; the sensitivity table leaves these pairs out of both arms."
     return {**found, "Surface": SURFACE, "Both masks empty": _BOTH_EMPTY, "One mask empty": of_empty + listed, **_STATISTICS}
 
@@ -98,7 +98,7 @@ def methods(
     names: Sequence[str],
     structures: Sequence[str],
     patients: int,
-    how: How,
+    rules: ScoringRules | None,
     margins: Margins,
     versions: Mapping[str, str],
     *,
@@ -112,15 +112,15 @@ def methods(
     """
     others = " and ".join(f"“{name}”" for name in names[1:])
     each = f", each arm trained {_counts(trainings)} times," if max(trainings) > 1 else ""
-    tolerance = f" (tolerance {_tolerance(how)})" if how.tolerance else ""
+    tolerance = f" (tolerance {rules.tolerance_text()})" if rules else ""
     opening = (
         f"The segmentations of {_listed(structures)} by “{names[0]}” (baseline) and {others}{each} were compared with the reference masks "
         f"of the same {patients} patients in 3D, on the native grid, with each image's voxel spacing. Dice is 2 TP / (2 TP + FP + FN). "
         f"{', '.join(DISTANCES)} are in mm, between the centres of surface voxels (6-neighbourhood), HD95 and ASSD over the pooled "
         f"distances of both directions, equal to the definitions of medpy; the surface Dice is weighted by area{tolerance}. "
     )
-    heart = "Of every prediction the largest connected heart alone was scored (26-neighbourhood). " if how.largest_heart else ""
-    empty = f"Where exactly one mask was empty, {_EMPTY_IN_A_PAPER[how.empty]}. " if how.empty else ""
+    heart = "Of every prediction the largest connected heart alone was scored (26-neighbourhood). " if rules and rules.largest_heart else ""
+    empty = f"Where exactly one mask was empty, {_EMPTY_IN_A_PAPER[rules.empty]}. " if rules else ""
     ties = f" Differences of a patient up to {_with_units(margins.ties)} counted as ties." if margins.ties else ""
     margin = (
         f" Non-inferiority margins: {_with_units(margins.noninferiority)}; non-inferiority was shown when the whole {LEVEL:.0%} interval "

@@ -12,7 +12,8 @@ import pandas as pd
 
 from evaluation.analysis.pairing import AUGMENTED, BASELINE, MEAN
 from evaluation.report.style import STRUCTURE_COLOURS, sober
-from evaluation.scoring.case import Rules, as_scored, read_mask
+from evaluation.scoring.case import LabelMaps, as_scored, read_mask
+from evaluation.scoring.rules import ScoringRules
 from nnunet_synth_aug.core.errors import UserError
 from nnunet_synth_aug.core.files import read_nifti
 from nnunet_synth_aug.core.labels import PHASES
@@ -85,25 +86,25 @@ def shown_slices(reference: np.ndarray, augmented: np.ndarray) -> dict[str, int]
     return {"middle": middle, "worst": order[0] if order else middle}
 
 
-def overlay(cases: list[Shown], names: tuple[str, str], rules: tuple[Rules, Rules]) -> Figure:
+def overlay(cases: list[Shown], names: tuple[str, str], maps: tuple[LabelMaps, LabelMaps], rules: ScoringRules) -> Figure:
     """One row per phase; middle slice and worst slice, each as ground truth, baseline and augmented.
 
     In the panels of the arms the ground truth is the white contour, visible where the arm departs from it.
 
     Args:
         cases: of one patient, one per phase.
-        rules: of each arm; all structures of their ``labels`` are drawn, and predictions translated as they were for scoring.
+        maps: of each arm; all structures of their ``labels`` are drawn, and predictions translated as they were for scoring.
     """
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
-    labels = rules[0].labels
+    labels = maps[0].labels
     with sober():
         figure = Figure(figsize=(11.4, 2.0 * len(cases) + 0.45), layout="constrained", dpi=110)
         grid = figure.subplots(len(cases), 6, squeeze=False)
         for i, (row, case) in enumerate(zip(grid, cases, strict=True)):
             reference, spacing = read_mask(case.reference)
-            predicted = [_predicted(path, reference, one) for path, one in zip(case.predictions, rules, strict=True)]
+            predicted = [_predicted(path, reference, one, rules) for path, one in zip(case.predictions, maps, strict=True)]
             masks = {"ground truth": reference, **dict(zip(names, predicted, strict=True))}
             image = _image(case.image, reference.shape)
             window = _window(reference, spacing)
@@ -121,11 +122,11 @@ def overlay(cases: list[Shown], names: tuple[str, str], rules: tuple[Rules, Rule
     return figure
 
 
-def _predicted(path: Path | None, reference: np.ndarray, rules: Rules) -> np.ndarray:
+def _predicted(path: Path | None, reference: np.ndarray, maps: LabelMaps, rules: ScoringRules) -> np.ndarray:
     """The prediction as it was scored; nothing where it is missing."""
     if path is None:
         return np.zeros_like(reference)
-    return as_scored(read_mask(path)[0], rules)
+    return as_scored(read_mask(path)[0], maps, rules)
 
 
 def _outline() -> list[object]:

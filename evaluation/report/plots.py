@@ -69,7 +69,7 @@ def paired_plots(results: Results) -> Blocks:
             for s in results.labels
         ]
         blocks += [Heading(metric), Gallery(tuple(drawn))]
-    return [*blocks, note(f"One line per patient. {stated(PRIMARY, results.how)}")]
+    return [*blocks, note(f"One line per patient. {stated(PRIMARY, results.rules)}")]
 
 
 def bland_altman(results: Results) -> Blocks:
@@ -92,7 +92,7 @@ def cases(results: Results, images: bool) -> Blocks:
     if not chosen:
         return []
     told = "Losses and gains of Dice, and ranks, are those of a patient's average over structures, phases and trainings."
-    blocks: Blocks = [_listed(results, chosen), note(f"{told} {stated(PRIMARY, results.how)}")]
+    blocks: Blocks = [_listed(results, chosen), note(f"{told} {stated(PRIMARY, results.rules)}")]
     if not images:
         return [*blocks, note("Pictures of patients were left out (--no-images).")]
     if not all(results.arms):
@@ -162,8 +162,10 @@ def _first_by_case(predictions: tuple[Prediction, ...]) -> dict[str, Prediction]
 
 
 def _drawn(results: Results, one: Selected, shown: list[Shown]) -> Picture:
-    assert results.rules is not None
-    return photograph(overlay(shown, results.names, results.rules), f"case_{one.patient}", f"Contours of {one.patient} in both arms")
+    assert results.maps is not None and results.rules is not None
+    return photograph(
+        overlay(shown, results.names, results.maps, results.rules), f"case_{one.patient}", f"Contours of {one.patient} in both arms"
+    )
 
 
 def _scores(results: Results, one: Selected) -> Table:

@@ -9,9 +9,9 @@ import pandas as pd
 from evaluation.analysis.summary import Margins
 from evaluation.inputs.arms import Arm
 from evaluation.inputs.dataset import Dataset
-from evaluation.inputs.sources import How
-from evaluation.scoring.case import Rules
+from evaluation.scoring.case import LabelMaps
 from evaluation.scoring.metrics import Labels
+from evaluation.scoring.rules import ScoringRules
 from evaluation.scoring.table import BOTH_EMPTY
 
 
@@ -23,8 +23,8 @@ class Results:
     arms: tuple[tuple[Arm, ...], tuple[Arm, ...]]  # the trainings of either arm; none where scores came from a table
     dataset: Dataset
     labels: Labels  # the scored structures
-    how: How
-    rules: tuple[Rules, Rules] | None  # how the masks of either arm were read; None where scores came from a table
+    rules: ScoringRules | None  # None where scores came from a table without word of them
+    maps: tuple[LabelMaps, LabelMaps] | None  # how the masks of either arm were read; None where scores came from a table
     margins: Margins
     table: pd.DataFrame  # long table of both arms
     pairs: pd.DataFrame

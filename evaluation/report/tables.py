@@ -60,7 +60,7 @@ def headline(results: Results) -> Blocks:
     text = "Means over patients. The row “mean” averages the structures of each patient and is not tested."
     if failed := len(results.failures):
         text += f" {failed} failed prediction{'s' if failed > 1 else ''} of a structure: see Failures."
-    return [Table(columns, rows, groups=groups, rules=[len(rows) - 1]), note(f"{text} {stated(PRIMARY, results.how)}")]
+    return [Table(columns, rows, groups=groups, rules=[len(rows) - 1]), note(f"{text} {stated(PRIMARY, results.rules)}")]
 
 
 def differences(results: Results) -> Blocks:
@@ -77,7 +77,7 @@ def differences(results: Results) -> Blocks:
     if results.margins.ties:
         text += f" Tied up to {', '.join(f'{with_unit(m)} {v:g}' for m, v in results.margins.ties.items())}."
     rules = _every(len(results.labels) + 1, len(rows))
-    return [Table(columns, rows, text=2, rules=rules), note(f"{text} {stated(_shown(results), results.how)}")]
+    return [Table(columns, rows, text=2, rules=rules), note(f"{text} {stated(_shown(results), results.rules)}")]
 
 
 def arms_described(results: Results) -> Blocks:
@@ -94,7 +94,7 @@ def arms_described(results: Results) -> Blocks:
             rows.append(cells)
     groups = [("", 2), *((name, 2) for name in results.names)]
     table = Table(columns, rows, text=2, groups=groups, rules=_every(len(results.labels) + 1, len(rows)))
-    return [Heading("Both arms"), table, note(f"Over patients. {stated(_shown(results), results.how)}")]
+    return [Heading("Both arms"), table, note(f"Over patients. {stated(_shown(results), results.rules)}")]
 
 
 def failures(results: Results) -> Blocks:
@@ -124,7 +124,7 @@ def without_failures(results: Results) -> Blocks:
         rows.append([with_unit(row["metric"]), row["structure"], str(row["n"]), *means, *_change(row)])
     columns = ["metric", "structure", "n", *results.names, "difference", "95 % CI"]
     table = Table(columns, rows, text=2, rules=_every(len(results.labels) + 1, len(rows)))
-    return [Heading("The same without failures"), table, note(stated(PRIMARY, results.how, failures=False))]
+    return [Heading("The same without failures"), table, note(stated(PRIMARY, results.rules, failures=False))]
 
 
 def breakdown(table: pd.DataFrame, what: str, results: Results) -> Blocks:
@@ -145,7 +145,7 @@ def breakdown(table: pd.DataFrame, what: str, results: Results) -> Blocks:
             rows.append(cells)
     columns = [what, "structure", "n"] + [*results.names, "difference", "95 % CI"] * len(metrics)
     groups = [("", 3), *((with_unit(m), 4) for m in metrics)]
-    return [Heading(f"By {what}"), Table(columns, rows, text=2, groups=groups, rules=rules[1:]), note(stated(metrics, results.how))]
+    return [Heading(f"By {what}"), Table(columns, rows, text=2, groups=groups, rules=rules[1:]), note(stated(metrics, results.rules))]
 
 
 def noninferiority(results: Results) -> Blocks:
@@ -160,7 +160,7 @@ def noninferiority(results: Results) -> Blocks:
         cells = [with_unit(row["metric"]), row["structure"], f"{row['margin']:g} {worst}", str(row["n"]), *_change(row)]
         rows.append([*cells, interval(row, digits, "runs"), row["noninferiority"]])
     columns = ["metric", "structure", "margin", "n", "difference", "95 % CI, patients", "95 % CI, trainings too", "augmented arm is"]
-    return [Table(columns, rows, text=2), note(stated(list(dict.fromkeys(judged["metric"])), results.how))]
+    return [Table(columns, rows, text=2), note(stated(list(dict.fromkeys(judged["metric"])), results.rules))]
 
 
 def trainings(results: Results) -> Blocks:
@@ -180,7 +180,7 @@ def trainings(results: Results) -> Blocks:
         "is said about the method must hold for the interval over patients and trainings, too."
     )
     table = Table(columns, rows, text=2, groups=groups, rules=_every(len(results.labels) + 1, len(rows)))
-    return [table, note(f"{text} {stated(PRIMARY, results.how)}")]
+    return [table, note(f"{text} {stated(PRIMARY, results.rules)}")]
 
 
 def clinical(results: Results) -> Blocks:

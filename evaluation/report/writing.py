@@ -15,13 +15,13 @@ from evaluation.analysis.pairing import SIDES
 from evaluation.analysis.statistics import ALPHA, LEVEL, RESAMPLES, SEED
 from evaluation.inputs.arms import Arm, leaked_patients
 from evaluation.inputs.interop import PARQUET, write_parquet
-from evaluation.inputs.sources import How, Scored
+from evaluation.inputs.sources import Scored
 from evaluation.report import html, markdown
 from evaluation.report.blocks import Document
 from evaluation.report.document import comparison_document, methods_of, overview_document
 from evaluation.report.methods import definitions
 from evaluation.report.results import Results
-from evaluation.scoring.policies import EMPTY_POLICIES
+from evaluation.scoring.rules import to_json
 from evaluation.scoring.table import METRICS, PRIMARY
 from nnunet_synth_aug.core.console import console
 from nnunet_synth_aug.core.errors import UserError
@@ -58,7 +58,7 @@ def write_overview(
             "dataset": scored.dataset.name,
             "arms": list(scored.arms),
             "baseline": next(iter(scored.arms)),
-            **_rules(scored.how),
+            **to_json(scored.rules),
             "conclusion": {results.names[1]: results.conclusion for results in found.values()},
             "comparisons": {results.names[1]: f"{folder}/{NUMBERS}" for folder, results in found.items()},
             "ranking": _records(ranking),
@@ -119,16 +119,6 @@ def _write_report(folder: Path, document: Document) -> None:
             (folder / markdown.FIGURES / f"{picture.name}.{kind}").write_bytes(content)
 
 
-def _rules(how: How) -> dict[str, Any]:
-    """What ``evaluation.json`` holds of the same."""
-    return {
-        "engine": how.engine,
-        "empty_masks": {"policy": how.empty, "rule": EMPTY_POLICIES.get(how.empty, "")},
-        "surface_dice_tolerance_mm": dict(how.tolerance),
-        "largest_heart": how.largest_heart,
-    }
-
-
 def as_json(results: Results) -> dict[str, Any]:
     """All numbers of the report, machine-readable; NaN becomes null."""
     return {
@@ -137,7 +127,7 @@ def as_json(results: Results) -> dict[str, Any]:
         "names": dict(zip(SIDES, results.names, strict=True)),
         "patients": results.table["patient"].nunique(),
         "cases": results.cases,
-        **_rules(results.how),
+        **to_json(results.rules),
         "labels": {k: list(v) for k, v in results.labels.items()},
         "conclusion": results.conclusion,
         "notes": results.notes,
@@ -161,7 +151,7 @@ def as_json(results: Results) -> dict[str, Any]:
             "noninferiority_margins": dict(results.margins.noninferiority),
             "methods": methods_of(results),
         },
-        "definitions": definitions(results.how),
+        "definitions": definitions(results.rules),
         "versions": results.versions,
     }
 

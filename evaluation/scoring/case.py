@@ -9,14 +9,12 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from evaluation.scoring.levels import level_scores
-from evaluation.scoring.metrics import Labels, Score, Tolerance, score, score_missing
-from evaluation.scoring.policies import PENALTY
-from evaluation.scoring.table import TOLERANCE_MM
+from evaluation.scoring.metrics import Labels, Score, score, score_missing
+from evaluation.scoring.rules import ScoringRules
 from nnunet_synth_aug.core.components import without_islands
 from nnunet_synth_aug.core.errors import UserError
 from nnunet_synth_aug.core.files import read_nifti
@@ -28,8 +26,8 @@ _CASES_PER_WORKER, _MOST_WORKERS = 40, 16
 
 
 @dataclass(frozen=True)
-class Rules:
-    """How every case is scored.
+class LabelMaps:
+    """What the values of both masks mean.
 
     ``labels`` and ``known`` (values a mask may hold, with 0 and the ignore label; None: any) are those of the reference;
     ``prediction_labels`` and ``prediction_known`` are the predictions', where their label map is another one.
@@ -40,10 +38,6 @@ class Rules:
     prediction_labels: Labels | None = None
     prediction_known: frozenset[int] | None = None
     ignore: int | None = None  # voxels with this value in the reference count as background in both masks
-    engine: str = "native"
-    empty: str = PENALTY
-    tolerance: Tolerance = TOLERANCE_MM  # of the surface Dice
-    largest_heart: bool = False  # whether islands are taken out of the predictions, see nnunet_synth_aug.core.components
 
 
 @dataclass(frozen=True)
@@ -114,33 +108,32 @@ def translated(mask: np.ndarray, own: Labels, wanted: Labels) -> np.ndarray:
     return result
 
 
-def score_case(files: CaseFiles, rules: Rules) -> list[dict[str, Score]]:
+def score_case(files: CaseFiles, maps: LabelMaps, rules: ScoringRules) -> list[dict[str, Score]]:
     """Scores by structure of every prediction of one case, in their order; the reference is read once."""
     reference, spacing = read_mask(files.reference)
-    check_labels(files.reference, reference, rules.known)
-    counted = reference != rules.ignore if rules.ignore is not None else None
+    check_labels(files.reference, reference, maps.known)
+    counted = reference != maps.ignore if maps.ignore is not None else None
     reference = _only(counted, reference)
     voxels = reference.size if counted is None else int(np.count_nonzero(counted))
-    options: dict[str, Any] = {"engine": rules.engine, "empty": rules.empty, "tolerance": rules.tolerance, "voxels": voxels}
     result = []
     for path in files.predictions:
         if path is None:
-            result.append(score_missing(reference, spacing, rules.labels, **options))
+            result.append(score_missing(reference, spacing, maps.labels, rules, voxels=voxels))
             continue
         mask = read_pair(path, reference, files.reference, spacing)
-        check_labels(path, mask, rules.known if rules.prediction_labels is None else rules.prediction_known)
-        mask = as_scored(mask, rules, counted)
-        scores = score(mask, reference, spacing, rules.labels, **options)
-        for structure, values in level_scores(mask, reference, rules.labels).items():
+        check_labels(path, mask, maps.known if maps.prediction_labels is None else maps.prediction_known)
+        mask = as_scored(mask, maps, rules, counted)
+        scores = score(mask, reference, spacing, maps.labels, rules, voxels=voxels)
+        for structure, values in level_scores(mask, reference, maps.labels).items():
             scores[structure].values.update(values)
         result.append(scores)
     return result
 
 
-def as_scored(mask: np.ndarray, rules: Rules, counted: np.ndarray | None = None) -> np.ndarray:
+def as_scored(mask: np.ndarray, maps: LabelMaps, rules: ScoringRules, counted: np.ndarray | None = None) -> np.ndarray:
     """A prediction in the reference's label values, where voxels count, and without islands if the rules say so."""
-    if rules.prediction_labels is not None:
-        mask = translated(mask, rules.prediction_labels, rules.labels)
+    if maps.prediction_labels is not None:
+        mask = translated(mask, maps.prediction_labels, maps.labels)
     mask = _only(counted, mask)
     return without_islands(mask) if rules.largest_heart else mask
 
@@ -160,15 +153,15 @@ def workers_for(n: int) -> int:
     return max(1, min(usable_cores(), _MOST_WORKERS, n // _CASES_PER_WORKER))
 
 
-def score_cases(cases: Sequence[CaseFiles], rules: Rules, workers: int = 1) -> Iterator[list[dict[str, Score]]]:
+def score_cases(cases: Sequence[CaseFiles], maps: LabelMaps, rules: ScoringRules, workers: int = 1) -> Iterator[list[dict[str, Score]]]:
     """:func:`score_case` of every case, in their order, by ``workers`` processes (1: this one)."""
     if workers <= 1:
-        yield from (score_case(files, rules) for files in cases)
+        yield from (score_case(files, maps, rules) for files in cases)
         return
     # Spawned, not forked: a progress bar's thread or the caller's torch may hold locks that a fork would inherit.
     with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
         try:
-            yield from pool.map(partial(score_case, rules=rules), cases, chunksize=4)
+            yield from pool.map(partial(score_case, maps=maps, rules=rules), cases, chunksize=4)
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise

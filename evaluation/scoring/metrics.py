@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
-from evaluation.scoring.policies import DROP, PENALTY
+from evaluation.scoring.rules import BY_DEFAULT, DROP, PENALTY, ScoringRules
 from evaluation.scoring.surface import Box, boxes, larger_directed, summarise, surface_distances, union
 from evaluation.scoring.surfels import surface_dice
 from evaluation.scoring.table import (
@@ -19,16 +18,12 @@ from evaluation.scoring.table import (
     PREDICTION_MISSING,
     REFERENCE_EMPTY,
     REFERENCE_VOLUME,
-    TOLERANCE_MM,
     VOLUME,
 )
-from nnunet_synth_aug.core.errors import UserError
 
 Spacing = tuple[float, ...]
 #: Structure -> the label values that make it up (several for nnU-Net's regions).
 Labels = Mapping[str, tuple[int, ...]]
-#: mm, for all structures or by structure.
-Tolerance = float | Mapping[str, float]
 Engine = Callable[[np.ndarray, np.ndarray, Spacing], dict[str, float]]
 _OVERLAPS = ("Dice", "IoU", "Surface Dice")
 _SURFACE = (*DISTANCES, HD95_DIRECTED)
@@ -65,7 +60,7 @@ def _medpy(prediction: np.ndarray, reference: np.ndarray, spacing: Spacing) -> d
     return values | {HD95_DIRECTED: larger_directed(*surface_distances(prediction, reference, spacing))}  # medpy has none
 
 
-ENGINES: dict[str, Engine] = {"native": _native, "medpy": _medpy}
+_ENGINES: dict[str, Engine] = {"native": _native, "medpy": _medpy}
 
 
 def image_diagonal(shape: tuple[int, ...], spacing: Spacing) -> float:
@@ -78,10 +73,8 @@ def score(
     reference: np.ndarray,
     spacing: Spacing,
     labels: Labels,
-    engine: str = "native",
+    rules: ScoringRules = BY_DEFAULT,
     *,
-    empty: str = PENALTY,
-    tolerance: Tolerance = TOLERANCE_MM,
     voxels: int | None = None,
 ) -> dict[str, Score]:
     """Score every structure of one prediction.
@@ -92,20 +85,15 @@ def score(
         prediction, reference: integer label maps (X, Y, Z), same shape; negative values are background.
         spacing: mm.
         labels: structure -> label values.
-        engine: ``native`` or ``medpy``; who computes the distances.
-        empty: what an empty mask scores; one of ``policies.EMPTY_POLICIES``.
-        tolerance: mm of the surface Dice, for all structures or by structure (``TOLERANCE_MM`` for those not named).
+        rules: by which the masks are scored.
         voxels: how many voxels count, for the true negatives; all by default (fewer with nnU-Net's ignore label).
 
     Returns:
         structure -> Score. Both masks empty: every metric NaN. ``failure`` tells which mask was empty.
 
     Raises:
-        UserError: unknown engine.
         ValueError: shapes differ.
     """
-    if engine not in ENGINES:
-        raise UserError(f"there is no metric engine {engine!r}; choose one of {', '.join(ENGINES)}")
     if prediction.shape != reference.shape:
         raise ValueError(f"prediction {prediction.shape} and reference {reference.shape} differ in shape")
     voxels = reference.size if voxels is None else voxels
@@ -124,28 +112,25 @@ def score(
         both = int(np.count_nonzero(a & b))
         failure = PREDICTION_EMPTY if n_a == 0 else REFERENCE_EMPTY if n_b == 0 else ""
         if failure:
-            measured = _one_empty(empty, image_diagonal(reference.shape, spacing))
+            measured = _one_empty(rules.empty, image_diagonal(reference.shape, spacing))
         else:
             measured = {"Dice": 2 * both / (n_a + n_b), "IoU": both / (n_a + n_b - both)}
-            measured |= ENGINES[engine](a, b, spacing)
-            measured["Surface Dice"] = surface_dice(a, b, spacing, tolerance_of(tolerance, structure))
+            measured |= _ENGINES[rules.engine](a, b, spacing)
+            measured["Surface Dice"] = surface_dice(a, b, spacing, rules.tolerance_of(structure))
         measured |= {VOLUME: n_a * voxel_ml, REFERENCE_VOLUME: n_b * voxel_ml}
         result[structure] = Score(measured, failure, Counts(both, n_a - both, n_b - both, voxels - n_a - n_b + both))
     return result
 
 
-def tolerance_of(tolerance: Tolerance, structure: str) -> float:
-    """Tolerance of one structure's surface Dice in mm."""
-    return tolerance.get(structure, TOLERANCE_MM) if isinstance(tolerance, Mapping) else tolerance
-
-
-def score_missing(reference: np.ndarray, spacing: Spacing, labels: Labels, **options: Any) -> dict[str, Score]:
-    """Score a case whose prediction is missing, by the policy ``empty`` of :func:`score`: like an empty one, or NaN.
+def score_missing(
+    reference: np.ndarray, spacing: Spacing, labels: Labels, rules: ScoringRules = BY_DEFAULT, *, voxels: int | None = None
+) -> dict[str, Score]:
+    """Score a case whose prediction is missing, as ``rules.empty`` says: like an empty one, or NaN.
 
     Its volume is NaN, not 0 mL: nothing was measured.
     """
-    scores = score(np.zeros_like(reference), reference, spacing, labels, **options)
-    penalised = options.get("empty", PENALTY) == PENALTY
+    scores = score(np.zeros_like(reference), reference, spacing, labels, rules, voxels=voxels)
+    penalised = rules.empty == PENALTY
     nothing = dict.fromkeys((*_OVERLAPS, *_SURFACE), float("nan"))
     return {
         structure: replace(

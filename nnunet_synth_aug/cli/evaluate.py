@@ -34,5 +34,5 @@ def evaluate(
     from evaluation.printing import printed
 
     sides = (labels, prediction_labels, reference_labels)
-    options = how.scoring(gt, dataset, *sides, engine, empty, tolerance, largest_heart, allow_missing, processes)
-    say(printed(evaluate_folder(predictions, out, name=name, **options)))
+    rules, where = how.scoring(gt, dataset, *sides, engine, empty, tolerance, largest_heart, allow_missing, processes)
+    say(printed(evaluate_folder(predictions, out, name=name, rules=rules, **where)))

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from evaluation.inputs.masks import Options
+    from evaluation.inputs.masks import Where
+    from evaluation.scoring.rules import ScoringRules
 
 GroundTruth = Annotated[Path | None, typer.Option("--gt", help="Folder of reference masks; found by itself for nnU-Net results.")]
 DatasetFolder = Annotated[Path | None, typer.Option("--dataset", help="nnUNet_raw/DatasetNNN_Name; found by itself for nnU-Net results.")]
@@ -41,25 +42,23 @@ def scoring(
     largest_heart: bool,
     allow_missing: bool,
     processes: int | None,
-) -> Options:
-    """The options as ``evaluation`` takes them.
+) -> tuple[ScoringRules, Where]:
+    """By which rules masks are scored, and where they are.
 
     Raises:
-        UserError: labels or tolerances that are not understood.
+        UserError: an option that is not understood.
     """
     from evaluation.inputs.interop import parse_labels, parse_tolerance
+    from evaluation.scoring.rules import ScoringRules
 
     both, own, wanted = (parse_labels(text) if text else None for text in (labels, prediction_labels, reference_labels))
-    return {
+    where: Where = {
         "gt": gt,
         "dataset": dataset,
         "labels": both,
         "prediction_labels": own,
         "reference_labels": wanted,
-        "engine": engine,
-        "empty": empty,
-        "tolerance": parse_tolerance(tolerance),
-        "largest_heart": largest_heart,
         "allow_missing": allow_missing,
         "workers": processes,
     }
+    return ScoringRules(engine, empty, parse_tolerance(tolerance), largest_heart), where

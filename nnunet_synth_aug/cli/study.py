@@ -65,13 +65,13 @@ def compare(
     margins = Margins(ties=limits("--tie", tie), noninferiority=limits("--margin", margin))
     arms = named_arms(arm or [], baseline or [], augmented or [])
     sides = (labels, prediction_labels, reference_labels)
-    options = how.scoring(gt, dataset, *sides, engine, empty, tolerance, largest_heart, allow_missing, processes)
+    rules, where = how.scoring(gt, dataset, *sides, engine, empty, tolerance, largest_heart, allow_missing, processes)
     if len(arms) == 2:
         first, second = arms
-        found = {second: run(arms[first], arms[second], out, names=(first, second), margins=margins, images=images, **options)}
+        found = {second: run(arms[first], arms[second], out, names=(first, second), rules=rules, margins=margins, images=images, **where)}
         report = found[second].report
     else:
-        overview = compare_arms(arms, out, margins=margins, images=images, **options)
+        overview = compare_arms(arms, out, rules=rules, margins=margins, images=images, **where)
         found, report = overview.comparisons, overview.report
     for name, result in found.items():
         if len(found) > 1:

@@ -228,7 +228,7 @@ def read_fold(path: Path, fold: int | str) -> Fold:
 
 
 def _read_fold(path: Path, number: int, one: Any) -> Fold:
-    sides = [one.get("train"), one.get("val"), one.get("unlabelled", [])] if isinstance(one, dict) else [None]
+    sides: list[Any] = [one.get("train"), one.get("val"), one.get("unlabelled", [])] if isinstance(one, dict) else [None]
     if not all(map(_are_names, sides)):
         raise UserError(f"{path} is not a list of folds with 'train' and 'val' case ids (see fold {number}); restore or remake it")
     if empty := [side for side in ("train", "val") if not one[side]]:

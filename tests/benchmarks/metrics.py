@@ -34,6 +34,7 @@ import numpy as np
 from scipy import ndimage
 
 from evaluation.scoring.metrics import score
+from evaluation.scoring.rules import ScoringRules
 from evaluation.scoring.surface import boxes, summarise, surface_distances, union
 from evaluation.scoring.surfels import surface_dice
 from evaluation.scoring.table import DISTANCES, TOLERANCE_MM
@@ -160,7 +161,7 @@ def three_distances(prediction: np.ndarray, truth: np.ndarray, spacing: tuple[fl
 
 def distances(prediction: np.ndarray, truth: np.ndarray, spacing: tuple[float, float, float], engine: str) -> Values:
     """This package: every metric of every structure."""
-    scores = score(prediction, truth, spacing, LABELS, engine)
+    scores = score(prediction, truth, spacing, LABELS, ScoringRules(engine))
     return {(name, metric): scores[name].values[metric] for name in LABELS for metric in DISTANCES}
 
 
