@@ -61,6 +61,7 @@ FIGURES: dict[str, Callable[[], str]] = {
     "compute": lambda: compute_page.page(read_json(DOCS / "compute.json")),
     "demo": lambda: walkthrough_page.page(read_json(DOCS / "walkthrough.json")),
     **{f"nnunet {name}": _nnunet(name) for name in ("matrix", "quota", "refresh", "kills", "loader")},
+    "house": lambda: house(read_json(DOCS / "house.json")),
     "commands": lambda: commands(),
     "settings": lambda: settings(),
 }
@@ -87,6 +88,11 @@ def commands() -> str:
     from nnunet_synth_aug.cli.app import app
 
     return "\n".join(_command(name, command) for name, command in _leaves("synthaug", get_command(app)))
+
+
+def house(figures: dict[str, dict[str, int]]) -> str:
+    """Size and shape of the code, before and after it was moved into rooms."""
+    return table(["", *figures], [[name, *(found[name] for found in figures.values())] for name in figures["after"]])
 
 
 def settings() -> str:
