@@ -17,9 +17,8 @@ from evaluation.analysis.volumes import agreement, clinical_values
 from evaluation.inputs.arms import fairness_notes
 from evaluation.inputs.masks import Where
 from evaluation.inputs.sources import Scored, read_sources
-from evaluation.report.methods import stated
+from evaluation.report.methods import stated, versions
 from evaluation.report.results import Results
-from evaluation.report.versions import versions
 from evaluation.report.wording import conclusion
 from evaluation.report.writing import REPORT, write_overview, write_results
 from evaluation.scoring.rules import BY_DEFAULT, ScoringRules

@@ -16,8 +16,7 @@ from evaluation.inputs.arms import Arm, ScoredCase, read_arm
 from evaluation.inputs.dataset import Dataset, structure_labels, without_truth
 from evaluation.inputs.interop import PARQUET, read_summary, write_parquet, write_summary
 from evaluation.inputs.masks import Where, long_table, score_masks
-from evaluation.report.methods import SURFACE
-from evaluation.report.versions import versions
+from evaluation.report.methods import SURFACE, versions
 from evaluation.scoring.case import LabelMaps
 from evaluation.scoring.metrics import Labels
 from evaluation.scoring.rules import BY_DEFAULT, ScoringRules, to_json

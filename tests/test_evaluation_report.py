@@ -20,11 +20,11 @@ from evaluation.analysis.summary import BETTER, Margins
 from evaluation.compare import Comparison
 from evaluation.report import html, markdown
 from evaluation.report.blocks import Document, Heading, Paragraph, Section, Table, file_name
-from evaluation.report.document import comparison_document
 from evaluation.report.figures import group_forest
 from evaluation.report.methods import EMPTY_IN_SHORT, methods, stated
 from evaluation.report.overlays import CHANGED, WORST, select_patients
 from evaluation.report.wording import cautions
+from evaluation.report.writing import comparison_document
 from evaluation.scoring.rules import ScoringRules
 from evaluation.scoring.table import METRICS
 from nnunet_synth_aug.core.files import write_nifti

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
 
 from evaluation.analysis.statistics import ALPHA, EXACT_UP_TO, LEVEL, RESAMPLES
 from evaluation.analysis.summary import Margins
@@ -142,3 +144,14 @@ def _counts(trainings: Sequence[int]) -> str:
 
 def _with_units(limits: Mapping[str, float]) -> str:
     return ", ".join(f"{metric} {value:g}{f' {METRICS[metric].unit}' if METRICS[metric].unit else ''}" for metric, value in limits.items())
+
+
+def versions() -> dict[str, str]:
+    """Python and the packages that numbers or figures come from, those that are installed."""
+    found = {"Python": platform.python_version()}
+    for package in ("nnunet-synth-aug", "numpy", "scipy", "pandas", "matplotlib", "nibabel", "medpy"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
