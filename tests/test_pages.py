@@ -84,3 +84,25 @@ def test_the_readme_is_short() -> None:
     assert len(lines) <= 120
     assert max(map(len, lines)) <= 100
     assert sum(line.startswith('python3 -m venv .venv && .venv/bin/pip install -c constraints.txt ".[test]"') for line in lines) == 1
+
+
+def test_every_command_in_the_docs_exists_with_its_options(hooks: ModuleType) -> None:
+    from typer.main import get_command
+
+    from nnunet_synth_aug.cli.app import app
+
+    known = {
+        name: {option for p in command.params for option in (*p.opts, *p.secondary_opts)}
+        for name, command in hooks._leaves("synthaug", get_command(app))
+    }
+    checked = 0
+    for page in [ROOT / "README.md", *DOCS.rglob("*.md")]:
+        blocks = re.findall(r"```bash\n(.*?)```", page.read_text(), re.DOTALL)
+        lines = [line for block in blocks for line in re.split(r"\n|&&|;", block.replace("\\\n", " "))]
+        for line in lines:
+            if (found := re.search(r"\bsynthaug (import \w+|[\w-]+)(.*)", line.split(" #")[0])) and not found[1].startswith("-"):
+                options = re.findall(r"(?<=\s)(--?[a-z][\w-]*)", found[2])
+                unknown = set(options) - known[f"synthaug {found[1]}"]
+                assert not unknown, f"{page.name}: {line.strip()}: {unknown}"
+                checked += 1
+    assert checked > 25
