@@ -22,7 +22,6 @@ from nnunet_synth_aug.data.splits import fold_patients
 from nnunet_synth_aug.model.fit import fit_generator
 from nnunet_synth_aug.model.generator import STAGES, load_generator
 from nnunet_synth_aug.model.motion_schemes import WholeCycle
-from nnunet_synth_aug.model.motion_schemes import WholeCycle
 from nnunet_synth_aug.synthesis.accept import UNCHECKED
 from nnunet_synth_aug.synthesis.cascade import sample_anatomies, sample_cycles, sample_sequence
 from nnunet_synth_aug.synthesis.folder import read_index, read_sequence
