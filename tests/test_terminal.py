@@ -41,6 +41,7 @@ def test_bash_completes_commands_and_options_once_it_is_installed(tmp_path):
     assert run("bash", "-c", pressed_tab, env=environment).stdout.split("\n")[:2] == ["compare", "--source"]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
 def test_ctrl_c_says_that_the_same_command_goes_on(tmp_path, monkeypatch):
     set_folders(monkeypatch, tmp_path)
