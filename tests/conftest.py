@@ -17,7 +17,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 from shared_folders import Shared, set_folders
+
+settings.register_profile("shared cores", deadline=None)  # an example takes longer beside other tests
+settings.load_profile("shared cores")
 
 TRAINERS = Path(__file__).resolve().parents[1] / "trainers"
 #: Processes of a run of all tests: each takes about 2 GB.
