@@ -87,7 +87,7 @@ def test_help_names_every_command_and_needs_no_torch():
     [
         (["sample", "-d", "9", "-o", "x", "--prior", "lv_ef=140"], "lv_ef 140 % is outside 2 to 90 %"),
         (["sample", "-d", "9", "-o", "x", "--prior", "diagnosis=FLU"], "NOR, MINF, DCM, HCM, RV"),
-        (["sample", "-d", "9", "-o", "x", "--slices", "99"], "n_slices 99"),
+        (["sample", "-d", "9", "-o", "x", "--prior", "n_slices=99"], "n_slices 99"),
         (["fit", "-d", "9"], "there is no dataset 9"),
         (["fit", "-d", "9", "--preset", "huge"], "choose one of tiny"),
         (["import", "acdc", "nowhere", "-d", "9"], "nowhere"),
