@@ -41,6 +41,7 @@ class Executor(Protocol):
 @dataclass
 class ProcessJob:
     """A step that runs as a process of this machine."""
+
     process: subprocess.Popen[bytes]
     name: str | None = None
 

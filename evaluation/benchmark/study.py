@@ -47,6 +47,7 @@ class Data:
 
     @property
     def restricted(self) -> bool:
+        """Whether only some of the patients train."""
         return bool(self.vendors) or bool(self.diagnoses) or self.per_group is not None
 
 
@@ -140,10 +141,12 @@ class Arm:
 
     @property
     def trainer(self) -> str:
+        """The name of its trainer."""
         return f"nnUNetTrainerSynthAug_mix{self.percent:02d}{'' if self.until is None else f'to{self.until:02d}'}"
 
     @property
     def needs_generator(self) -> bool:
+        """Whether one of its sources needs a trained generator."""
         return any(sources.REGISTRY[part].needs_generator for part in self.parts)
 
     @property
