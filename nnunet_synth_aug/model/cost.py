@@ -13,11 +13,11 @@ class Cost:
     megabytes: int  # while it trains; a third to a half of it stays
 
 
-#: tiny and small were timed on two CPU cores. base is an estimate from its FLOPs (docs/results/compute).
+#: tiny and small were timed on CPUs; base is counted from its FLOPs, never timed (docs/start/install.md).
 COSTS = {
     "tiny": Cost("about 10 minutes on two CPU cores", 50),
-    "small": Cost("one to two hours on two CPU cores, minutes on a GPU", 100),
-    "base": Cost("about half an hour on a data-centre GPU (estimated), days on a CPU", 1000),
+    "small": Cost("about an hour on two CPU cores", 100),
+    "base": Cost("half an hour to an hour on a data-centre GPU (counted, not measured), days on a CPU", 700),
 }
 
 

@@ -18,10 +18,10 @@ from nnunet_synth_aug.model.config import GeneratorConfig
 from nnunet_synth_aug.model.config import preset as named
 from nnunet_synth_aug.model.generator import Generator
 from nnunet_synth_aug.model.grid import Grid
-from nnunet_synth_aug.model.latents.encode import LatentScale
+from nnunet_synth_aug.model.latents.scale import LatentScale
 from nnunet_synth_aug.model.motion import motion_network
 from nnunet_synth_aug.model.motion_basis import ES_SHARE
-from nnunet_synth_aug.model.motion_sampling import motion_channels
+from nnunet_synth_aug.model.motion_schemes import motion_scheme
 from nnunet_synth_aug.model.noise import GREYS, Grain
 from nnunet_synth_aug.model.static import static_network
 from nnunet_synth_aug.model.template import Template
@@ -49,8 +49,8 @@ def untrained(config: GeneratorConfig, device: torch.device) -> Generator:
         mean=torch.zeros(C),
         std=torch.ones(C),
         region=torch.ones(x, y),
-        directions=torch.eye(motion_channels(config), coefficients),
-        spread=torch.ones(motion_channels(config)),
+        directions=torch.eye(motion_scheme(config).channels, coefficients),
+        spread=torch.ones(motion_scheme(config).channels),
     )
     template = Template(
         priors=Priors(n_slices=Z, slice_thickness=8.0),
