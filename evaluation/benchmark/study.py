@@ -127,8 +127,7 @@ class Minutes:
 
 @dataclass(frozen=True)
 class Arm:
-    """What a training mixes in: ``real``, ``mixNN``, ``synthetic``, ``variationsNN``, ``reconstructionsNN``, ``copiesNN``,
-    ``bentNN``, ``phantomNN``, or ``pseudolabelsNN``.
+    """What a training mixes in: ``real``, ``synthetic``, ``mixNN``, or another source with NN per cent, such as ``copiesNN``.
 
     ``mixNNtoMM`` begins with NN per cent and ends with MM, linearly over the epochs; likewise for the others. ``copies+phantomNN``
     draws from a bank that holds as many copies as phantoms.

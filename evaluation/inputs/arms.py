@@ -45,10 +45,12 @@ class Arm:
 
     @property
     def cases(self) -> frozenset[str]:
+        """Ids of the cases that were predicted."""
         return frozenset(p.case for p in self.predictions)
 
     @property
     def folds(self) -> tuple[str, ...]:
+        """Folds of the predictions, "" where unknown."""
         return tuple(sorted({p.fold for p in self.predictions}))
 
 

@@ -19,6 +19,8 @@ PLOT_DPI = 200
 
 @dataclass(frozen=True)
 class Heading:
+    """A heading inside a section."""
+
     text: str
 
 
@@ -55,6 +57,8 @@ class Table:
 
 @dataclass(frozen=True)
 class Definitions:
+    """Terms with what they mean."""
+
     items: Sequence[tuple[str, str]]
 
 
@@ -106,6 +110,8 @@ Blocks = list[Block]
 
 @dataclass(frozen=True)
 class Section:
+    """A part of the page; one without blocks is left out."""
+
     title: str
     blocks: Blocks
 

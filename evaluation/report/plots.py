@@ -20,6 +20,7 @@ from evaluation.scoring.table import METRICS, PRIMARY
 
 
 def forests(results: Results) -> Blocks:
+    """One forest plot per primary metric."""
     drawn = [
         plot(figures.forest_plot(results.summary, m, results.names), f"forest_{m}", f"Mean paired difference in {m} with interval")
         for m in PRIMARY
@@ -58,6 +59,7 @@ def group_forests(results: Results, what: str) -> Blocks:
 
 
 def paired_plots(results: Results) -> Blocks:
+    """Every patient in both arms, per primary metric and structure."""
     blocks: Blocks = []
     for metric in PRIMARY:
         drawn = [
@@ -73,6 +75,7 @@ def paired_plots(results: Results) -> Blocks:
 
 
 def bland_altman(results: Results) -> Blocks:
+    """Volumes and EF of both arms against the reference."""
     present = set(results.clinical["quantity"])
     drawn = [
         plot(figures.bland_altman(results.clinical, q, results.names), f"bland_altman_{q}", f"Bland-Altman plot of {q}")

@@ -34,6 +34,7 @@ RC: Any = {
 
 
 def unit_label(metric: str, unit: str) -> str:
+    """A label for an axis: the metric, and its unit if it has one."""
     return f"{metric} [{unit}]" if unit else metric
 
 

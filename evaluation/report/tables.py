@@ -28,6 +28,7 @@ def _shown(results: Results) -> list[str]:
 
 
 def with_unit(metric: str) -> str:
+    """A metric with its unit."""
     unit = METRICS[metric].unit
     return f"{metric} [{unit}]" if unit else metric
 
@@ -42,6 +43,7 @@ def _every(step: int, n: int) -> list[int]:
 
 
 def note(text: str) -> Paragraph:
+    """A paragraph in small print."""
     return Paragraph(text, "note")
 
 

@@ -27,6 +27,7 @@ def number(value: float, digits: int, *, signed: bool = False) -> str:
 
 
 def p_value(p: float) -> str:
+    """A p value in as many digits as mean something."""
     if not math.isfinite(p):
         return DASH
     return "< 0.001" if p < 0.001 else f"{p:.3f}" if p < 0.1 else f"{p:.2f}"

@@ -93,6 +93,11 @@ def write_dataset(
 
 
 def full_name(dataset_id: int, name: str) -> str:
+    """``DatasetNNN_Name``.
+
+    Raises:
+        UserError: a number or a name that nnU-Net does not take.
+    """
     if not 1 <= dataset_id <= 999:
         raise UserError(f"the dataset id {dataset_id} is not between 1 and 999")
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name) or name.startswith("Dataset"):
@@ -101,6 +106,7 @@ def full_name(dataset_id: int, name: str) -> str:
 
 
 def refuse_taken(dataset_id: int) -> None:
+    """Raise UserError if one of nnU-Net's folders holds a dataset with this number."""
     for variable in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"):
         for path in sorted(nnunet_folder(variable).glob(f"Dataset{dataset_id:03d}_*")):
             raise UserError(f"the dataset id {dataset_id} is taken by {path}; choose another id or remove that folder")
@@ -232,6 +238,7 @@ def _affine(subject: SourceSubject) -> np.ndarray | None:
 
 
 def write_dataset_json(folder: Path, full_name: str, n_cases: int, source: dict[str, Any] | None) -> None:
+    """Write nnU-Net's ``dataset.json``."""
     write_json(
         folder / "dataset.json",
         {

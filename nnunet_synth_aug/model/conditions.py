@@ -37,6 +37,7 @@ class Conditions:
     present: torch.Tensor
 
     def to(self, device: torch.device) -> Conditions:
+        """The same on another device."""
         return Conditions(self.numbers.to(device), self.categories.to(device), self.present.to(device))
 
     def __getitem__(self, index: torch.Tensor) -> Conditions:
@@ -60,6 +61,7 @@ class PriorScaler:
 
     @staticmethod
     def fit(priors: list[Priors]) -> PriorScaler:
+        """Mean and SD of every numeric prior over the patients that have it."""
         mean, std = [], []
         for name in NUMERIC:
             values = [_natural(name, float(v)) for p in priors if (v := getattr(p, name)) is not None]
@@ -100,6 +102,7 @@ class PriorEmbedding(nn.Module):
         self.mlp = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width))
 
     def forward(self, conditions: Conditions) -> torch.Tensor:
+        """Embeddings (B, E) of the priors."""
         value = conditions.numbers[..., None]  # (B, N, 1)
         waves = [f(math.pi * k * value) for k in self.frequencies for f in (torch.sin, torch.cos)]
         embedded = torch.einsum("bnf,nfw->bnw", torch.cat([value, *waves], dim=-1), self.numbers)

@@ -133,6 +133,7 @@ class GeneratorConfig:
     pretrain: PretrainConfig = field(default_factory=PretrainConfig)
 
     def to_json(self) -> dict[str, Any]:
+        """Every setting as nested mappings."""
         return dataclasses.asdict(self)
 
     @staticmethod
@@ -255,6 +256,11 @@ def pretrained_on(config: GeneratorConfig, source: str) -> GeneratorConfig:
 
 
 def preset(name: str) -> GeneratorConfig:
+    """The preset of that name.
+
+    Raises:
+        UserError: there is none.
+    """
     if name not in PRESETS:
         raise UserError(f"there is no preset {name!r}; choose one of {', '.join(PRESETS)}")
     return PRESETS[name]

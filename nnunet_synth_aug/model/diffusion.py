@@ -150,6 +150,11 @@ OBJECTIVES = {"rf": RECTIFIED_FLOW, "edm": EDM}
 
 
 def objective(name: str) -> Objective:
+    """The objective of that name.
+
+    Raises:
+        UserError: there is none.
+    """
     if name not in OBJECTIVES:
         raise UserError(f"there is no objective {name!r}; choose one of {', '.join(OBJECTIVES)}")
     return OBJECTIVES[name]

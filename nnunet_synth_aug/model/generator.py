@@ -49,6 +49,7 @@ class Generator:
 
 
 def load_vae(folder: Path, config: GeneratorConfig, device: torch.device) -> AnatomyVAE:
+    """The VAE in a generator's folder, ready to be used."""
     network = AnatomyVAE(config.vae)
     _load_weights(network, load_checkpoint(folder / "vae.safetensors")[0])
     return network.to(device).eval()

@@ -25,6 +25,7 @@ class Grid:
 
     @property
     def fov(self) -> float:
+        """Field of view in plane [mm]."""
         return self.size[0] * self.pixel
 
 

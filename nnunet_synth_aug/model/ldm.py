@@ -23,6 +23,7 @@ class LatentDiffusion(nn.Module):
         self.unet = UNet(c_out + c_context, c_out, config.channels, config.embedding, config.dropout, config.attention)
 
     def forward(self, u: torch.Tensor, t: torch.Tensor, context: torch.Tensor, conditions: Conditions) -> torch.Tensor:
+        """The network's output for latents ``u`` (B, C, x, y, Z) at times ``t`` (B,)."""
         return self.unet(torch.cat([u, context], dim=1), t, self.priors(conditions))
 
 

@@ -92,16 +92,20 @@ class WholeCycle(MotionScheme):
 
     @property
     def channels(self) -> int:
+        """Principal components that are sampled."""
         return min(self.config.latents.components, 2 * self.config.latents.harmonics * self.config.vae.latent_channels)
 
     @property
     def context_channels(self) -> int:
+        """Of the ED latent and the mask of valid slices."""
         return self.config.vae.latent_channels + 1
 
     def targets(self, residuals: torch.Tensor, phi: torch.Tensor, ed: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """See :class:`MotionScheme`."""
         return fit_motion(residuals, phi, self.config.latents.harmonics)[None], torch.zeros(1)
 
     def context(self, ed: torch.Tensor, valid: torch.Tensor, phase: torch.Tensor) -> torch.Tensor:
+        """See :class:`MotionScheme`."""
         return torch.cat([ed, valid], dim=1)
 
     def sample(
@@ -114,6 +118,7 @@ class WholeCycle(MotionScheme):
         noise: torch.Tensor,
         phases: list[torch.Tensor],
     ) -> list[torch.Tensor]:
+        """See :class:`MotionScheme`."""
         context = self.context(ed, valid, torch.zeros(len(ed)))
         coefficients = scale.restore_motion(sample_latent(network, noise, context, valid, conditions, self.config.motion))
         return [motion(coefficients[i : i + 1], phi.to(ed.device))[0] for i, phi in enumerate(phases)]
@@ -127,17 +132,21 @@ class FrameByFrame(MotionScheme):
 
     @property
     def channels(self) -> int:
+        """Principal components of one frame that are sampled."""
         return min(self.config.latents.components, self.config.vae.latent_channels)
 
     @property
     def context_channels(self) -> int:
+        """Of the ED latent, the mask of valid slices, and the time."""
         return self.config.vae.latent_channels + 1 + self.TIME_CHANNELS
 
     def targets(self, residuals: torch.Tensor, phi: torch.Tensor, ed: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """See :class:`MotionScheme`."""
         others = [i for i in range(len(residuals)) if i != ed]
         return residuals[others][:, None], phi[others]
 
     def context(self, ed: torch.Tensor, valid: torch.Tensor, phase: torch.Tensor) -> torch.Tensor:
+        """See :class:`MotionScheme`."""
         return torch.cat([ed, valid, pseudo_time(phase, valid)], dim=1)
 
     def sample(
@@ -150,6 +159,7 @@ class FrameByFrame(MotionScheme):
         noise: torch.Tensor,
         phases: list[torch.Tensor],
     ) -> list[torch.Tensor]:
+        """See :class:`MotionScheme`."""
         out = []
         for i, phi in enumerate(phases):  # frames are many: one heart is a batch
             rows = torch.full((len(phi),), i, device=ed.device)

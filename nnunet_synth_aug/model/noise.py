@@ -58,14 +58,17 @@ class Grain:
         return noise * spread
 
     def to_json(self) -> dict[str, Any]:
+        """As :meth:`from_json` reads it."""
         return {"spread": list(self.spread), "correlation": self.correlation}
 
     @staticmethod
     def from_json(values: dict[str, Any]) -> Grain:
+        """From what :meth:`to_json` gave."""
         return Grain(tuple(values["spread"]), values.get("correlation", 0.0))
 
 
 def grey_centres() -> np.ndarray:
+    """Grey values in [-1, 1] at which the noise is known."""
     return (np.arange(GREYS) + 0.5) / GREYS * 2 - 1
 
 

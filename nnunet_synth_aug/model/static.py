@@ -15,6 +15,7 @@ from nnunet_synth_aug.model.training.loop import Step, Weights, train
 
 
 def static_network(config: GeneratorConfig) -> LatentDiffusion:
+    """The network of the static LDM, with random weights."""
     return LatentDiffusion(config.vae.latent_channels, 1, config.static)
 
 

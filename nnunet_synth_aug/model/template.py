@@ -41,6 +41,7 @@ class Template:
         )
 
     def to_json(self) -> dict[str, Any]:
+        """As :meth:`from_json` reads it."""
         return asdict(self) | {"priors": self.priors.specified()}
 
     @staticmethod

@@ -41,6 +41,7 @@ class TrainingSet:
 
     @property
     def patients(self) -> tuple[str, ...]:
+        """Names of the patients, sorted."""
         return tuple(sorted(c.subject.patient for c in self.cases))
 
     @property

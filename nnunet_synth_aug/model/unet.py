@@ -12,6 +12,7 @@ from nnunet_synth_aug.model.training.distributed import JointDropout
 
 
 def group_norm(channels: int, affine: bool = True) -> nn.GroupNorm:
+    """A norm with up to eight groups."""
     return nn.GroupNorm(math.gcd(8, channels), channels, affine=affine)
 
 
@@ -36,6 +37,7 @@ class AdaptiveBlock(nn.Module):
         nn.init.zeros_(self.conv2.bias)  # type: ignore[arg-type]
 
     def forward(self, x: torch.Tensor, embedding: torch.Tensor) -> torch.Tensor:
+        """(B, C, x, y, Z) to as many voxels."""
         h = self.conv1(F.silu(self.norm1(x)))
         scale, shift = self.modulation(F.silu(embedding))[:, :, None, None, None].chunk(2, dim=1)
         h = self.conv2(self.dropout(F.silu(self.norm2(h) * (1 + scale) + shift)))
@@ -53,6 +55,7 @@ class Attention(nn.Module):
         nn.init.zeros_(self.out.bias)  # type: ignore[arg-type]
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(B, C, x, y, Z) to the same."""
         B, C = x.shape[:2]
         qkv = self.qkv(self.norm(x)).reshape(B, 3, self.heads, C // self.heads, -1).transpose(-1, -2)  # (B, 3, heads, N, c)
         qkv = qkv.contiguous()  # torch's fused attention wants c last in memory and else falls back on a slow one
@@ -85,6 +88,7 @@ class UNet(nn.Module):
         self.leave = nn.Sequential(group_norm(channels[0]), nn.SiLU(), last)
 
     def forward(self, x: torch.Tensor, t: torch.Tensor, embedding: torch.Tensor) -> torch.Tensor:
+        """The network's output for ``x`` (B, C, x, y, Z) at times ``t`` (B,)."""
         embedding = embedding + self.time(time_features(t, self.embedding))
         x = self.enter(x)
         skips = []

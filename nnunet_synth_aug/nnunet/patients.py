@@ -48,6 +48,7 @@ def fold_cases(dataset: str, fold: int | str, cases: list[str]) -> tuple[list[st
 
 
 def splits_file(dataset: str) -> Path:
+    """Where nnU-Net keeps the folds of a dataset."""
     return preprocessed_folder(dataset) / SPLITS
 
 

@@ -28,6 +28,7 @@ class ReferencePatients:
 
     @property
     def words(self) -> str:
+        """What texts call them."""
         return "held-out patients" if self.held_out else "TRAINING patients (fold all holds nobody out)"
 
 

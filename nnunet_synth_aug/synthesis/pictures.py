@@ -19,7 +19,7 @@ GAP = 4
 
 
 def picked_slices(mask: np.ndarray, n: int) -> list[int]:
-    """n slices spread over those that hold the heart, base to apex."""
+    """As many slices as asked for, spread over those that hold the heart, base to apex."""
     slices = np.flatnonzero(mask.any(axis=(0, 1, 2)))
     low, high = (slices[0], slices[-1]) if len(slices) else (0, mask.shape[3] - 1)
     return np.linspace(low, high, n + 2)[1:-1].round().astype(int).tolist()

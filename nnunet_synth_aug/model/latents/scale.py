@@ -106,6 +106,7 @@ class LatentScale:
         return ((self.spread / self.spread.mean())[:, None, None] * self.region)[..., None] ** emphasis
 
     def to(self, device: torch.device) -> LatentScale:
+        """The same on another device."""
         return LatentScale(**{f.name: getattr(self, f.name).to(device) for f in fields(self)})
 
     def tensors(self) -> dict[str, torch.Tensor]:

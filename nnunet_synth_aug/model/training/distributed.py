@@ -56,6 +56,7 @@ def processes(device: torch.device) -> Iterator[torch.device]:
 
 
 def rank() -> int:
+    """Number of this process, 0 where it is alone."""
     return dist.get_rank() if dist.is_initialized() else 0
 
 
@@ -137,6 +138,7 @@ class JointDropout(nn.Dropout):
     """Dropout of (b, ...) whose mask is drawn for the joint batch of world * b rows."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Zero a share of the channels, drawn alike for any number of processes."""
         if not self.training or self.p == 0:
             return x
         kept = mine(x.new_empty(len(x) * world(), *x.shape[1:]).bernoulli_(1 - self.p))

@@ -32,8 +32,10 @@ def kl_divergence(mean: torch.Tensor, log_variance: torch.Tensor) -> torch.Tenso
 
 
 def edge_l1(image: torch.Tensor, target: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
-    """L1 of in-plane finite differences at two scales: what keeps the endocardial border sharp offline, without a
-    pretrained perceptual network. All (B, 1, X, Y, Z)."""
+    """L1 of in-plane finite differences at two scales; all (B, 1, X, Y, Z).
+
+    It keeps the endocardial border sharp, offline and without a pretrained perceptual network.
+    """
     total = image.new_zeros(len(image))
     for _, step, wanted, inside in _filtered(image, target, valid, SLOPE):
         total = total + row_mean((step - wanted).abs(), inside)
@@ -41,13 +43,13 @@ def edge_l1(image: torch.Tensor, target: torch.Tensor, valid: torch.Tensor) -> t
 
 
 def texture_l1(image: torch.Tensor, target: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
-    """L1 between the amounts of fine structure, wherever it lies: means of absolute second differences in plane, over windows of
-    TEXTURE pixels, at two scales. All (B, 1, X, Y, Z).
+    """L1 between the amounts of fine structure, wherever it lies; all (B, 1, X, Y, Z).
 
-    What a latent does not tell, such as the place of every trabecula, is punished least when it is left out, so that losses per
-    pixel blur. This one asks for as much of it as there was. Second differences, because the power of images falls so steeply with
-    frequency that first ones are nearly all borders, and sharper borders would stand for trabeculae. Between pixels two apart,
-    because between neighbours a checkerboard has the most difference for its amplitude, and the decoder would pay in that coin.
+    The amounts are means of absolute second differences in plane, over windows of TEXTURE pixels, at two scales. What a latent does not
+    tell, such as the place of every trabecula, is punished least when it is left out, so that losses per pixel blur. This one asks for
+    as much of it as there was. Second differences, because the power of images falls so steeply with frequency that first ones are
+    nearly all borders, and sharper borders would stand for trabeculae. Between pixels two apart, because between neighbours a
+    checkerboard has the most difference for its amplitude, and the decoder would pay in that coin.
     """
     total = image.new_zeros(len(image))
     for scale, bend, wanted, inside in _filtered(image, target, valid, BEND):

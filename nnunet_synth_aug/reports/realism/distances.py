@@ -145,7 +145,7 @@ def two_sample_p(
     permutations: int = 499,
     seed: int = 0,
 ) -> float:
-    """p of the kernel distance when patients and requests exchange their roles at random (Gretton et al., JMLR 2012).
+    """The p value of the kernel distance when patients and requests exchange their roles at random (Gretton et al., JMLR 2012).
 
     Features are standardised over both samples together, so that under the null hypothesis nothing depends on the roles.
 

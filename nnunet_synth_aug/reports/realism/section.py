@@ -60,6 +60,7 @@ class Hearts:
         return rows[known], [self.groups[i] for i in known], [self.ids[i] for i in known]
 
     def statistic(self, name: str) -> list[float]:
+        """One distance, of images and of masks."""
         return [values[name] for values in (*self.image, *self.mask) if name in values]
 
 

@@ -25,6 +25,7 @@ class RealOnlyNetwork(Protocol):
     @property
     def segment(self) -> Segment:
         """Gives a frame its mask."""
+
     @property
     def provenance(self) -> dict[str, Any]:
         """Which network it is."""
