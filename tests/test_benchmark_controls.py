@@ -118,7 +118,9 @@ def guard(provenance: dict[str, Any], val: list[str]) -> None:
     check_leak(provenance, TARGET, 0, ["patient001_ED"], val)
 
 
-def test_the_leak_guard_knows_phantoms_by_name_and_not_by_an_empty_list():
+def test_the_leak_guard_knows_phantoms_by_name_and_not_by_an_empty_list(tmp_path, monkeypatch):
+    for name in ("nnUNet_raw", "nnUNet_preprocessed"):
+        monkeypatch.setenv(name, str(tmp_path))
     guard({"source": "phantom", "patients": [], "phantoms": ["phantom5000_0000"]}, ["patient002_ED"])
     with pytest.raises(UserError, match=r"phantoms that fold 0 validates on \(phantom5000_0000\)"):
         guard({"source": "phantom", "patients": [], "phantoms": ["phantom5000_0000"]}, ["phantom5000_0000_ES"])

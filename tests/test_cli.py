@@ -105,6 +105,7 @@ def test_unset_folders_are_named(monkeypatch, refused):
     assert "nnUNet_raw is not set" in refused("fit", "-d", "9")
 
 
+@pytest.mark.slow
 def test_phantom_then_fit_with_bad_fold_and_taken_id(folders, synthaug, refused):
     assert synthaug("phantom", "-d", 9, "-n", 3, "--folds", 3).returncode == 0
     raw = folders / "nnUNet_raw" / "Dataset009_Phantom"

@@ -123,6 +123,7 @@ def test_a_changed_prediction_changes_the_numbers(study: Study) -> None:
     assert cell(after, "RV", "Dice", "augmented") == cell(before, "RV", "Dice", "augmented")
 
 
+@pytest.mark.slow
 def test_the_same_run_gives_the_same_bytes(compared: tuple[Study, Comparison], monkeypatch: pytest.MonkeyPatch) -> None:
     study, _ = compared
     first = contents(study.out)
@@ -137,6 +138,7 @@ def test_engines_agree(study: Study) -> None:
     np.testing.assert_allclose(native["value"], other["value"], rtol=1e-13, atol=1e-13)
 
 
+@pytest.mark.slow
 def test_a_missing_structure_is_a_failure_with_the_worst_case(study: Study) -> None:
     mask = study.mask("p02_ES")
     study.write(AUG, "p02_ES", np.where(mask == 1, 0, mask))
@@ -235,6 +237,7 @@ def test_a_structure_that_is_never_annotated_is_not_scored(study: Study) -> None
     assert "Not scored, because no ground truth holds it: RV." in results.conclusion
 
 
+@pytest.mark.slow
 def test_without_cohort_images_or_splits(study: Study) -> None:
     for file in (study.raw / "cohort.json", study.raw / "priors.csv", study.preprocessed / "splits_final.json"):
         file.unlink()

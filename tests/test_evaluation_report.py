@@ -125,6 +125,7 @@ def test_every_table_of_metrics_states_their_definitions(study: Study, compared:
     assert set(summary.loc[summary["metric"] == "HD95", "definition"]) == {METRICS["HD95"].short}
 
 
+@pytest.mark.slow
 def test_without_images_no_picture_of_a_patient_is_left(study: Study) -> None:
     result = study.compare(images=False)
     page = result.report.read_text()
@@ -145,6 +146,7 @@ def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Study:
     return Study(tmp_path)
 
 
+@pytest.mark.slow
 def test_overlays_show_what_was_scored_where_labels_were_translated(study: Study) -> None:
     plain = study.compare()
     before = {p.name: p.read_bytes() for p in (study.out / "figures").glob("case_*")}

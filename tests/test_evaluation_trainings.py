@@ -178,6 +178,7 @@ def test_rankings_and_significance_of_three_arms() -> None:
     assert pairs.loc[(MEAN, "HD", "base", "little"), "p_holm"] > 0.05
 
 
+@pytest.mark.slow
 def test_arms_from_one_table_share_one_family(tmp_path: Path) -> None:
     rng = np.random.default_rng(7)
     arms = {"real": trained(12, [0.0, 0.001], rng), "mix50": trained(12, [0.02, 0.021], rng), "mix 75 %": trained(12, [0.0, 0.001], rng)}

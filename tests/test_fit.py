@@ -35,6 +35,7 @@ def folders(micro_generator, tmp_path_factory):
         yield root
 
 
+@pytest.mark.slow
 def test_pretraining_is_done_once_for_all_folds_and_named_in_the_provenance(folders, capsys):
     config = dataclasses.replace(MICRO, pretrain=PretrainConfig(hearts=3))
     first = load_generator(fit_generator("7", 0, config, CPU), CPU)
@@ -58,6 +59,7 @@ def test_pretraining_is_done_once_for_all_folds_and_named_in_the_provenance(fold
     assert steps == (6, 2)  # the first and the last step are logged
 
 
+@pytest.mark.slow
 def test_pretraining_on_held_out_phantoms_is_refused(folders):
     # The cohort's own seed: pretraining sees the very hearts that the fold holds out.
     config = dataclasses.replace(MICRO, pretrain=PretrainConfig(hearts=4, seed=5))

@@ -243,7 +243,7 @@ def test_generator_that_saw_validation_patients_is_refused(project: Project, fol
         ({"plans": "otherPlans"}, "nnUNetv2_plan_and_preprocess -d 731"),
         ({"configuration": "2D"}, "no configuration 2D; choose one of 2d"),
         ({"plans": "nnUNetPlans"}, "nnUNetv2_preprocess -d 731 -plans_name nnUNetPlans -c 2d"),
-        ({"fold": 7}, "fold 7 is not in .* folds 0 to 1"),
+        ({"fold": 7}, "fold 7 is not in .*; choose 0, 1 or all"),
         ({"fold": "x"}, "fold x is not in"),
         ({"frames": 1}, "--frames is 1"),
         ({"sequences": Path("nowhere")}, "nowhere holds no synthetic sequences"),

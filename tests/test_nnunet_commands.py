@@ -70,7 +70,7 @@ def test_plans_with_a_curriculum_and_weights(project: Project) -> None:
         }
     finally:
         path.unlink(missing_ok=True)
-    for given, sentence in (("RV", "'RV' is not a weight; write NAME=NUMBER"), ("FLU=2", "names 'FLU', which is none")):
+    for given, sentence in (("RV", "'RV' is not a weight; write NAME=NUMBER"), ("FLU=2", "unknown key 'FLU'")):
         failed = CliRunner().invoke(app, [*words, "--weigh-diagnosis", given])
         assert isinstance(failed.exception, UserError)
         assert sentence in str(failed.exception)

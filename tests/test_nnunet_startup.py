@@ -78,6 +78,7 @@ def by_name(checks: list[Check]) -> dict[str, Check]:
     return {check.name: check for check in checks}
 
 
+@pytest.mark.slow
 def test_doctor_on_a_sound_project(project: Project) -> None:
     checks = by_name(run_checks(731, 0, "2d", PLANS))
     assert [c.name for c in checks.values() if not c.ok] == []
@@ -143,7 +144,7 @@ def test_every_finding_has_its_remedy(project: Project, monkeypatch: pytest.Monk
 
     plans, splits = project.preprocessed / f"{PLANS}.json", project.preprocessed / "splits_final.json"
     for path, content, name, message, remedy in (
-        (plans, read_json(plans) | {"synth_aug": {"ration": 1}}, "plans", "'ration' is unknown", "choose from ratio"),
+        (plans, read_json(plans) | {"synth_aug": {"ration": 1}}, "plans", "unknown key 'ration'", "choose from ratio"),
         (plans, {"configurations": {"2d": {}}}, "plans", "KeyError", "if all are sound, run 'nnUNetv2_plan_and_preprocess -d 731 -c 2d'"),
         (plans, None, "plans", "does not exist", "run 'nnUNetv2_plan_and_preprocess -d 731' first or name other plans with -p"),
         (project.preprocessed / "dataset.json", None, "plans", "does not exist", "run 'nnUNetv2_plan_and_preprocess -d 731 -c 2d'"),

@@ -199,6 +199,9 @@ def test_leak_stops_the_command_before_any_step(project: Project, manifest: Path
     assert not list(project.results.rglob("synth_aug.json"))
 
 
+CASE = {"id": "synth_00099_t00", "sequence": "synth_00099", "frame": 0, "seed": 1, "requested": {}, "measured": {}}
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -207,8 +210,9 @@ def test_leak_stops_the_command_before_any_step(project: Project, manifest: Path
         ({"data_identifier": "x_2d"}, r"another data identifier \(x_2d"),
         ({"labels": {"background": 0, "LV": 3}}, "another labels"),
         ({"dataset": "Dataset001_X"}, "another dataset"),
-        ({"format": 99}, "not a manifest of this version"),
-        ({"cases": [{"id": "synth_00099_t00"}]}, "lacks 1 of 1 cases, such as synth_00099_t00"),
+        ({"format": 99}, "format is 99, not"),
+        ({"cases": [{"id": "synth_00099_t00"}]}, r"cases\[0\] lacks"),
+        ({"cases": [CASE]}, "lacks 1 of 1 cases, such as synth_00099_t00"),
         (None, r"no complete bank.*synthaug bank -d Dataset731_Hearts -c 2d -p smallPlans -f 0"),
     ],
 )

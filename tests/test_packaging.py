@@ -72,7 +72,8 @@ def search_path(environment: Path, elsewhere: Path) -> str:
     return fresh(environment, "import os; print(os.environ.get('nnUNet_extTrainer', ''))", elsewhere)[0]
 
 
-@pytest.mark.parametrize("kind", ["wheel", pytest.param("editable", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["wheel", "editable"])
 def test_installing_registers_and_uninstalling_leaves_nothing(kind, wheel, environment, tmp_path):
     files = {path for path in environment.rglob("*") if path.is_file()}
     assert search_path(environment, tmp_path) == ""

@@ -238,6 +238,7 @@ def test_bssfp_signal() -> None:
     assert abs(complex(bssfp(scan, blood, 1000 / (2 * scan.tr)))) < 0.1 * abs(signal["blood"])
 
 
+@pytest.mark.slow
 def test_processes_share_the_work_and_keep_the_order():
     shared = list(phantom_cohort(3, seed=3, processes=2))
     assert [s.patient for s in shared] == [case(i).source.patient for i in range(3)]

@@ -97,6 +97,7 @@ def test_impossible_frames_are_found(kind):
     assert np.flatnonzero(impossible(spoilt)).tolist() == frames
 
 
+@pytest.mark.slow
 def test_beating_hearts_are_possible():
     for index in range(10):
         assert not impossible(phantom_subject(index, 5).mask).any()
@@ -157,6 +158,7 @@ def test_a_killed_prediction_goes_on_and_another_network_begins_anew(cohort, tmp
         load_sequence(other.subjects[0])
 
 
+@pytest.mark.slow
 def test_volumes_of_a_patient_without_contours_are_those_of_its_predicted_masks(cohort, tmp_path):
     patients = tuple(s.patient for s in cohort.subjects)
     silent = patients[0]
