@@ -72,6 +72,7 @@ def latents() -> SimpleNamespace:
         ed=torch.randn(7, 4, 4, 4, 4, generator=generator) * valid,
         motion=torch.randn(6, 5, 4, 4, 4, generator=generator) * valid[1:],
         moving=torch.arange(1, 7),
+        phase=torch.zeros(6),  # of the moving ones; periodic motion does not look at it
         valid=valid,
         conditions=PriorScaler.fit(priors).encode(priors),
         scale=LatentScale(
