@@ -352,6 +352,7 @@ def test_bad_arguments(study: Study, tmp_path: Path) -> None:
         study.compare()
 
 
+@pytest.mark.slow
 def test_a_failed_run_leaves_an_old_report_as_it_was(study: Study) -> None:
     study.compare()
     before = contents(study.out)
