@@ -146,7 +146,7 @@ class _Shelf:
             quality_control=self.quality_control,
             priors=asked,
             strength=strength,
-            vendors=self.vendors() if source == "phantom" else (),
+            vendors=self.vendors,
         )
 
     def generator(self) -> Generator:

@@ -69,8 +69,10 @@ def fit(
             say(f"{one.key}={json.dumps(one.value)}  # {'; '.join(filter(None, (one.must_be, one.meaning)))}")
         return
     where = torch_device(device)
-    say(told(name, preset is None))
-    _say_what_is_cut(dataset, fold, config.grid.size[2])
+    first = os.environ.get("RANK", "0") == "0"  # under torchrun the first process alone speaks
+    if first:
+        say(told(name, preset is None))
+        _say_what_is_cut(dataset, fold, config.grid.size[2])
     from nnunet_synth_aug.model.fit import fit_generator
 
     taught_by = None
@@ -80,8 +82,8 @@ def fit(
         network = real_only_network(dataset, fold, segmenter, device)
         taught_by = FrameSegmenter(network.segment, network.provenance)
     folder = fit_generator(dataset, fold_of(fold), config, where, generator, reuse, taught_by)
-    if os.environ.get("RANK", "0") != "0":
-        return  # under torchrun the first process alone reports
+    if not first:
+        return
     if report:
         _report(dataset, folder, folder / "report", device, SHORT_REPORT, only=["controllability"])
     say(f"generator: {folder}")

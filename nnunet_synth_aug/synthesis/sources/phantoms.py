@@ -52,7 +52,7 @@ def phantoms_to_folder(folder: Path, n: int, seed: int = 0, vendors: Iterable[st
 
 def make(job: Job) -> list[str]:
     """Phantoms; see :func:`~nnunet_synth_aug.synthesis.sources.job.make`."""
-    phantoms_to_folder(job.folder, job.n, job.seed, job.vendors, min(job.n, os.cpu_count() or 1))
+    phantoms_to_folder(job.folder, job.n, job.seed, job.vendors(), min(job.n, os.cpu_count() or 1))
     return []
 
 
