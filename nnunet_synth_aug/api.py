@@ -63,14 +63,9 @@ def load_generator(
 
 
 def _usable(device: str | torch.device) -> torch.device:
-    import torch
+    from nnunet_synth_aug.model.training.device import usable_device
 
-    try:
-        found = torch.device(device)
-        torch.zeros(1, device=found)
-    except (RuntimeError, AssertionError) as error:
-        raise UserError(f'device {str(device)!r} cannot be used here ({str(error).splitlines()[0]}); use device="cpu"') from error
-    return found
+    return usable_device(device, f"device {str(device)!r}", 'device="cpu"')
 
 
 def sample(

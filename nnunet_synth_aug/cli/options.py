@@ -62,14 +62,9 @@ def fold_of(text: str) -> int | str:
 
 def torch_device(name: str) -> torch.device:
     """A device that exists, or one sentence."""
-    import torch
+    from nnunet_synth_aug.model.training.device import usable_device
 
-    try:
-        device = torch.device(name)
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise UserError(f"-device {name} cannot be used here ({str(error).splitlines()[0]}); use -device cpu") from error
-    return device
+    return usable_device(name, f"-device {name}", "-device cpu")
 
 
 def generator_at(dataset: str, fold: str, folder: Path | None) -> Path:

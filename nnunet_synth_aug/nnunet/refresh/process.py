@@ -28,6 +28,7 @@ from nnunet_synth_aug.core.files import read_json, write_json
 from nnunet_synth_aug.core.prior_request import PriorRequest
 from nnunet_synth_aug.core.priors import Priors
 from nnunet_synth_aug.model.generator import Generator, load_generator
+from nnunet_synth_aug.model.training.device import usable_device
 from nnunet_synth_aug.nnunet.bank.build import choose_frames, write_case
 from nnunet_synth_aug.nnunet.bank.manifest import Manifest, read_manifest
 from nnunet_synth_aug.nnunet.refresh.cases import VERSION, add_to_journal, mend_journal, publish
@@ -144,11 +145,8 @@ def open_replacer(job: dict[str, Any], live: Path) -> HeartReplacer:
     manifest = read_manifest(target, job["fold"])
     if manifest.hash != job["manifest_hash"] or target.preprocessing_hash() != manifest.content["plans_hash"]:
         raise UserError("the bank or its plans changed since the training started; start the training again")
-    try:
-        torch.zeros(1, device=job["device"])
-    except (RuntimeError, AssertionError) as error:
-        raise UserError(f"refresh.device {job['device']} cannot be used here ({str(error).splitlines()[0]}); use same or cpu") from error
-    generator = load_generator(Path(job["generator"]), torch.device(job["device"]))
+    device = usable_device(job["device"], f"refresh.device {job['device']}", "same or cpu")
+    generator = load_generator(Path(job["generator"]), device)
     own, banks = generator.provenance, manifest.content["generator"]
     if any(own[key] != banks.get(key) for key in ("generator_hash", "patients")):
         raise UserError(
