@@ -5,6 +5,7 @@ Every function raises ``UserError``, one sentence that says what is wrong and wh
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -56,6 +57,10 @@ def load_generator(
     from nnunet_synth_aug.core.paths import dataset_name, generator_folder
     from nnunet_synth_aug.model.generator import load_generator as load
 
+    if not isinstance(folder, (str, Path, type(None))):
+        raise UserError(f"the folder {folder!r} is no path; for a data set write load_generator(dataset={folder!r}, fold=0)")
+    if fold is None or isinstance(fold, float):
+        raise UserError(f"fold is {fold!r}; give a number such as 0, or 'all'")
     if (folder is None) == (dataset is None):
         raise UserError("load_generator needs the generator's folder, or dataset=... and fold=...; give one of the two")
     found = generator_folder(dataset_name(dataset), fold) if dataset is not None else Path(folder or "")
@@ -97,13 +102,15 @@ def sample(
         UserError: an unknown prior, a value that no heart has, or one that this generator does not reach.
     """
     from nnunet_synth_aug.synthesis.accept import ALL_CHECKS, UNCHECKED, sample_accepted
-    from nnunet_synth_aug.synthesis.requests import RequestPlan
+    from nnunet_synth_aug.synthesis.requests import RequestPlan, beyond_training
 
-    if n < 1:
-        raise UserError(f"n is {n}; sample at least one heart")
-    if frames is not None and frames < 2:
-        raise UserError(f"frames is {frames}; a cycle has at least two")
-    plan = RequestPlan(seed, PriorRequest.from_json(priors or {}), frames)
+    if not hasattr(generator, "config"):
+        raise UserError(f"{generator!r} is no generator; load one with load_generator(folder)")
+    n, seed = _whole("n", n, 1), _whole("seed", seed, 0)
+    asked = PriorRequest.from_json(priors or {}, "priors")
+    for line in beyond_training(asked, generator):
+        warnings.warn(line, stacklevel=2)
+    plan = RequestPlan(seed, asked, None if frames is None else _whole("frames", frames, 2))
     requests = plan.requests(generator, n)
     found: dict[str, SyntheticSequence] = {}
     for first in range(0, n, _BATCH):
@@ -117,6 +124,13 @@ def sample(
                 )
             found[outcome.request.id] = outcome.sequence
     return [found[request.id] for request in requests]
+
+
+def _whole(name: str, value: Any, least: int) -> int:
+    """A whole number of at least ``least``."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
+        raise UserError(f"{name} is {value!r}; it must be a whole number of at least {least}")
+    return int(value)
 
 
 def score(
@@ -147,9 +161,12 @@ def score(
     found, truth = _mask("prediction", prediction), _mask("reference", reference)
     if found.shape != truth.shape:
         raise UserError(f"the prediction has the shape {found.shape} but the reference {truth.shape}; score masks of the same grid")
-    mm = tuple(float(s) for s in spacing)
+    try:
+        mm = tuple(float(s) for s in spacing)
+    except (TypeError, ValueError):
+        mm = ()
     if len(mm) != 3 or not all(0 < s < np.inf for s in mm):
-        raise UserError(f"the spacing {mm} is not three positive numbers; give the mm along X, Y and Z")
+        raise UserError(f"the spacing {spacing!r} is not three positive numbers; give the mm along X, Y and Z")
     scores = score_structures(found, truth, mm, _values(labels), ScoringRules(empty=empty))
     rows = {name: {m: one.values[m] for m in ("Dice", "HD", "HD95", "ASSD")} | {"failure": one.failure} for name, one in scores.items()}
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("structure")
@@ -160,19 +177,32 @@ def _mask(name: str, mask: Any) -> np.ndarray:
     found = np.asarray(mask)
     if found.ndim != 3:
         raise UserError(f"the {name} has the shape {found.shape}; give one frame (X, Y, Z), such as heart.mask[heart.ed]")
-    if found.dtype.kind not in "biu" and not (found.dtype.kind == "f" and np.array_equal(found, np.rint(found))):
+    if found.size == 0:
+        raise UserError(f"the {name} has the shape {found.shape} and so no voxel; give a whole mask")
+    if found.dtype.kind == "b":
+        raise UserError(f"the {name} is true and false, which tells no structures apart; give label values, such as mask * 3 for the LV")
+    if found.dtype.kind not in "iu" and not (found.dtype.kind == "f" and np.array_equal(found, np.rint(found))):
         raise UserError(f"the {name} holds values that are no labels; give a mask, not an image or probabilities")
     return found.astype(np.int16)
 
 
 def _values(labels: LabelMap | str | None) -> dict[str, tuple[int, ...]]:
     """Structure -> label values."""
-    if isinstance(labels, str):
-        from evaluation.inputs.interop import parse_labels
+    from evaluation.inputs.interop import parse_labels, told_apart
 
+    if isinstance(labels, str):
         return parse_labels(labels)
-    given = STRUCTURES if labels is None else labels
-    return {name: tuple(int(value) for value in np.atleast_1d(values)) for name, values in given.items()}
+    if labels is None:
+        return {name: (value,) for name, value in STRUCTURES.items()}
+    if not isinstance(labels, Mapping) or not labels:
+        raise UserError(f"the labels are {labels!r}; give a mapping such as {{'RV': 1, 'MYO': 2, 'LV': 3}}")
+    found: dict[str, tuple[int, ...]] = {}
+    for name, values in labels.items():
+        several = list(values) if isinstance(values, (Sequence, np.ndarray)) and not isinstance(values, str) else [values]
+        if not several:
+            raise UserError(f"the label {name!r} has no value; give one, or several for a region")
+        found[name] = tuple(_whole(f"the label {name!r}", value, 1) for value in several)
+    return told_apart(found)
 
 
 def compare(
@@ -207,12 +237,15 @@ def compare(
     """
     from evaluation.compare import compare as run
 
-    def paths(folders: Folder | Sequence[Folder]) -> list[Path]:
-        return [Path(folders)] if isinstance(folders, str | Path) else [Path(one) for one in folders]
+    def paths(arm: str, folders: Folder | Sequence[Folder]) -> list[Path]:
+        several = [folders] if isinstance(folders, str | Path) else folders
+        if not isinstance(several, Sequence) or not several or not all(isinstance(one, str | Path) for one in several):
+            raise UserError(f"{arm} is {folders!r}; give a folder, or a list of folders for several seeds")
+        return [Path(one) for one in several]
 
     return run(
-        paths(baseline),
-        paths(augmented),
+        paths("baseline", baseline),
+        paths("augmented", augmented),
         Path(out),
         names=names,
         images=images,

@@ -94,14 +94,14 @@ def test_what_a_generator_cannot_do_is_one_sentence(folder: str, tmp_path: Path,
     for priors, sentence in (
         ({"ef": 30}, "there is no prior 'ef'; did you mean lv_ef"),
         ({"lv_ef": 140}, "lv_ef 140 % is outside 2 to 90 %"),
-        ({"lv_ef": "low"}, "lv_ef is 'low', which is not a number"),
+        ({"lv_ef": "low"}, "'low' is not a number"),
         ({"lv_ef": (30, 20)}, "30 is not below 20"),
     ):
         with pytest.raises(synthaug.UserError, match=sentence):
             synthaug.sample(generator, priors=priors)  # type: ignore[arg-type]
-    with pytest.raises(synthaug.UserError, match="at least one heart"):
+    with pytest.raises(synthaug.UserError, match="n is 0; it must be a whole number of at least 1"):
         synthaug.sample(generator, 0)
-    with pytest.raises(synthaug.UserError, match="at least two"):
+    with pytest.raises(synthaug.UserError, match="frames is 1; it must be a whole number of at least 2"):
         synthaug.sample(generator, frames=1)
     # Six steps of training make no heart: the quality control says so, after all its tries.
     with pytest.raises(synthaug.UserError, match=r"none of \d+ samples for .* passed the quality control .* or pass check=False"):
@@ -161,3 +161,53 @@ def test_two_folders_are_compared_by_their_paths_as_text(tmp_path: Path, monkeyp
     with pytest.raises(synthaug.UserError, match="nowhere of baseline does not exist"):
         synthaug.compare("nowhere", augmented, tmp_path / "other")
     assert not (tmp_path / "other").exists()
+
+
+@pytest.mark.parametrize(
+    ("call", "sentence"),
+    [
+        (lambda: synthaug.load_generator(951), r"write load_generator\(dataset=951"),  # type: ignore[arg-type]
+        (lambda: synthaug.load_generator(dataset=951, fold=None), "fold is None"),  # type: ignore[arg-type]
+        (lambda: synthaug.sample("path"), "'path' is no generator"),  # type: ignore[arg-type]
+        (lambda: synthaug.score(box(3), box(3), None), "spacing None is not three"),  # type: ignore[arg-type]
+        (lambda: synthaug.score(box(3), box(3), 1.5), "spacing 1.5 is not three"),  # type: ignore[arg-type]
+        (lambda: synthaug.score(box(3), box(3), SPACING, {"RV": 1.5}), "'RV' is 1.5; it must be a whole number"),  # type: ignore[dict-item]
+        (lambda: synthaug.score(box(3), box(3), SPACING, {"RV": 0}), "'RV' is 0; it must be a whole number of at least 1"),
+        (lambda: synthaug.score(box(3), box(3), SPACING, {"RV": 1, "MYO": 1}), "RV and MYO the same value, 1"),
+        (lambda: synthaug.score(box(3), box(3), SPACING, {}), "give a mapping such as"),
+        (lambda: synthaug.score(box(3), box(3), SPACING, ["RV"]), "give a mapping such as"),  # type: ignore[arg-type]
+        (lambda: synthaug.score(box(3), box(3), SPACING, "RV=1,MYO=1"), "RV and MYO the same value, 1"),
+        (lambda: synthaug.score(box(3) > 0, box(3) > 0, SPACING), "tells no structures apart"),
+        (lambda: synthaug.score(box(3)[:0], box(3)[:0], SPACING), "no voxel"),
+        (lambda: synthaug.compare([], [], "report"), r"baseline is \[\]; give a folder"),
+        (lambda: synthaug.compare(None, "a", "report"), "baseline is None"),  # type: ignore[arg-type]
+    ],
+)
+def test_slips_of_a_notebook_are_one_sentence(call, sentence: str) -> None:
+    with pytest.raises(synthaug.UserError, match=sentence) as error:
+        call()
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ({"n": 1.5}, "n is 1.5"),
+        ({"n": True}, "n is True"),
+        ({"seed": -1}, "seed is -1"),
+        ({"seed": None}, "seed is None"),
+        ({"priors": "lv_ef=30"}, "priors are 'lv_ef=30'; give a mapping"),
+        ({"priors": {"n_slices": (6, 99)}}, "n_slices 99"),
+    ],
+)
+def test_slips_of_a_request_are_one_sentence(folder: str, arguments: dict, sentence: str) -> None:
+    with pytest.raises(synthaug.UserError, match=sentence):
+        synthaug.sample(synthaug.load_generator(folder), **arguments)
+
+
+def test_what_no_training_patient_shows_is_said(folder: str) -> None:
+    generator = synthaug.load_generator(folder)
+    highest = max(t.priors.lv_edv for t in generator.templates)
+    with pytest.warns(UserWarning, match="lv_edv goes from .* and 550 lies beyond"):
+        synthaug.sample(generator, priors={"lv_edv": 550}, check=False, frames=2)
+    assert highest < 550

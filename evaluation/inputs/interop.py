@@ -46,7 +46,20 @@ def parse_labels(text: str) -> dict[str, tuple[int, ...]]:
         if name in found:
             raise UserError(f"the labels {text!r} name {name} twice; give every structure once")
         found[name] = tuple(int(n) for n in numbers.split("+"))
-    return found
+    return told_apart(found)
+
+
+def told_apart(labels: dict[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
+    """The labels, if no two structures have the same values.
+
+    Raises:
+        UserError: two have: one of the numbers is a slip.
+    """
+    seen: dict[frozenset[int], str] = {}
+    for name, values in labels.items():
+        if (other := seen.setdefault(frozenset(values), name)) != name:
+            raise UserError(f"the labels give {other} and {name} the same value, {label_key(values)}; give every structure its own")
+    return labels
 
 
 def parse_tolerance(text: str | None) -> float | dict[str, float]:

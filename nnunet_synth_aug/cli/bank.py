@@ -79,11 +79,11 @@ def bank(
     _refuse_unused([REGISTRY[part] for part in parts], source, asked, strength, segmenter, min_agreement, generator)
     if fold == "all":
         say(ABOUT_ALL)
-    shelf = _Shelf(target, fold, segmenter, min_agreement, generator, device)
+    shelf = _Shelf(target, fold, segmenter, min_agreement, generator, device, asked)
     top = bank_folder(target.dataset, fold_of(fold)) / "sequences"
     folders = {part: top if len(parts) == 1 else top / part for part in parts}
     for part, number in zip(parts, numbers, strict=True):
-        for line in make(shelf.job(part, folders[part], number, seed, asked, strength)):
+        for line in make(shelf.job(part, folders[part], number, seed, strength)):
             say(line)
     for folder in folders.values() if gif else ():
         write_gifs(folder, read_index(folder)[0][:gif])
@@ -128,9 +128,10 @@ class _Shelf:
     min_agreement: float | None
     generator_folder: Path | None
     device: str
+    asked: PriorRequest
     _loaded: dict[str, Generator] = field(default_factory=dict)  # a bank of two sources loads its generator once
 
-    def job(self, source: str, folder: Path, n: int, seed: int, asked: PriorRequest, strength: float | None) -> Job:
+    def job(self, source: str, folder: Path, n: int, seed: int, strength: float | None) -> Job:
         from nnunet_synth_aug.synthesis.sources.job import Job
 
         return Job(
@@ -144,7 +145,7 @@ class _Shelf:
             generator=self.generator,
             segmenter=self.segmenter,
             quality_control=self.quality_control,
-            priors=asked,
+            priors=self.asked,
             strength=strength,
             vendors=self.vendors,
         )
@@ -154,12 +155,15 @@ class _Shelf:
         from nnunet_synth_aug.model.generator import load_generator
         from nnunet_synth_aug.nnunet.bank.manifest import check_leak
         from nnunet_synth_aug.nnunet.patients import fold_cases
+        from nnunet_synth_aug.synthesis.requests import beyond_training
 
         if (loaded := self._loaded.get("generator")) is not None:
             return loaded
         found = load_generator(generator_at(self.target.dataset, self.fold, self.generator_folder), torch_device(self.device))
         if self.fold != "all":
             check_leak(found.provenance, self.target, self.fold, *fold_cases(self.target.dataset, self.fold, self.target.cases()))
+        for line in beyond_training(self.asked, found):
+            say(line)
         return self._loaded.setdefault("generator", found)
 
     def quality_control(self, generator: Generator) -> QualityControl:

@@ -132,11 +132,13 @@ def sample(
     asked = parse_priors(prior or [])
     from nnunet_synth_aug.model.generator import load_generator
     from nnunet_synth_aug.synthesis.pictures import write_gifs
-    from nnunet_synth_aug.synthesis.requests import RequestPlan
+    from nnunet_synth_aug.synthesis.requests import RequestPlan, beyond_training
     from nnunet_synth_aug.synthesis.sample import describe, sample_to_folder
 
     cascade = load_generator(generator_at(dataset, fold, generator), torch_device(device))
     quality = quality_control(cascade, segmenter, min_agreement, check)
+    for line in beyond_training(asked, cascade):
+        say(line)
     plan = RequestPlan(seed, asked, frames, free, not open_loop, grain)
     ids = sample_to_folder(cascade, plan.requests(cascade, n), out, quality=quality)
     if gif:

@@ -22,7 +22,7 @@ Fold = Annotated[str, typer.Option("-f", help="Fold: number, or 'all'.")]
 Configuration = Annotated[str, typer.Option("-c", help="nnU-Net configuration.")]
 Plans = Annotated[str, typer.Option("-p", help="nnU-Net plans.")]
 Device = Annotated[str, typer.Option("-device", "--device", help="cpu, cuda, cuda:1 or mps.")]
-Seed = Annotated[int, typer.Option("--seed", help="Same seed, same hearts.")]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="Same seed, same hearts.")]
 GeneratorFolder = Annotated[
     Path | None, typer.Option("--generator", help="Folder of the generator; default the fold's own in nnUNet_results.")
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
@@ -13,6 +14,8 @@ from nnunet_synth_aug.core.errors import UserError
 from nnunet_synth_aug.core.priors import VARIABLES, Priors
 
 _BETWEEN = ".."
+#: A number as people write it: what Python also takes for one, such as 1_0, may be a slip.
+_NUMBER = re.compile(r"[+-]?\d+(\.\d+)?")
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,8 @@ class PriorRequest:
         Raises:
             UserError: an unknown name, or a value that no heart has.
         """
+        if not isinstance(values, Mapping):
+            raise UserError(f"{where} are {values!r}; give a mapping of names to values, such as {{'lv_ef': 30}}")
         texts = []
         for name, value in values.items():
             pair = isinstance(value, (list, tuple)) and len(value) == 2
@@ -83,24 +88,24 @@ def parse_priors(texts: Iterable[str], where: str = "--prior") -> PriorRequest:
         if not (name and equals and value):
             raise UserError(f"{where} {text}: write NAME=VALUE or NAME=LOW{_BETWEEN}HIGH, such as lv_ef=30 or lv_ef=20{_BETWEEN}30")
         if name not in VARIABLES:
-            near = get_close_matches(name, VARIABLES, 1) or [v for v in VARIABLES if v.endswith(f"_{name}")][:1]
+            near = get_close_matches(name.lower(), VARIABLES, 1) or [v for v in VARIABLES if v.endswith(f"_{name}")][:1]
             hint = f"did you mean {near[0]}? " if near else ""
             raise UserError(f"{where} {text}: there is no prior {name!r}; {hint}choose from {', '.join(VARIABLES)}")
         if name in values or name in ranges:
             raise UserError(f"{where} {text}: {name} is asked for twice; give it once, or a range such as {name}=LOW{_BETWEEN}HIGH")
-        if _BETWEEN in value and not VARIABLES[name].choices:
-            ranges[name] = _limits(name, value, f"{where} {text}")
-        else:
+        if VARIABLES[name].choices or _NUMBER.fullmatch(value):
             values[name] = value
+        else:
+            ranges[name] = _limits(name, value, f"{where} {text}")
     return PriorRequest(Priors.from_mapping(values, where), ranges)
 
 
 def _limits(name: str, value: str, where: str) -> tuple[float, float]:
-    first, _, last = value.partition(_BETWEEN)
-    ends = [Priors.from_mapping({name: end}, where) for end in (first, last)]
-    low, high = (getattr(end, name) for end in ends)
-    if low is None or high is None:
-        raise UserError(f"{where}: a range needs both ends, such as {name}={VARIABLES[name].low:g}{_BETWEEN}{VARIABLES[name].high:g}")
+    ends = re.fullmatch(f"({_NUMBER.pattern}){re.escape(_BETWEEN)}({_NUMBER.pattern})", value)
+    if ends is None:
+        example = f"{name}={VARIABLES[name].low:g}{_BETWEEN}{VARIABLES[name].high:g}"
+        raise UserError(f"{where}: {value!r} is not a number, nor a range with both ends and two dots between, such as {example}")
+    low, high = (getattr(Priors.from_mapping({name: end}, where), name) for end in (ends[1], ends[3]))
     if not low < high:
         raise UserError(f"{where}: {low:g} is not below {high:g}; write the lower end first")
     return float(low), float(high)

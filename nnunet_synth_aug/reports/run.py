@@ -9,7 +9,7 @@ from typing import Any
 
 from nnunet_synth_aug.core.console import console
 from nnunet_synth_aug.core.errors import UserError
-from nnunet_synth_aug.core.files import write_json, write_text
+from nnunet_synth_aug.core.files import make_folder, write_json, write_text
 from nnunet_synth_aug.data.cohort import Cohort
 from nnunet_synth_aug.model.generator import Generator
 from nnunet_synth_aug.nnunet.segmenter import Segmenter
@@ -91,7 +91,7 @@ def run_reports(
         "realism": realism,
         "memorisation": memorisation,
     }
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     references = reference_patients(generator, cohort)
     report: dict[str, Any] = {
         "generator": {k: v for k, v in generator.provenance.items() if k != "patients"},

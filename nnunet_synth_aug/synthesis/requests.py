@@ -49,14 +49,40 @@ def draw_priors(generator: Generator, rng: np.random.Generator, given: Priors = 
     return drawn.updated(given)
 
 
-def _refuse_too_many_slices(given: Priors, generator: Generator) -> None:
-    """A stack that the grid cannot hold is not cut in silence."""
+def refuse_too_many_slices(priors: PriorRequest, generator: Generator) -> None:
+    """Raise UserError for a stack that the grid cannot hold: it is not cut in silence."""
     depth = generator.config.grid.size[2]
-    if (asked := given.n_slices) is not None and asked > depth:
+    asked = priors.fixed.n_slices or round(priors.ranges.get("n_slices", (0, 0))[1])
+    if asked > depth:
         raise UserError(
             f"n_slices {asked} is more than the {depth} slices that this generator (preset {generator.config.preset}) can make; ask for at "
             f"most {depth}, or train one with a deeper grid, such as 'synthaug fit --preset base' (12) or '--set grid.size=[96,96,16]'"
         )
+
+
+def beyond_training(priors: PriorRequest, generator: Generator) -> list[str]:
+    """Sentences about values that no training patient has, nor lies beside: what the generator makes for them is a guess."""
+    known: dict[str, list[Any]] = {}
+    for template in generator.templates:
+        for name, value in template.priors.specified().items():
+            known.setdefault(name, []).append(value)
+    lines = []
+    for name, asked in priors.to_json().items():
+        values = known.get(name)
+        if not values:
+            lines.append(f"note: nothing is known of {name} in the training patients, so {_shown(asked)} may change nothing")
+        elif VARIABLES[name].choices:
+            if asked not in values:
+                lines.append(f"note: no training patient has {name} {asked} ({', '.join(sorted(set(values)))})")
+        elif min(np.atleast_1d(asked)) < min(values) or max(np.atleast_1d(asked)) > max(values):
+            lines.append(
+                f"note: the training patients' {name} goes from {min(values):g} to {max(values):g}, and {_shown(asked)} lies beyond"
+            )
+    return lines
+
+
+def _shown(asked: Any) -> str:
+    return "..".join(f"{value:g}" if isinstance(value, (int, float)) else str(value) for value in np.atleast_1d(np.asarray(asked, object)))
 
 
 @dataclass(frozen=True)
@@ -79,10 +105,14 @@ class RequestPlan:
         """
         rng = np.random.default_rng([self.seed, index])
         given = self.priors.draw(self.seed, index)
-        _refuse_too_many_slices(given, generator)
         priors = given if self.free else draw_priors(generator, rng, given)
         return Request(f"synth_{index:05d}", int(rng.integers(2**31)), priors, self.n_frames, self.calibrate, self.grain)
 
     def requests(self, generator: Generator, n: int) -> list[Request]:
-        """The first ``n`` requests."""
+        """The first ``n`` requests.
+
+        Raises:
+            UserError: more slices than the generator's grid holds.
+        """
+        refuse_too_many_slices(self.priors, generator)
         return [self.request(generator, index) for index in range(n)]

@@ -11,7 +11,7 @@ import numpy as np
 
 from nnunet_synth_aug.core.console import progress
 from nnunet_synth_aug.core.errors import UserError
-from nnunet_synth_aug.core.files import atomic_path, hash_json, read_json, write_json
+from nnunet_synth_aug.core.files import atomic_path, hash_json, make_folder, read_json, write_json
 from nnunet_synth_aug.core.priors import VARIABLES
 from nnunet_synth_aug.data.cycle import closure_ratio
 from nnunet_synth_aug.model.generator import Generator
@@ -50,7 +50,7 @@ def sample_to_folder(
     Returns:
         ids of the sequences in the folder.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     _agree(folder / "plan.json", generator, requests, quality)
     log = folder / "rejections.json"
     rejections: dict[str, list[list[str]]] = read_json(log) if log.is_file() else {}

@@ -11,7 +11,7 @@ import numpy as np
 from nnunet_synth_aug.core.cases import Subject, SyntheticSequence
 from nnunet_synth_aug.core.console import progress
 from nnunet_synth_aug.core.errors import UserError
-from nnunet_synth_aug.core.files import hash_json, read_json, write_json
+from nnunet_synth_aug.core.files import hash_json, make_folder, read_json, write_json
 from nnunet_synth_aug.data.cohort import Cohort
 from nnunet_synth_aug.model.grid import Gridded
 from nnunet_synth_aug.synthesis.folder import sequence_exists, write_index, write_sequence
@@ -29,7 +29,7 @@ def agree(folder: Path, maker: str, requests: dict[str, Any]) -> list[str]:
     Returns:
         ids that are still to be made, in order.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     path = folder / "plan.json"
     same = {"generator_hash": maker, "check": False, "min_agreement": None}
     asked = {i: hash_json(value) for i, value in requests.items()}

@@ -26,7 +26,7 @@ from nnunet_synth_aug.model.latents.measured_priors import measure_decoded
 from nnunet_synth_aug.model.training_set import augmented
 from nnunet_synth_aug.model.vae.network import latent_validity
 from nnunet_synth_aug.synthesis.hearts import Origin, Request
-from nnunet_synth_aug.synthesis.requests import near_ef
+from nnunet_synth_aug.synthesis.requests import near_ef, refuse_too_many_slices
 from nnunet_synth_aug.synthesis.sample import describe, sample_to_folder
 from nnunet_synth_aug.synthesis.sources.job import Job
 
@@ -52,6 +52,7 @@ def variations(
     Raises:
         UserError: the cohort lacks a training patient of the generator.
     """
+    refuse_too_many_slices(given, generator)
     subjects = _as_trained(generator, cohort)
     order = np.random.default_rng(seed).permutation(len(subjects))
     taught = frozenset().union(*(s.annotated for s in subjects if s.masks))
