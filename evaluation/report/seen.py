@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _TITLES = {"lv_edv": "LV EDV", "lv_ef": "LV EF", "rv_edv": "RV EDV", "rv_ef": "RV EF", "lv_mass": "LV mass"}
+#: Share of the range that a bar is wide at least.
+NARROW = 1 / 16
 _LOOKS: dict[str, dict[str, Any]] = {
     "measured": {"color": GREY, "fill": True, "alpha": 0.35, "label": "measured"},
     "requested": {"color": AUGMENTED_COLOUR, "fill": False, "lw": 1.6, "label": "requested"},
@@ -38,8 +40,8 @@ def seen_priors(results: Results) -> Blocks:
     if not drawn:
         return []
     text = (
-        "Synthetic samples that the optimiser saw, by what their hearts were asked for and by what their masks measure. Bars are tenths of "
-        "the bank, drawn with equal areas if every heart was drawn alike. Of the first training and fold of each arm."
+        "Synthetic samples that the optimiser saw, by what hearts were asked for and by what their masks measure. Bars join tenths of "
+        "the bank; their area is the share of the samples. Of the first training and fold of each arm."
     )
     return [Gallery(tuple(drawn)), note(text)]
 
@@ -86,10 +88,11 @@ def densities(edges: np.ndarray, samples: np.ndarray) -> tuple[np.ndarray, np.nd
     """Limits of the bars and their heights, with an area of 1.
 
     Args:
-        edges: rising, some may be equal: all hearts with one value make a bar of a hundredth of the value.
+        edges: rising, some may be equal. Tenths narrower than :data:`NARROW` of the range become one bar with the next: a few hearts of
+            nearly one value would be a spike. All hearts with one value make a bar of a hundredth of the value.
         samples: of each interval.
     """
-    least = max(abs(edges[-1]) * 0.01, 1e-6)
+    least = max((edges[-1] - edges[0]) * NARROW, abs(edges[-1]) * 0.01, 1e-6)
     limits, counts = [float(edges[0])], []
     carried = 0.0
     for edge, count in zip(edges[1:], samples, strict=True):
