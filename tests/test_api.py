@@ -145,6 +145,7 @@ def test_arrays_that_cannot_be_scored_are_one_sentence(changes: dict, sentence: 
         synthaug.score(**arguments)
 
 
+@pytest.mark.slow
 def test_two_folders_are_compared_by_their_paths_as_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for variable in FOLDERS:
         monkeypatch.delenv(variable, raising=False)

@@ -369,6 +369,7 @@ def test_evaluation_needs_no_torch_and_starts_without_matplotlib() -> None:
     assert done.stdout.strip() == "[]"
 
 
+@pytest.mark.slow
 def test_real_hearts(tmp_path: Path) -> None:
     folder = DATA / "acdc_edes"
     if not folder.is_dir():

@@ -59,6 +59,7 @@ def test_a_prediction_without_islands_keeps_its_scores_and_an_island_loses_its_w
     np.testing.assert_array_equal(kept[rest], whole[rest])
 
 
+@pytest.mark.slow
 def test_it_is_said_wherever_scores_are_and_tables_of_both_kinds_do_not_mix(study: Study) -> None:
     words = ["compare", "--baseline", study.results / BASE, "--augmented", study.results / AUG, "-o", study.out, "--largest-heart"]
     done = CliRunner().invoke(app, [*map(str, words), "--no-images", "-np", "1"])

@@ -185,6 +185,18 @@ def test_fold_all_says_what_its_validation_is(project: Project, manifest: Path) 
         shutil.rmtree(everyone)
 
 
+@pytest.mark.real_start
+def test_nnunets_own_command_trains_on_the_mix_to_its_end(project: Project) -> None:
+    words = ("731", "2d", "0", "-tr", "nnUNetTrainerSynthAug_mix50", "-p", PLANS, "-device", "cpu")
+    result = command(project, "nnUNetv2_train", *words, nnUNet_n_proc_DA="0")
+    assert result.returncode == 0, result.stderr
+    folder = project.results / f"nnUNetTrainerSynthAug_mix50__{PLANS}__2d" / "fold_0"
+    assert read_json(folder / "synth_aug.json")["synthetic_samples"] == 20
+    assert (folder / "checkpoint_final.pth").is_file()
+    assert len(list((folder / "validation").glob("*.nii.gz"))) == 4
+
+
+@pytest.mark.real_start
 def test_leak_stops_the_command_before_any_step(project: Project, manifest: Path) -> None:
     content = read_json(manifest)
     content["generator"]["patients"] = list(PATIENTS[:5])
