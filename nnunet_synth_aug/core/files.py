@@ -16,6 +16,7 @@ import nibabel as nib
 import numpy as np
 
 from nnunet_synth_aug.core.errors import UserError
+from nnunet_synth_aug.core.geometry import read_grid
 
 
 @contextlib.contextmanager
@@ -141,24 +142,37 @@ def read_nifti(path: Path, ndim: int | None = None) -> tuple[np.ndarray, tuple[f
         array in file order (X, Y, Z[, T]), spacing (x, y, z) in mm, affine (4, 4).
 
     Raises:
-        UserError: missing, truncated, not NIfTI, wrong number of axes, non-finite voxels or spacing.
+        UserError: missing, truncated, not NIfTI, wrong number of axes, colours, complex or non-finite voxels, a header that contradicts
+            itself.
     """
+    array, header = load_nifti(path, ndim)
+    grid = read_grid(path, header)
+    return array, grid.spacing, grid.affine
+
+
+def load_nifti(path: Path, ndim: int | None = None) -> tuple[np.ndarray, Any]:
+    """Array and nibabel header of a NIfTI file; arguments and errors as in :func:`read_nifti`, except for the header's."""
+    if path.is_dir():
+        raise UserError(f"{path} is a folder where a NIfTI file is needed; move the file in it to its place")
     if not path.is_file():
         raise UserError(f"{path} does not exist")
     try:
         image: Any = nib.load(path)
         array = np.asanyarray(image.dataobj)
+        with image.file_map["image"].get_prepare_fileobj("rb") as stream:
+            raw = type(image.header).from_fileobj(stream, check=False)["pixdim"][1:4]
     except Exception as error:  # nibabel, zlib, gzip and OSError all mean the same to a user
         raise UserError(f"{path} is not a complete NIfTI file ({type(error).__name__}); copy it again from its source") from error
+    if not (np.isfinite(raw) & (raw != 0)).all():  # nibabel calls them 1 mm
+        raise UserError(f"{path} has the spacing {raw.tolist()} mm in its header; every spacing must be positive")
+    if array.dtype.kind not in "buif":
+        what = "complex numbers" if array.dtype.kind == "c" else "colours (RGB)"
+        raise UserError(f"{path} holds {what} where every voxel must be one grey value or label; export it again as plain numbers")
     if ndim is not None and array.ndim != ndim:
         raise UserError(f"{path} has {array.ndim} axes where {ndim} are needed (shape {array.shape})")
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         raise UserError(f"{path} holds {int((~np.isfinite(array)).sum())} NaN or infinite voxels; repair or leave out this case")
-    # float32 zooms turn 1.4 into 1.399999976: six decimals of a millimetre are beyond any scanner.
-    zooms = [round(float(z), 6) for z in image.header.get_zooms()[:3]]
-    if any(not np.isfinite(z) or z <= 0 for z in zooms):
-        raise UserError(f"{path} has the spacing {zooms} mm in its header; every spacing must be positive")
-    return array, (zooms[0], zooms[1], zooms[2]), np.asarray(image.affine)
+    return array, image.header
 
 
 def nifti_shape(path: Path) -> tuple[int, ...]:
