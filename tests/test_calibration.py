@@ -2,7 +2,7 @@
 
 import pytest
 
-from nnunet_synth_aug.synthesis.calibration import EF_TOLERANCE, GAINS, MAX_TRIES, motion_gains, pixel_scale
+from nnunet_synth_aug.synthesis.closed_loop import EF_TOLERANCE, GAINS, MAX_TRIES, motion_gains, pixel_scale
 
 HEARTS = {0: (30, 45), 3: (60, 40), 4: (30, 31), 7: (25, 50)}  # EF per unit of gain, EF wanted
 

@@ -22,13 +22,13 @@ from nnunet_synth_aug.data.splits import fold_patients
 from nnunet_synth_aug.model.fit import fit_generator
 from nnunet_synth_aug.model.generator import STAGES, load_generator
 from nnunet_synth_aug.model.motion_schemes import WholeCycle
-from nnunet_synth_aug.synthesis.accept import UNCHECKED
 from nnunet_synth_aug.synthesis.cascade import sample_anatomies, sample_cycles, sample_sequence
+from nnunet_synth_aug.synthesis.figures import describe
 from nnunet_synth_aug.synthesis.folder import read_index, read_sequence
 from nnunet_synth_aug.synthesis.hearts import Request
 from nnunet_synth_aug.synthesis.pictures import write_gifs
 from nnunet_synth_aug.synthesis.requests import RequestPlan, draw_priors
-from nnunet_synth_aug.synthesis.sample import describe, sample_to_folder
+from nnunet_synth_aug.synthesis.sample import UNCHECKED, sample_to_folder
 
 CPU = torch.device("cpu")
 

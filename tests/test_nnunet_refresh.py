@@ -30,9 +30,9 @@ from nnunet_synth_aug.nnunet.refresh.cases import VERSION, case_file, live_folde
 from nnunet_synth_aug.nnunet.refresh.process import HeartReplacer, bank_quality_control
 from nnunet_synth_aug.nnunet.refresh.trainer_side import RefreshSettings
 from nnunet_synth_aug.nnunet.target import label_lookup, load_target
-from nnunet_synth_aug.synthesis.accept import Outcome
 from nnunet_synth_aug.synthesis.folder import write_sequence
 from nnunet_synth_aug.synthesis.hearts import Request
+from nnunet_synth_aug.synthesis.sample import Outcome
 
 GENERATOR: Any = dataclasses.make_dataclass("Templates", ["config", "templates"])(
     GeneratorConfig(), [dataclasses.make_dataclass("Template", ["priors"])(Priors(diagnosis=d, lv_ef=50.0)) for d in ("NOR", "DCM")]

@@ -16,11 +16,11 @@ from nnunet_synth_aug.core.errors import UserError
 from nnunet_synth_aug.core.files import read_json
 from nnunet_synth_aug.core.labels import LV, MYO, RV
 from nnunet_synth_aug.core.priors import Priors, measure
-from nnunet_synth_aug.synthesis import accept as rounds
-from nnunet_synth_aug.synthesis.accept import MAX_ANATOMIES, MAX_CYCLES, QualityControl, sample_accepted
+from nnunet_synth_aug.synthesis import sample as rounds
+from nnunet_synth_aug.synthesis.figures import describe
 from nnunet_synth_aug.synthesis.folder import read_index, read_sequence, write_sequence
 from nnunet_synth_aug.synthesis.hearts import Request
-from nnunet_synth_aug.synthesis.sample import describe, sample_to_folder
+from nnunet_synth_aug.synthesis.sample import MAX_ANATOMIES, MAX_CYCLES, QualityControl, sample_accepted, sample_to_folder
 
 GENERATOR: Any = SimpleNamespace(provenance={"generator_hash": "g"}, templates=[SimpleNamespace(closure=1.1), SimpleNamespace(closure=1.0)])
 SPACING = (2.0, 2.0, 10.0)

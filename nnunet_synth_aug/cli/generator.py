@@ -131,9 +131,10 @@ def sample(
 
     asked = parse_priors(prior or [])
     from nnunet_synth_aug.model.generator import load_generator
+    from nnunet_synth_aug.synthesis.figures import describe
     from nnunet_synth_aug.synthesis.pictures import write_gifs
     from nnunet_synth_aug.synthesis.requests import RequestPlan, beyond_training
-    from nnunet_synth_aug.synthesis.sample import describe, sample_to_folder
+    from nnunet_synth_aug.synthesis.sample import sample_to_folder
 
     cascade = load_generator(generator_at(dataset, fold, generator), torch_device(device))
     quality = quality_control(cascade, segmenter, min_agreement, check)

@@ -20,8 +20,7 @@ from nnunet_synth_aug.model.ldm import sample_latent
 from nnunet_synth_aug.model.motion_basis import phases
 from nnunet_synth_aug.model.motion_schemes import motion_scheme
 from nnunet_synth_aug.model.template import Template
-from nnunet_synth_aug.synthesis.calibration import pixel_scale
-from nnunet_synth_aug.synthesis.closed_loop import Loop, close_loops
+from nnunet_synth_aug.synthesis.closed_loop import Loop, close_loops, pixel_scale
 from nnunet_synth_aug.synthesis.decoding import decode, moved, smallest_lv
 from nnunet_synth_aug.synthesis.hearts import Anatomy, Origin, Request
 

@@ -1,24 +1,132 @@
-"""Sampling many sequences to disk: streamed, resumable, with counted rejections."""
+"""From requests to a folder of sequences: each request is tried until the quality control accepts; streamed, resumable, counted.
+
+A request tries the same seeds in the same order whatever its companions: an anatomy, up to three cycles on it if it is sound,
+then the next anatomy. The companions only share the calls of the networks.
+"""
 
 from __future__ import annotations
 
-import csv
 from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from nnunet_synth_aug.core.cases import SyntheticSequence
 from nnunet_synth_aug.core.console import progress
 from nnunet_synth_aug.core.errors import UserError
-from nnunet_synth_aug.core.files import atomic_path, hash_json, make_folder, read_json, write_json
-from nnunet_synth_aug.core.priors import VARIABLES
-from nnunet_synth_aug.data.cycle import closure_ratio
+from nnunet_synth_aug.core.files import hash_json, make_folder, read_json, write_json
+from nnunet_synth_aug.core.priors import measure
 from nnunet_synth_aug.model.generator import Generator
-from nnunet_synth_aug.synthesis.accept import ALL_CHECKS, QualityControl, sample_accepted
-from nnunet_synth_aug.synthesis.folder import read_index, read_sequence, sequence_exists, write_index, write_sequence
-from nnunet_synth_aug.synthesis.hearts import Request
-from nnunet_synth_aug.synthesis.quality.defects import defective_frames
+from nnunet_synth_aug.synthesis.cascade import anatomy_masks, sample_anatomies, stream_cycles
+from nnunet_synth_aug.synthesis.figures import write_table
+from nnunet_synth_aug.synthesis.folder import sequence_exists, write_index, write_sequence
+from nnunet_synth_aug.synthesis.hearts import Anatomy, Request
+from nnunet_synth_aug.synthesis.quality.contours import sound_ranges
+from nnunet_synth_aug.synthesis.quality.defects import ANATOMY, MIN_AGREEMENT, MOTION, disagreement, frame_defects, missed, motion_defects
+
+#: Anatomies per request, and cycles per accepted anatomy, before a request counts as impossible.
+MAX_ANATOMIES, MAX_CYCLES = 16, 3
+
+#: Dice per structure between a sequence's masks and those of an independent segmenter on its images.
+Agreement = Callable[[SyntheticSequence], dict[str, float]]
+
+
+@dataclass(frozen=True)
+class QualityControl:
+    """What a sample must satisfy."""
+
+    check: bool = True  # False accepts everything
+    agreement: Agreement | None = None
+    min_agreement: float = MIN_AGREEMENT  # mean Dice
+    segmenter: Mapping[str, Any] | None = None  # which one agreement asks: part of the provenance
+
+    def anatomy(self, anatomy: Anatomy, ed: np.ndarray) -> list[str]:
+        """Reasons to reject an anatomy by its ED mask (X, Y, Z), before any motion is made for it."""
+        return [*frame_defects(ed), *missed(anatomy.request.priors, measure(ed, None, anatomy.spacing), ANATOMY)]
+
+    def cycle(self, sequence: SyntheticSequence) -> list[str]:
+        """Reasons to reject a whole sequence; the segmenter, which costs most, is asked last."""
+        if not self.check:
+            return []
+        reasons = [*motion_defects(sequence.mask, sequence.es), *missed(sequence.requested, sequence.measured, ANATOMY | MOTION)]
+        if not reasons and self.agreement is not None:
+            reasons = disagreement(self.agreement(sequence), self.min_agreement)
+        return reasons
+
+    def with_trust(self, sequence: SyntheticSequence) -> SyntheticSequence:
+        """An accepted sequence that says which of its slices can be trusted: all of them, if nothing is checked."""
+        return replace(sequence, sound=sound_ranges(sequence.mask)) if self.check else sequence
+
+
+ALL_CHECKS, UNCHECKED = QualityControl(), QualityControl(check=False)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a request ended."""
+
+    request: Request
+    sequence: SyntheticSequence | None  # None if the tries are used up
+    rejected: list[list[str]]  # reasons of every rejection, in order
+
+
+@dataclass
+class _Attempt:
+    """A request on its way."""
+
+    request: Request
+    anatomy_seeds: list[int]  # still to be tried
+    motion_seeds: list[list[int]]  # of each anatomy still to be tried
+    anatomy: Anatomy | None = None
+    cycle_seeds: list[int] = field(default_factory=list)  # still to be tried on `anatomy`
+    rejected: list[list[str]] = field(default_factory=list)
+
+    @staticmethod
+    def of(request: Request) -> _Attempt:
+        seeds = np.random.default_rng(request.seed).integers(2**31, size=(MAX_ANATOMIES, 1 + MAX_CYCLES)).tolist()
+        return _Attempt(request, [s[0] for s in seeds], [s[1:] for s in seeds])
+
+
+def sample_accepted(generator: Generator, requests: list[Request], quality: QualityControl) -> Iterator[Outcome]:
+    """Sample the requests together until each is accepted or given up; yields them as they end, one sequence in memory.
+
+    Anatomies are checked before any motion is made for them: decoding one frame costs a fraction of a cycle.
+    """
+    attempts = [_Attempt.of(request) for request in requests]
+    while attempts:
+        _find_anatomies(generator, attempts, quality)
+        yield from (Outcome(a.request, None, a.rejected) for a in attempts if a.anatomy is None)
+        attempts = [a for a in attempts if a.anatomy is not None]
+        anatomies = [a.anatomy for a in attempts if a.anatomy is not None]
+        unfinished = []
+        cycles = stream_cycles(generator, anatomies, [a.cycle_seeds.pop(0) for a in attempts]) if attempts else iter(())
+        for attempt, sequence in zip(attempts, cycles, strict=True):
+            if reasons := quality.cycle(sequence):
+                attempt.rejected.append(reasons)
+                unfinished.append(attempt)
+            else:
+                yield Outcome(attempt.request, quality.with_trust(sequence), attempt.rejected)
+        attempts = unfinished
+
+
+def _find_anatomies(generator: Generator, attempts: list[_Attempt], quality: QualityControl) -> None:
+    """Give every attempt an anatomy with a cycle left to try, or none if its seeds are used up."""
+    for attempt in attempts:
+        if not attempt.cycle_seeds:
+            attempt.anatomy = None
+    while lacking := [a for a in attempts if a.anatomy is None and a.anatomy_seeds]:
+        anatomies = sample_anatomies(generator, [replace(a.request, seed=a.anatomy_seeds.pop(0)) for a in lacking])
+        masks = anatomy_masks(generator, anatomies) if quality.check else [None] * len(lacking)
+        for attempt, anatomy, mask in zip(lacking, anatomies, masks, strict=True):
+            cycle_seeds = attempt.motion_seeds.pop(0)
+            if mask is not None and (reasons := quality.anatomy(anatomy, mask)):
+                attempt.rejected.append(reasons)
+            else:
+                attempt.anatomy, attempt.cycle_seeds = anatomy, cycle_seeds
+
 
 #: Of the quality control: a folder holds hearts that went through the same ones. 2: torn slices.
 RULES = 2
@@ -137,102 +245,3 @@ def _asked(request: Request) -> list[Any]:
     """What decides how a request turns out, for a given generator."""
     own = [request.seed, request.priors.specified(), request.n_frames, request.calibrate]
     return own if request.origin is None else [*own, request.origin.name, request.origin.strength]
-
-
-def write_table(folder: Path) -> Path:
-    """``priors.csv``: one row per sequence, requested and measured values side by side."""
-    ids, _ = read_index(folder)
-    rows: list[dict[str, Any]] = []
-    for sequence_id in ids:
-        meta = read_json(folder / f"{sequence_id}.json")
-        row = {"sequence": sequence_id, "seed": meta["seed"], "ed_frame": meta["ed"], "es_frame": meta["es"], "n_frames": meta["n_frames"]}
-        for name in VARIABLES:
-            if name in meta["requested"] or name in meta["measured"]:
-                row[f"{_column(name)}_requested"] = meta["requested"].get(name)
-                for kind in ("measured", "open_loop"):
-                    if name in (meta[kind] or {}):
-                        row[f"{_column(name)}_{kind}"] = round(meta[kind][name], 2)
-        rows.append(row)
-    path = folder / "priors.csv"
-    with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.DictWriter(stream, list(dict.fromkeys(column for row in rows for column in row)), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-    return path
-
-
-def _column(name: str) -> str:
-    """A variable's name with its unit, e.g. lv_ef_percent."""
-    unit = VARIABLES[name].unit
-    return f"{name}_{unit}".replace("%", "percent") if unit else name
-
-
-def describe(folder: Path, generator: Generator) -> list[str]:
-    """Figures of a folder of sequences as text, and as ``figures.json`` beside them.
-
-    Closure is last-to-first step over mean step of the image: 1 for evenly moving, closed motion; the real
-    value is that of the generator's training cines.
-    """
-    ids, provenance = read_index(folder)
-    metas = [read_json(folder / f"{i}.json") for i in ids]
-    ratios, defects, frames, cut = [], Counter[str](), 0, 0
-    with progress("measuring", len(ids)) as bar:
-        for done, sequence_id in enumerate(ids, 1):
-            sequence = read_sequence(folder, sequence_id)
-            ratios.append(closure_ratio(sequence.image))
-            defects += defective_frames(sequence.mask)
-            frames += len(sequence.mask)
-            cut += sum(last - first < sequence.mask.shape[-1] for first, last in (sequence.sound or {}).values())
-            bar.advance(done, sequence_id)
-    real = [t.closure for t in generator.templates if t.closure is not None]
-    quality = provenance["quality"]
-    figures = {
-        "n": len(ids),
-        "closure_synthetic": _quartiles(ratios),
-        "closure_real": _quartiles(real) | {"n": len(real)},
-        "priors": _errors(metas, "measured"),
-        "priors_open_loop": _errors(metas, "open_loop"),  # of the same, calibrated sequences; empty where none was
-        "closed_loop": all(m["calibration"] is not None for m in metas),
-        "frames": frames,
-        "frames_with_defect": dict(defects.most_common()),
-        "frames_cut": cut,  # of which a bank leaves out slices at the ends
-        "quality": quality,
-    }
-    write_json(folder / "figures.json", figures)
-    lines = []
-    for name, e in figures["priors"].items():
-        before = figures["priors_open_loop"].get(name)
-        was = [f" (open loop {before[key]:.1f})" if before else "" for key in ("mean_measured", "mean_absolute_error")]
-        lines.append(
-            f"{name}: requested {e['mean_requested']:.1f}, measured {e['mean_measured']:.1f}{was[0]}, "
-            f"mean absolute error {e['mean_absolute_error']:.1f}{was[1]} (n = {e['n']})"
-        )
-    lines.append(f"closure (last-to-first step / mean step), median: {np.median(ratios):.2f}; real cines: {np.median(real):.2f}")
-    if not quality["checked"]:
-        return [*lines, "quality control: off"]
-    groups = ", ".join(f"{name} {c['accepted']} of {c['tries']}" for name, c in quality["by_diagnosis"].items())
-    first = f"{quality['first_try']} of {quality['requests']} requests at the first try"
-    if cut:
-        lines.append(f"torn slices at the ends of {cut} of {frames} frames: a bank leaves them out")
-    return [*lines, f"quality control: {quality['accepted']} of {quality['tries']} samples accepted ({groups}); {first}"]
-
-
-def _errors(metas: list[dict[str, Any]], kind: str) -> dict[str, dict[str, float]]:
-    """Requested against ``kind`` ("measured" or "open_loop") for every numeric variable, over the sequences that have both."""
-    errors = {}
-    for name, variable in VARIABLES.items():
-        pairs = [(m["requested"][name], m[kind][name]) for m in metas if name in m["requested"] and name in (m[kind] or {})]
-        if pairs and not variable.choices:
-            want, got = np.array(pairs, np.float64).T
-            errors[_column(name)] = {
-                "n": len(pairs),
-                "mean_requested": float(want.mean()),
-                "mean_measured": float(got.mean()),
-                "mean_absolute_error": float(np.abs(got - want).mean()),
-            }
-    return errors
-
-
-def _quartiles(values: list[float]) -> dict[str, float]:
-    low, middle, high = np.percentile(values, (25, 50, 75))
-    return {"median": float(middle), "q25": float(low), "q75": float(high)}

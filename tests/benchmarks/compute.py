@@ -35,7 +35,7 @@ from nnunet_synth_aug.model.motion import motion_network
 from nnunet_synth_aug.model.motion_schemes import motion_scheme
 from nnunet_synth_aug.model.static import static_network
 from nnunet_synth_aug.model.vae.network import AnatomyVAE
-from nnunet_synth_aug.synthesis.calibration import MAX_TRIES
+from nnunet_synth_aug.synthesis.closed_loop import MAX_TRIES
 
 FRAMEWISE = "base, framewise"
 META = torch.device("meta")

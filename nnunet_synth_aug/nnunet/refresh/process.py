@@ -34,10 +34,10 @@ from nnunet_synth_aug.nnunet.bank.manifest import Manifest, read_manifest
 from nnunet_synth_aug.nnunet.refresh.cases import VERSION, add_to_journal, mend_journal, publish
 from nnunet_synth_aug.nnunet.refresh.trainer_side import STATE
 from nnunet_synth_aug.nnunet.target import Target, label_lookup, load_target
-from nnunet_synth_aug.synthesis.accept import Outcome, QualityControl, sample_accepted
 from nnunet_synth_aug.synthesis.folder import frames_within
 from nnunet_synth_aug.synthesis.hearts import Request
 from nnunet_synth_aug.synthesis.requests import RequestPlan
+from nnunet_synth_aug.synthesis.sample import Outcome, QualityControl, sample_accepted
 
 #: Hearts per call of the networks.
 BATCH = 8

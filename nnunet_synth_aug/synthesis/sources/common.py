@@ -14,8 +14,8 @@ from nnunet_synth_aug.core.errors import UserError
 from nnunet_synth_aug.core.files import hash_json, make_folder, read_json, write_json
 from nnunet_synth_aug.data.cohort import Cohort
 from nnunet_synth_aug.model.grid import Gridded
+from nnunet_synth_aug.synthesis.figures import write_table
 from nnunet_synth_aug.synthesis.folder import sequence_exists, write_index, write_sequence
-from nnunet_synth_aug.synthesis.sample import write_table
 
 
 def agree(folder: Path, maker: str, requests: dict[str, Any]) -> list[str]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from nnunet_synth_aug.synthesis.figures import describe
 from nnunet_synth_aug.synthesis.requests import RequestPlan
-from nnunet_synth_aug.synthesis.sample import describe, sample_to_folder
+from nnunet_synth_aug.synthesis.sample import sample_to_folder
 from nnunet_synth_aug.synthesis.sources.job import Job
 
 

@@ -25,9 +25,10 @@ from nnunet_synth_aug.model.latents.encode import encode
 from nnunet_synth_aug.model.latents.measured_priors import measure_decoded
 from nnunet_synth_aug.model.training_set import augmented
 from nnunet_synth_aug.model.vae.network import latent_validity
+from nnunet_synth_aug.synthesis.figures import describe
 from nnunet_synth_aug.synthesis.hearts import Origin, Request
 from nnunet_synth_aug.synthesis.requests import near_ef, refuse_too_many_slices
-from nnunet_synth_aug.synthesis.sample import describe, sample_to_folder
+from nnunet_synth_aug.synthesis.sample import sample_to_folder
 from nnunet_synth_aug.synthesis.sources.job import Job
 
 #: Share of the way to noise. At 0.5 hearts are their patient's with other walls; at 1 they are new ones in the patient's chest.

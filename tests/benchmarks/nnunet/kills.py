@@ -210,9 +210,8 @@ def prepare_bank(workspace: Workspace) -> Callable[[], None]:
     from nnunet_synth_aug.core.paths import bank_folder
     from nnunet_synth_aug.model.config import GeneratorConfig, GridConfig, LatentConfig, LDMConfig, VAEConfig
     from nnunet_synth_aug.nnunet.bank.build import build_bank_cases
-    from nnunet_synth_aug.synthesis.accept import UNCHECKED
     from nnunet_synth_aug.synthesis.requests import RequestPlan
-    from nnunet_synth_aug.synthesis.sample import sample_to_folder
+    from nnunet_synth_aug.synthesis.sample import UNCHECKED, sample_to_folder
 
     torch.manual_seed(1)
     config = GeneratorConfig(
