@@ -10,9 +10,19 @@ from typing import Unpack
 
 import pandas as pd
 
-from evaluation.analysis.pairing import Runs, pair_cases, patient_values, training_values, without_failures
+from evaluation.analysis.breakdown import breakdown, sensitivity
+from evaluation.analysis.paired import (
+    Margins,
+    Runs,
+    corrected,
+    headline,
+    pair_cases,
+    paired_summary,
+    patient_values,
+    training_values,
+    without_failures,
+)
 from evaluation.analysis.ranking import rankings, significance_map
-from evaluation.analysis.summary import Margins, breakdown, corrected, headline, paired_summary, sensitivity
 from evaluation.analysis.volumes import agreement, clinical_values
 from evaluation.inputs.arms import fairness_notes
 from evaluation.inputs.masks import Where
@@ -35,7 +45,7 @@ class Comparison:
     out: Path
     report: Path
     headline: pd.DataFrame  # rows structures and "mean"; columns (metric, baseline | augmented | difference | ci_low | ci_high | p_holm)
-    summary: pd.DataFrame  # see evaluation.analysis.summary.paired_summary
+    summary: pd.DataFrame  # see evaluation.analysis.paired.paired_summary
     conclusion: list[str]
     failures: pd.DataFrame
     definitions: str  # one line for the foot of a table of the primary metrics

@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 from evaluation_study import AUG, BASE, FOLDERS, PATIENTS, SPACING, Study
 
-from evaluation.analysis.summary import headline
+from evaluation.analysis.paired import headline
 from evaluation.compare import Comparison, compare, evaluate
 from evaluation.inputs.arms import fairness_notes, read_arm
 from evaluation.inputs.dataset import find_dataset, structure_labels

@@ -16,7 +16,7 @@ from benchmarks import evaluation_page, report_pictures
 from evaluation_study import FOLDERS, PATIENTS, SPACING, Study
 from PIL import Image
 
-from evaluation.analysis.summary import BETTER, Margins
+from evaluation.analysis.paired import BETTER, Margins
 from evaluation.compare import Comparison
 from evaluation.report import html, markdown
 from evaluation.report.blocks import Document, Heading, Paragraph, Section, Table, file_name
@@ -238,11 +238,11 @@ def test_markup_in_names_is_text() -> None:
 def test_the_section_on_a_report_and_the_cut_pages(compared: tuple[Study, Comparison]) -> None:
     """What tests/benchmarks/report_pictures.py makes of a comparison, but for the browser."""
     options = argparse.Namespace(data="Two networks.", names=["real", "mix"])
-    found = report_pictures.figures(compared[1], options, 9)
-    page = evaluation_page.report_section.section({"report.json": found})
+    found = report_pictures.figures(compared[1], options)
+    page = evaluation_page.report(found)
     assert "{" not in page
     assert compared[1].conclusion[0] in page
-    assert page.count("| RV | Dice |") == 1
+    assert page.count("| RV Dice |") == 1
     whole = compared[1].report.read_text()
     for sections, *_ in report_pictures.SHOTS.values():
         part = report_pictures.cut(whole, sections)

@@ -10,7 +10,18 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from evaluation.analysis.pairing import MEAN, pair_cases, patient_values, without_failures
+from evaluation.analysis.paired import (
+    BETTER,
+    MEAN,
+    MIXED,
+    NO_EVIDENCE,
+    WORSE,
+    headline,
+    pair_cases,
+    paired_summary,
+    patient_values,
+    without_failures,
+)
 from evaluation.analysis.statistics import (
     SEED,
     bca_intervals,
@@ -21,7 +32,6 @@ from evaluation.analysis.statistics import (
     signed_rank,
     smallest_holm_p,
 )
-from evaluation.analysis.summary import BETTER, MIXED, NO_EVIDENCE, WORSE, headline, paired_summary
 from evaluation.report.wording import conclusion
 from evaluation.scoring.table import COLUMNS, UNITS
 

@@ -9,10 +9,22 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from evaluation.analysis.pairing import MEAN, pair_cases, patient_values, training_values
+from evaluation.analysis.paired import (
+    BETTER,
+    BEYOND,
+    MEAN,
+    NO_EVIDENCE,
+    NOT_WORSE,
+    ONLY_THESE,
+    UNDECIDED,
+    Margins,
+    pair_cases,
+    paired_summary,
+    patient_values,
+    training_values,
+)
 from evaluation.analysis.ranking import rank, rankings, significance_map
 from evaluation.analysis.statistics import over_runs
-from evaluation.analysis.summary import BETTER, BEYOND, NO_EVIDENCE, NOT_WORSE, ONLY_THESE, UNDECIDED, Margins, paired_summary
 from evaluation.compare import compare, compare_arms, evaluate
 from evaluation.inputs.sources import read_sources
 from evaluation.scoring.levels import LEVEL_METRICS, base_first, level_scores, slice_levels

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from evaluation.analysis.pairing import MEAN, Runs
+from evaluation.analysis.paired import MEAN, Runs
 from evaluation.analysis.statistics import SEED, holm, mean_interval, over_runs, resampled_means, signed_rank
 from evaluation.scoring.table import METRICS, PRIMARY
 

@@ -1,7 +1,7 @@
 """Statistics on paired arrays: BCa bootstrap interval, signed-rank test, Holm, effect size.
 
 A row is a patient; what is not independent (ED and ES of one heart, seeds, folds) must be averaged before
-(see ``evaluation.analysis.pairing``). Only :func:`over_runs` looks at single trainings.
+(see ``evaluation.analysis.paired``). Only :func:`over_runs` looks at single trainings.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import stdtrit
 
-from evaluation.analysis.pairing import SIDES
+from evaluation.analysis.paired import SIDES
 from evaluation.scoring.table import REFERENCE_VOLUME, VOLUME
 from nnunet_synth_aug.core.labels import MYOCARDIAL_DENSITY, PHASES
 

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from evaluation.analysis.pairing import AUGMENTED, BASELINE, MEAN
-from evaluation.analysis.summary import TIE
+from evaluation.analysis.paired import AUGMENTED, BASELINE, MEAN, TIE
 from evaluation.report.style import AUGMENTED_COLOUR, BASELINE_COLOUR, GAIN, GREY, INK, LOSS, PALE, RULE, sober, unit_label
 from evaluation.scoring.table import METRICS
 
@@ -20,7 +19,7 @@ def paired_plot(values: pd.DataFrame, structure: str, metric: str, names: tuple[
     """Every patient as a line from baseline to augmented, coloured by who is better; the means in black.
 
     Args:
-        values: from :func:`evaluation.analysis.pairing.patient_values`.
+        values: from :func:`evaluation.analysis.paired.patient_values`.
         names: of the arms.
     """
     from matplotlib.figure import Figure
@@ -52,7 +51,7 @@ def forest_plot(summary: pd.DataFrame, metric: str, names: tuple[str, str]) -> F
     """Mean paired difference with its interval per structure; the side that favours augmentation is named.
 
     Args:
-        summary: from :func:`evaluation.analysis.summary.paired_summary`.
+        summary: from :func:`evaluation.analysis.paired.paired_summary`.
     """
     return _forest(summary[summary["metric"] == metric], metric, names, metric)
 
@@ -61,7 +60,7 @@ def group_forest(breakdown: pd.DataFrame, metric: str, names: tuple[str, str], t
     """The same for every group of patients, or part of their images.
 
     Args:
-        breakdown: one table of :func:`evaluation.analysis.summary.breakdown`.
+        breakdown: one table of :func:`evaluation.analysis.paired.breakdown`.
     """
     return _forest(breakdown[breakdown["metric"] == metric], metric, names, title)
 

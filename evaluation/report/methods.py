@@ -6,8 +6,8 @@ import platform
 from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 
+from evaluation.analysis.paired import Margins
 from evaluation.analysis.statistics import ALPHA, EXACT_UP_TO, LEVEL, RESAMPLES
-from evaluation.analysis.summary import Margins
 from evaluation.scoring.rules import DROP, EMPTY_POLICIES, NAN, PENALTY, ScoringRules
 from evaluation.scoring.table import DISTANCES, METRICS, PRIMARY
 from nnunet_synth_aug.core.labels import MYOCARDIAL_DENSITY

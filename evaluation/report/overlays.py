@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from evaluation.analysis.pairing import AUGMENTED, BASELINE, MEAN
+from evaluation.analysis.paired import AUGMENTED, BASELINE, MEAN
 from evaluation.report.style import STRUCTURE_COLOURS, sober
 from evaluation.scoring.case import LabelMaps, as_scored, read_mask
 from evaluation.scoring.rules import ScoringRules
@@ -55,7 +55,7 @@ def select_patients(values: pd.DataFrame) -> list[Selected]:
     All by the average over structures. A patient chosen twice is shown once, with all reasons.
 
     Args:
-        values: from :func:`evaluation.analysis.pairing.patient_values`.
+        values: from :func:`evaluation.analysis.paired.patient_values`.
     """
     of_mean = values[values["structure"] == MEAN]
     dice, hd = (of_mean[of_mean["metric"] == metric].set_index("patient") for metric in ("Dice", "HD"))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from evaluation.analysis.pairing import SIDES
+from evaluation.analysis.paired import SIDES
 from evaluation.analysis.volumes import QUANTITIES
 from evaluation.inputs.arms import Prediction
 from evaluation.report import figures

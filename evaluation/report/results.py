@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from evaluation.analysis.summary import Margins
+from evaluation.analysis.paired import Margins
 from evaluation.inputs.arms import Arm
 from evaluation.inputs.dataset import Dataset
 from evaluation.scoring.case import LabelMaps

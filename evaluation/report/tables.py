@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from evaluation.analysis.pairing import MEAN, SIDES
+from evaluation.analysis.paired import MEAN, SIDES
 from evaluation.report.blocks import Blocks, Heading, Paragraph, Table
 from evaluation.report.methods import stated
 from evaluation.report.results import Results

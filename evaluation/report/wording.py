@@ -7,9 +7,8 @@ from typing import Any
 
 import pandas as pd
 
-from evaluation.analysis.pairing import MEAN
+from evaluation.analysis.paired import BETTER, BEYOND, MEAN, MIXED, NO_EVIDENCE, NOT_WORSE, ONLY_THESE, UNDECIDED, WORSE
 from evaluation.analysis.statistics import ALPHA, patients_needed, smallest_holm_p
-from evaluation.analysis.summary import BETTER, BEYOND, MIXED, NO_EVIDENCE, NOT_WORSE, ONLY_THESE, UNDECIDED, WORSE
 from evaluation.scoring.table import METRICS, PRIMARY
 
 DASH = "\N{EN DASH}"
@@ -57,7 +56,7 @@ def conclusion(summary: pd.DataFrame, names: tuple[str, str], notes: list[str], 
     """What the numbers say, worst news first.
 
     Args:
-        summary: from :func:`evaluation.analysis.summary.paired_summary`.
+        summary: from :func:`evaluation.analysis.paired.paired_summary`.
         notes: from :func:`evaluation.inputs.arms.fairness_notes`.
         family: number of hypotheses that Holm's correction took together; those of ``summary`` by default.
     """

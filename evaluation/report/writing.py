@@ -11,9 +11,9 @@ from typing import Any
 
 import pandas as pd
 
-from evaluation.analysis.pairing import SIDES
+from evaluation.analysis.breakdown import BREAKDOWNS
+from evaluation.analysis.paired import SIDES, Margins
 from evaluation.analysis.statistics import ALPHA, LEVEL, RESAMPLES, SEED
-from evaluation.analysis.summary import BREAKDOWNS, Margins
 from evaluation.inputs.arms import Arm, leaked_patients
 from evaluation.inputs.interop import PARQUET, write_parquet
 from evaluation.inputs.sources import Scored

@@ -57,7 +57,7 @@ def compare(
 
     More than two arms are each compared with the first one, and ranked.
     """
-    from evaluation.analysis.summary import Margins
+    from evaluation.analysis.paired import Margins
     from evaluation.compare import compare as run
     from evaluation.compare import compare_arms
     from evaluation.report.writing import headline_long

@@ -1,4 +1,8 @@
-"""Tables of the report: paired summary, headline, breakdown; all from one value per patient and arm."""
+"""From rows to one number per patient and arm, the paired differences of these, and their tests.
+
+The patient is the unit of every test. ED and ES of one heart are not independent, nor are seeds or folds that score the
+same patient: they are averaged first. Both arms of a pair always rest on the same cases.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +13,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from evaluation.analysis.pairing import AUGMENTED, BASELINE, MEAN, SIDES, Runs, patient_values
 from evaluation.analysis.statistics import ALPHA, holm, mean_intervals, over_runs, signed_rank
-from evaluation.scoring.levels import LEVEL_METRICS, LEVELS
-from evaluation.scoring.table import METRICS, PRIMARY
+from evaluation.scoring.levels import LEVEL_METRICS
+from evaluation.scoring.table import BOTH_EMPTY, METRICS, PRIMARY, REFERENCE_EMPTY
+
+BASELINE, AUGMENTED = "baseline", "augmented"
+SIDES = (BASELINE, AUGMENTED)
+#: The row that averages the structures; described, outside the tested family.
+MEAN = "mean"
+CASE = ("structure", "metric", "patient", "phase", "fold")
 
 BETTER, WORSE = "better with augmentation", "worse with augmentation"
 NO_EVIDENCE, MIXED = "no evidence of a difference", "inconclusive: the mean difference and the ranks point in opposite directions"
@@ -20,6 +29,100 @@ ONLY_THESE = "these trained networks differ, but not by more than another traini
 NOT_WORSE, BEYOND, UNDECIDED = "not worse by more than the margin", "worse by more than the margin", "not decided by these patients"
 #: Averages of differences below this are rounding noise of the mean, not a win or a loss.
 TIE = 1e-10
+
+
+def comparable(table: pd.DataFrame, models: tuple[str, ...]) -> pd.DataFrame:
+    """The scored rows of ``models``, with a value wherever they can be compared.
+
+    Where the ground truth lacks the structure and some prediction has it, the predictions that are right get the
+    perfect score (Dice 1, distances 0): left at NaN, the pair would vanish and hide the error of the others.
+
+    Args:
+        table: long table (``evaluation.scoring.table``).
+        models: names in its column ``model``.
+    """
+    scored = table[table["metric"].isin([*METRICS, *LEVEL_METRICS]) & table["model"].isin(models)].reset_index(drop=True)
+    invented = scored["failure"].eq(REFERENCE_EMPTY).groupby([scored[c] for c in ("structure", "patient", "phase")]).transform("any")
+    perfect = scored["metric"].map({name: metric.perfect for name, metric in METRICS.items()})  # NaN for slice levels: no stack
+    return scored.assign(value=scored["value"].where(~(invented & scored["failure"].eq(BOTH_EMPTY)), perfect))
+
+
+def pair_cases(table: pd.DataFrame, models: tuple[str, str]) -> pd.DataFrame:
+    """Put the arms side by side, seeds averaged within each arm.
+
+    Returns:
+        One row per structure, metric and case (columns ``CASE``), with ``baseline``, ``augmented`` (NaN in
+        both where both masks of both arms are empty) and ``failure_baseline``, ``failure_augmented`` ("" unless
+        a seed of the arm failed).
+    """
+    scored = comparable(table, models)
+    # Of several seeds' failures any one is kept: "" sorts before every other.
+    averaged = scored.groupby(["model", *CASE], sort=False).agg(value=("value", "mean"), failure=("failure", "max")).reset_index()
+    sides = []
+    for model, side in zip(models, SIDES, strict=True):
+        one = averaged[averaged["model"] == model].set_index(list(CASE))[["value", "failure"]]
+        sides.append(one.rename(columns={"value": side, "failure": f"failure_{side}"}))
+    # The absence of NaN in `failure` is guaranteed by the table's contract and equal case sets.
+    return sides[0].join(sides[1], how="outer", validate="one_to_one").reset_index()
+
+
+def without_failures(pairs: pd.DataFrame) -> pd.DataFrame:
+    """The pairs in which no arm has an empty mask; for the sensitivity table."""
+    return pairs[(pairs["failure_baseline"] == "") & (pairs["failure_augmented"] == "")]
+
+
+def patient_values(pairs: pd.DataFrame) -> pd.DataFrame:
+    """One value per patient: the mean over ED and ES within a fold, then over folds.
+
+    Returns:
+        Columns structure, metric, patient, baseline, augmented; excluded pairs (NaN) take no part. The
+        structure ``mean`` is the average over structures, for patients who have all of them.
+    """
+    known = pairs.dropna(subset=list(SIDES))
+    per_fold = known.groupby(["structure", "metric", "patient", "fold"], sort=False)[list(SIDES)].mean().reset_index()
+    values = per_fold.groupby(["structure", "metric", "patient"], sort=False)[list(SIDES)].mean().reset_index()
+    return _with_mean(values, ["metric", "patient"], list(SIDES))
+
+
+def _with_mean(values: pd.DataFrame, by: list[str], columns: list[str]) -> pd.DataFrame:
+    """Append the average over structures, for the groups that have all of them."""
+    groups = values.groupby(by, sort=False)
+    complete = groups["structure"].transform("count") == values["structure"].nunique()
+    averaged = values[complete].groupby(by, sort=False)[columns].mean().reset_index()
+    averaged.insert(0, "structure", MEAN)
+    return pd.concat([values, averaged], ignore_index=True)
+
+
+@dataclass(frozen=True)
+class Runs:
+    """Values of each training: columns structure, metric, patient, model, run, value.
+
+    ``by_fold``: every patient was predicted by the network of each fold, so that a fold is a training, and its
+    networks in two arms belong together (the same training patients). Otherwise a seed is a training.
+    """
+
+    values: pd.DataFrame
+    by_fold: bool
+
+    def matrices(self, models: tuple[str, ...], structure: str, metric: str) -> list[np.ndarray]:
+        """(patients, trainings) of each arm, the patients being those that every training of every arm has."""
+        chosen = self.values[(self.values["structure"] == structure) & (self.values["metric"] == metric)]
+        wide = chosen.pivot(index="patient", columns=["model", "run"], values="value").dropna()
+        return [wide.loc[:, wide.columns.get_level_values("model") == model].to_numpy(float) for model in models]
+
+
+def training_values(table: pd.DataFrame, models: tuple[str, ...]) -> Runs:
+    """What every single training gives each patient, phases averaged; for the spread between trainings."""
+    scored = comparable(table, models).dropna(subset=["value"])
+    scored = scored[scored["metric"].isin(METRICS)]
+    folds = scored.groupby("patient")["fold"].nunique()
+    by_fold = bool(len(folds)) and bool((folds > 1).all())
+    scored = scored.assign(run=scored["fold"] if by_fold else scored["seed"])
+    keys = ["structure", "metric", "patient", "model", "run"]
+    # Within a training every (fold, seed) first averages its phases, as in `patient_values`.
+    each = scored.groupby([*dict.fromkeys([*keys, "fold", "seed"])], sort=False)["value"].mean().reset_index()
+    values = each.groupby(keys, sort=False)["value"].mean().reset_index()
+    return Runs(_with_mean(values, ["metric", "patient", "model", "run"], ["value"]), by_fold)
 
 
 @dataclass(frozen=True)
@@ -44,9 +147,9 @@ def paired_summary(
     """Describe both arms and their paired difference, and test the primary family.
 
     Args:
-        values: from :func:`evaluation.analysis.pairing.patient_values`.
+        values: from :func:`patient_values`.
         structures: the tested ones, in order; the average over them follows as ``mean``, untested.
-        runs: from :func:`evaluation.analysis.pairing.training_values`, for the spread between trainings.
+        runs: from :func:`training_values`, for the spread between trainings.
         models: names of the two arms in ``runs``.
 
     Returns:
@@ -60,7 +163,7 @@ def paired_summary(
     margins = margins or Margins()
     scored = {*values["metric"], *PRIMARY}
     keys = [(s, m) for s in [*structures, MEAN] for m in METRICS if m in scored]
-    table = pd.DataFrame(_rows(values, keys, margins))
+    table = pd.DataFrame(described(values, keys, margins))
     table = table.join(pd.DataFrame([_over_runs(runs, models, *key) for key in keys]))
     table["margin"] = table["metric"].map(dict(margins.noninferiority)).astype(float)
     table["noninferiority"] = [_noninferiority(row) for row in table.to_dict("records")]
@@ -84,12 +187,13 @@ def corrected(summaries: Sequence[pd.DataFrame]) -> list[pd.DataFrame]:
     return [table.droplevel(0) for _, table in tables.groupby(level=0)]
 
 
-def _rows(values: pd.DataFrame, keys: Sequence[tuple[str, str]], margins: Margins) -> list[dict[str, Any]]:
+def described(values: pd.DataFrame, keys: Sequence[tuple[str, str]], margins: Margins | None = None) -> list[dict[str, Any]]:
+    """One row per (structure, metric) of ``keys``: both arms and their paired difference, as in :func:`paired_summary`, uncorrected."""
     arms = {key: one[list(SIDES)].to_numpy(float) for key, one in values.groupby(["structure", "metric"], sort=False)}
     empty = np.zeros((0, 2))
     chosen = [arms.get(key, empty) for key in keys]
     intervals = _intervals([one[:, 1] - one[:, 0] for one in chosen])
-    return [_row(*key, one, *ci, margins) for key, one, ci in zip(keys, chosen, intervals, strict=True)]
+    return [_row(*key, one, *ci, margins or Margins()) for key, one, ci in zip(keys, chosen, intervals, strict=True)]
 
 
 def _intervals(differences: list[np.ndarray]) -> list[tuple[float, float]]:
@@ -166,51 +270,3 @@ def headline(summary: pd.DataFrame) -> pd.DataFrame:
     renamed = summary.rename(columns={f"{side}_mean": side for side in SIDES})
     parts = {m: renamed[renamed["metric"] == m].set_index("structure")[list(HEADLINE_COLUMNS)] for m in PRIMARY}
     return pd.concat(parts, axis=1)
-
-
-#: Ways to break the patients or their images down, in the order of the report.
-BREAKDOWNS = ("phase", "slice level", "vendor", "diagnosis")
-_SHOWN = ("structure", "metric", "n", "baseline_mean", "augmented_mean", "difference", "ci_low", "ci_high", "effect")
-
-
-def breakdown(table: pd.DataFrame, pairs: pd.DataFrame, structures: list[str]) -> dict[str, pd.DataFrame]:
-    """Paired differences per phase, slice level, vendor and diagnosis; descriptive, with unadjusted intervals.
-
-    Phase and slice level look at parts of every patient, vendor and diagnosis at some patients. Groups without a name
-    are left out.
-
-    Args:
-        table: long table, for who belongs where.
-        pairs: from :func:`evaluation.analysis.pairing.pair_cases`.
-
-    Returns:
-        One table per way in ``BREAKDOWNS``: columns group and ``_SHOWN``; primary metrics, for slice levels Dice alone.
-    """
-    primary = pairs[pairs["metric"].isin(PRIMARY)]
-    patients = table.drop_duplicates("patient").set_index("patient")
-    every = [*structures, MEAN]
-    parts: dict[str, list[tuple[str, pd.DataFrame]]] = {
-        "phase": [(str(phase), part) for phase, part in primary.groupby("phase") if phase],
-        "slice level": [
-            (level, pairs[pairs["metric"] == name].assign(metric="Dice")) for level, name in zip(LEVELS, LEVEL_METRICS, strict=True)
-        ],
-    }
-    for column in ("vendor", "diagnosis"):
-        of = primary["patient"].map(patients[column])
-        parts[column] = [(str(group), primary[of == group]) for group in sorted(set(patients[column]) - {""})]
-    found = {}
-    for way in BREAKDOWNS:
-        rows = [
-            {"group": group, **{k: row[k] for k in _SHOWN}}
-            for group, part in parts[way]
-            for row in _rows(patient_values(part), [(s, m) for s in every for m in PRIMARY], Margins())
-            if row["n"]
-        ]
-        found[way] = pd.DataFrame(rows, columns=["group", *_SHOWN])
-    return found
-
-
-def sensitivity(pairs: pd.DataFrame, structures: list[str]) -> pd.DataFrame:
-    """The paired summary of ``pairs`` (failures left out by the caller), primary metrics only, without tests."""
-    keys = [(s, m) for s in [*structures, MEAN] for m in PRIMARY]
-    return pd.DataFrame(_rows(patient_values(pairs), keys, Margins())).drop(columns="p")
