@@ -5,13 +5,11 @@ A page asks for them with a mark: ``<!-- figures: NAME -->``, ``<!-- commands --
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 DOCS = Path(__file__).resolve().parent
@@ -19,49 +17,25 @@ SCRIPTS = DOCS.parent / "tests" / "benchmarks"
 sys.path.insert(0, str(SCRIPTS))
 
 import compute_page  # noqa: E402
+import demo_page  # noqa: E402
 import evaluation_page  # noqa: E402
 import generator_page  # noqa: E402
-import metrics_page  # noqa: E402
+import nnunet_page  # noqa: E402
 import utility_page  # noqa: E402
-import walkthrough_page  # noqa: E402
-from page_table import table  # noqa: E402
-
-from nnunet_synth_aug.core.files import read_json  # noqa: E402
+from page_table import kept, table  # noqa: E402
 
 MARK = re.compile(r"<!-- (?:figures: )?([\w ]+) -->")
 
 
-def _nnunet_page() -> ModuleType:
-    """Its name, ``page``, is too common for a folder on the path."""
-    spec = importlib.util.spec_from_file_location("nnunet_page", SCRIPTS / "nnunet" / "page.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def _nnunet(name: str) -> Callable[[], str]:
-    return lambda: _nnunet_page().table_of(name, DOCS / "nnunet")
-
-
-def _metrics(make: Callable[[metrics_page.Files], str]) -> Callable[[], str]:
-    return lambda: make(evaluation_page.read(DOCS / "evaluation"))
-
-
 #: Name in a mark -> what stands in its place.
 FIGURES: dict[str, Callable[[], str]] = {
-    "utility": lambda: utility_page.figures(DOCS / "utility"),
-    "generator": lambda: generator_page.figures(DOCS / "generator"),
-    "evaluation": lambda: evaluation_page.figures(DOCS / "evaluation"),
-    "agreement": _metrics(metrics_page.agreement),
-    "speed": _metrics(metrics_page.speed),
-    "start": _metrics(metrics_page.start),
-    "other definitions": _metrics(metrics_page.other_definitions),
-    "compute": lambda: compute_page.page(read_json(DOCS / "compute.json")),
-    "demo": lambda: walkthrough_page.page(read_json(DOCS / "walkthrough.json")),
-    **{f"nnunet {name}": _nnunet(name) for name in ("matrix", "quota", "refresh", "kills", "loader")},
-    "house": lambda: house(read_json(DOCS / "house.json")),
+    **compute_page.FIGURES,
+    **demo_page.FIGURES,
+    **evaluation_page.FIGURES,
+    **generator_page.FIGURES,
+    **nnunet_page.FIGURES,
+    **utility_page.FIGURES,
+    "house": lambda: house(kept("house")),
     "commands": lambda: commands(),
     "settings": lambda: settings(),
 }

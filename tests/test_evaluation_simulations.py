@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 import pytest
 from benchmarks import evaluation_page, simulations
 
-from evaluation.analysis.pairing import pair_cases, patient_values, training_values
-from evaluation.analysis.summary import BETTER, WORSE, paired_summary
+from evaluation.analysis.paired import BETTER, WORSE, pair_cases, paired_summary, patient_values, training_values
 from evaluation.scoring.table import COLUMNS, UNITS
 
 
@@ -61,27 +58,30 @@ def test_shares() -> None:
     assert (some["low"], some["high"]) == pytest.approx((0.0326, 0.0729), abs=1e-3)
 
 
-def test_parts_and_page(tmp_path: Path) -> None:
-    chosen = ("swapped", "reseeded, 3 trainings", "gain, 3 trainings")
-    parts = [simulations.part(s, 10, 4) for s in simulations.SCENARIOS if s.name in chosen]
-    about: dict[str, object] = {"date": "today", "version": "0", "machine": "1 CPU core", "seed": simulations.SEED}
-    about["swapped_together"] = simulations.together(parts)
-    simulations.write_json(tmp_path / "evaluation" / "simulations.json", about | {"parts": parts})
-    page = evaluation_page.figures(tmp_path / "evaluation")
-    assert "of 4 studies" in page
-    assert "{" not in page
+def study_of(seed: int, names: tuple[str, ...]) -> dict[str, object]:
+    """What simulations.py writes, of four studies of ten patients each."""
+    parts = [simulations.part(s, 10, 4, seed) for s in simulations.SCENARIOS if s.name in names]
+    return {"date": "today", "version": "0", "machine": "1 CPU core", "seed": seed} | {
+        "swapped_together": simulations.together(parts),
+        "parts": parts,
+    }
+
+
+def test_parts_and_page() -> None:
+    found = study_of(simulations.SEED, ("swapped", "reseeded, 3 trainings", "gain, 3 trainings"))
+    makers = (evaluation_page.about, evaluation_page.swapped, evaluation_page.reseeded, evaluation_page.coverage, evaluation_page.power)
+    about, swapped, reseeded, coverage, power = (make(found) for make in makers)
+    assert about.startswith(f"4 studies per row, seed {simulations.SEED}")
+    assert "| all 4 studies |" in swapped
+    assert reseeded.count("| 3 trainings | 10 |") == 1
+    assert coverage.count("| reseeded, 3 trainings | 10 |") == 1
+    assert "| the true difference |" in power
+    assert power.count("| 3 | 10 |") == 1
+
+
+def test_a_confirmation_stands_beside_the_exploration() -> None:
+    explored, confirmed = (study_of(seed, ("swapped", "reseeded, 3 trainings")) for seed in (1, 2))
+    assert explored["parts"][0]["coverage"] != confirmed["parts"][0]["coverage"]  # type: ignore[index]  # the seed reaches the studies
+    page = evaluation_page.confirmation(explored, confirmed)
     assert page.count("| reseeded, 3 trainings | 10 |") == 1
-
-
-def test_a_confirmation_stands_beside_the_exploration(tmp_path: Path) -> None:
-    for name, seed in (("simulations.json", 1), ("confirmation.json", 2)):
-        parts = [simulations.part(s, 10, 4, seed) for s in simulations.SCENARIOS if s.name in ("swapped", "reseeded, 3 trainings")]
-        about: dict[str, object] = {"date": "today", "version": "0", "machine": "1 CPU core", "seed": seed}
-        about["swapped_together"] = simulations.together(parts)
-        simulations.write_json(tmp_path / "evaluation" / name, about | {"parts": parts})
-    found = [simulations.read_json(tmp_path / "evaluation" / n)["parts"] for n in ("simulations.json", "confirmation.json")]
-    assert found[0][0]["coverage"] != found[1][0]["coverage"]  # the seed reaches the studies
-    page = evaluation_page.figures(tmp_path / "evaluation")
-    assert "seed 2, 1 CPU core" in page
-    assert page.count("### Exploration and confirmation") == 1
-    assert "{" not in page
+    assert "In the confirmation the widened interval holds the truth in" in page

@@ -1,223 +1,186 @@
-"""The sections of docs/results/evaluation.md from the figures in docs/evaluation: no number is typed by hand.
-
-A section is a function from the contents of all JSON files there (by name) to Markdown, named in ``SECTIONS`` with the file without
-which it is left out.
-"""
+"""The tables of docs/results/evaluation.md, and those of docs/reference/metrics.md, from docs/evaluation/*.json."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
+from page_table import comparison, kept, made, number, table
 
-import metrics_page
-import report_section
-from metrics_page import Files, wrapped
-from page_table import table
-
-from nnunet_synth_aug.core.files import read_json
-
-SIMULATIONS = """## Simulated studies
-
-Made by `tests/benchmarks/simulations.py`: {studies} studies per row, seed {seed}, {machine}, {seconds:.0f} s of processor time in all,
-{date}, version {version}. {which}A study has 10 to 100 patients, two phases, three structures, and Dice and HD of two arms. Dice is bounded
-and skewed, HD has heavy tails (2 % of masks have an island far from the heart, 0.2 % have failed: Dice 0, HD 350 mm), and all are
-correlated within a patient and a network. Means and spreads are about those of nnU-Net on ACDC. Each study is analysed with the
-functions that the report uses. Brackets are 95 % intervals (Clopper-Pearson).
-
-### Two arms that are the same by construction
-
-The values of two different arms are exchanged at random within each patient. Share of studies in which any of the six primary
-hypotheses is stated as a difference, after Holm's correction; and share of single uncorrected tests below 0.05.
-
-{swapped}
-Over all rows: {pooled}. The test is exact here, so that rates differ from row to row by chance alone.
-
-### The same method, trained again
-
-Both arms are the same method with other seeds, so that every stated difference is a false one about the method. The first column tests
-patients alone, as a study with one training per arm must; the second also needs the test over patients and trainings, as the report
-does where both arms were trained several times.
-
-{reseeded}
-In the first column the tests are not wrong: the two networks do differ, by the luck of training, and the more patients, the surer that
-is seen. Therefore a comparison of one training per arm speaks of two networks, not of two methods, and the report says so. Seeds: logit
-of Dice varies by {seed_sd} between trainings (about 0.003 of mean Dice), with scarce data by {scarce_sd}.
-
-### Coverage
-
-Share of intervals of the mean difference that hold the truth; nominal 95 %. The truth of the first three is the mean difference of the
-trained networks over all patients, that of the last three the mean difference of the methods, over all patients and trainings.
-
-{coverage}
-- BCa alone is too narrow: a single failed prediction looks like skewness, and the correction for it moves the interval away from the
-  truth. More patients do not mend that while failures are rare. Hence the report widens it to Student's t interval on the side where
-  that reaches farther.
-- An interval over patients alone does not hold for methods. The report shows it as the headline all the same, because every study has
-  it, and beside it the interval over patients and trainings; what it says about a method needs both.
-- The two-way bootstrap draws patients, and trainings within each arm. With three trainings it has only ten different draws per arm,
-  and it is too narrow where training matters most: scarce data and many patients.
-- Fewer than 10 patients were not simulated.
-- Folds as trainings, and two trainings per arm, were not simulated.
-
-### Power
-
-The augmented arm is better by the true difference in the first row. Share of studies that state each difference, and any of them.
-
-{power}
-Three trainings tell little about how much trainings differ, so that the larger part of true differences of this size is not stated,
-however many patients there are: the rule errs on the side of caution.
-"""
-
-WHICH = """All tables but the last are of studies that no rule of the report was chosen by, see
-[exploration and confirmation](#exploration-and-confirmation).
-
-"""
-
-CONFIRMATION = """### Exploration and confirmation
-
-Two rules of the report were decided after looking at simulated studies of seed {before} (exploration, {date}): the BCa interval is
-widened to Student's t, and where trainings vary, the arm whose trainings spread more stands for both. Then both were left as they are, and
-the studies of seed {after} (confirmation) were made once. Coverage is of Dice / HD; the last two columns are the share of studies that
-state any difference, as the report does, where there is none.
-
-{rows}
-{judged}
-"""
+Figures = dict[str, Any]
+WIDENED, OVER_TRAININGS = "covered BCa widened to t", "methods covered by patients and trainings"
+METRICS = ("Dice", "IoU", "HD", "HD95", "ASSD")
+DATA = {"metrics": "made-up hearts, 256 x 256 x 12", "metrics_acdc": "ACDC, ES against ED"}
 
 
-def percent(share: dict[str, Any]) -> str:
+def percent(share: Figures) -> str:
     return f"{100 * share['share']:.1f} % [{100 * share['low']:.1f}, {100 * share['high']:.1f}]"
 
 
-def short(share: dict[str, Any]) -> str:
+def short(share: Figures) -> str:
     return f"{100 * share['share']:.0f} %"
 
 
-def simulations(files: Files) -> str:
-    """Of the confirmation where there is one, and both side by side."""
-    explored, confirmed = files["simulations.json"], files.get("confirmation.json")
-    if confirmed is None:
-        return simulated(explored, "")
-    return simulated(confirmed, WHICH) + "\n" + side_by_side(explored, confirmed)
+# ---------------------------------------------------------------------- simulated studies
 
 
-WIDENED, OVER_TRAININGS = "covered BCa widened to t", "methods covered by patients and trainings"
+def about(data: Figures) -> str:
+    seconds = sum(part["cpu_seconds"] for part in data["parts"])
+    return f"{data['parts'][0]['studies']} studies per row, seed {data['seed']}, {seconds:.0f} s of processor time in all, {made(data)}"
 
 
-def side_by_side(explored: dict[str, Any], confirmed: dict[str, Any]) -> str:
-    """Both corrected rules in the studies they were chosen by and in fresh ones."""
-    others = {(p["scenario"]["name"], p["n"]): p for p in confirmed["parts"]}
+def swapped(data: Figures) -> str:
+    parts = [part for part in data["parts"] if part["scenario"]["swapped"]]
+    rows = [[part["n"], percent(part["any_holm"]), percent(part["each_uncorrected"])] for part in parts]
+    rows.append([f"all {data['swapped_together']['of']} studies", percent(data["swapped_together"]), None])
+    return table(["patients", "any false difference", "single tests"], rows)
+
+
+def reseeded(data: Figures) -> str:
+    rows = []
+    for part in (part for part in data["parts"] if not part["scenario"]["gain"]):
+        several = part["scenario"]["trainings"] > 1
+        of = part["scenario"]["name"].removeprefix("reseeded, ")
+        rows.append([of, part["n"], percent(part["any_holm"]), percent(part["any_holm_runs"]) if several else None])
+    return table(["trainings per arm", "patients", "patients alone", "patients and trainings"], rows)
+
+
+def coverage(data: Figures) -> str:
+    """One row per scenario and number of patients; Dice and HD of all structures in each cell."""
+    kinds = list(dict.fromkeys(kind for part in data["parts"] for kind in part["coverage"]))
+    rows = []
+    for part in data["parts"]:
+        found = [part["coverage"].get(kind) for kind in kinds]
+        rows.append([part["scenario"]["name"], part["n"], *(f and " / ".join(map(short, f.values())) for f in found)])
+    titles = [kind.removeprefix("covered ").replace("methods covered by", "method:") for kind in kinds]
+    return table(["scenario", "patients", *(f"{title} (Dice / HD)" for title in titles)], rows)
+
+
+def power(data: Figures) -> str:
+    gain = [part for part in data["parts"] if part["scenario"]["gain"] and not part["scenario"]["swapped"]]
+    columns = list(gain[0]["true_difference"])
+    truth = [f"{gain[0]['true_difference'][c]:+.{4 if 'Dice' in c else 2}f}{' mm' if 'HD' in c else ''}" for c in columns]
+    rows = [["the true difference", None, *truth, None]]
+    rows += [
+        [part["scenario"]["trainings"], part["n"], *(short(part["each_holm_runs"][c]) for c in columns), short(part["any_holm_runs"])]
+        for part in gain
+    ]
+    return table(["trainings per arm", "patients", *columns, "any"], rows)
+
+
+def confirmation(explored: Figures, confirmed: Figures) -> str:
+    """Both corrected rules in the studies they were chosen by and in fresh ones, and what the fresh ones say."""
     rows, widened, trained, false = [], [], [], []
-    for first in explored["parts"]:
-        second = others[first["scenario"]["name"], first["n"]]
-        pair = (first, second)
-        none = first["scenario"]["swapped"] or not first["scenario"]["gain"]
-        cells = [_covered(p, kind) for kind in (WIDENED, OVER_TRAININGS) for p in pair]
-        rows.append([first["scenario"]["name"], str(first["n"]), *cells, *(short(p["any_holm_runs"]) if none else "-" for p in pair)])
-        widened += [c["share"] for c in second["coverage"][WIDENED].values()]
-        trained += [c["share"] for c in second["coverage"].get(OVER_TRAININGS, {}).values()]
-        false += [second["any_holm_runs"]["share"]] if none and first["scenario"]["trainings"] > 1 else []
-    at_worst = min(confirmed["parts"], key=lambda p: min(c["share"] for c in p["coverage"][WIDENED].values()))
-    worst = f"{at_worst['n']} patients ({at_worst['scenario']['name']})"
-    judged = (
+    for pair in zip(explored["parts"], confirmed["parts"], strict=True):
+        scenario, n = pair[1]["scenario"], pair[1]["n"]
+        same = scenario["swapped"] or not scenario["gain"]
+        cells = [
+            found and " / ".join(f"{100 * c['share']:.1f}" for c in found.values()) + " %"
+            for kind in (WIDENED, OVER_TRAININGS)
+            for found in (part["coverage"].get(kind) for part in pair)
+        ]
+        rows.append([scenario["name"], n, *cells, *(short(part["any_holm_runs"]) if same else None for part in pair)])
+        widened += [c["share"] for c in pair[1]["coverage"][WIDENED].values()]
+        trained += [c["share"] for c in pair[1]["coverage"].get(OVER_TRAININGS, {}).values()]
+        false += [pair[1]["any_holm_runs"]["share"]] if same and scenario["trainings"] > 1 else []
+    both = [f"{what}, {when}" for what in ("widened", "over trainings", "false") for when in ("exploration", "confirmation")]
+    return (
+        f"{table(['scenario', 'patients', *both], rows)}\n"
         f"In the confirmation the widened interval holds the truth in {100 * min(widened):.1f} to {100 * max(widened):.1f} % of studies, "
         f"the interval over patients and trainings in {100 * min(trained):.1f} to {100 * max(trained):.1f} %, and where trainings are "
-        f"repeated a difference between methods is stated falsely in at most {100 * max(false):.1f} %. The intervals are cautious in most "
-        "rows; "
-        f"{_below(widened)} of the {len(widened)} shares of the widened one lie below 95 %, the lowest at {worst}."
-    )
-    both = [f"{what}, {when}" for what in ("widened", "over trainings", "false") for when in ("exploration", "confirmation")]
-    return CONFIRMATION.format(
-        before=explored["seed"],
-        after=confirmed["seed"],
-        date=explored["date"],
-        rows=table(["scenario", "patients", *both], rows),
-        judged=wrapped(judged),
+        f"repeated a difference between methods is stated falsely in at most {100 * max(false):.1f} %. "
+        f"{sum(share < 0.95 for share in widened)} of the {len(widened)} shares of the widened interval lie below 95 %."
     )
 
 
-def _covered(part: dict[str, Any], kind: str) -> str:
-    return " / ".join(f"{100 * c['share']:.1f}" for c in part["coverage"][kind].values()) + " %" if kind in part["coverage"] else "-"
+# ---------------------------------------------------------------------- distances
 
 
-def _below(shares: list[float]) -> int:
-    return sum(share < 0.95 for share in shares)
-
-
-def simulated(data: dict[str, Any], which: str) -> str:
-    parts = data["parts"]
-    swapped = [p for p in parts if p["scenario"]["swapped"]]
-    gain = [p for p in parts if p["scenario"]["gain"] and not p["scenario"]["swapped"]]
-    reseeded = [p for p in parts if not p["scenario"]["gain"]]
-    return SIMULATIONS.format(
-        **{key: data[key] for key in ("seed", "machine", "date", "version")},
-        studies=parts[0]["studies"],
-        which=which,
-        seconds=sum(p["cpu_seconds"] for p in parts),
-        swapped=table(
-            ["patients", "any false difference", "single tests"],
-            [[str(p["n"]), percent(p["any_holm"]), percent(p["each_uncorrected"])] for p in swapped],
-        ),
-        pooled=f"{percent(data['swapped_together'])} of {data['swapped_together']['of']} studies",
-        reseeded=table(
-            ["trainings per arm", "patients", "patients alone", "patients and trainings"],
-            [
-                [trainings(p), str(p["n"]), percent(p["any_holm"]), percent(p["any_holm_runs"]) if p["scenario"]["trainings"] > 1 else "-"]
-                for p in reseeded
-            ],
-        ),
-        seed_sd=f"{min(p['scenario']['seed_sd'] for p in reseeded):g}",
-        scarce_sd=f"{max(p['scenario']['seed_sd'] for p in reseeded):g}",
-        coverage=coverage(parts),
-        power="\n".join(
-            power([p for p in gain if p["scenario"]["trainings"] == k]) for k in sorted({p["scenario"]["trainings"] for p in gain})
-        ),
-    )
-
-
-def trainings(part: dict[str, Any]) -> str:
-    return f"{part['scenario']['trainings']}{', scarce data' if 'scarce' in part['scenario']['name'] else ''}"
-
-
-def coverage(parts: list[dict[str, Any]]) -> str:
-    """One row per scenario and number of patients; Dice and HD of all structures in each cell."""
-    kinds = list(dict.fromkeys(kind for p in parts for kind in p["coverage"]))
+def agreement() -> str:
+    """Largest absolute difference from medpy per metric."""
+    found = {f"{what}, {kept(f'evaluation/{name}')['cases']} cases": kept(f"evaluation/{name}") for name, what in DATA.items()}
+    found["random masks: one voxel, noise, touching boxes; spacings up to 1:20"] = kept("evaluation/metrics")["random"]
     rows = []
-    for p in parts:
-        cells = [" / ".join(short(c) for c in p["coverage"][kind].values()) if kind in p["coverage"] else "-" for kind in kinds]
-        rows.append([p["scenario"]["name"], str(p["n"]), *cells])
-    titles = [kind.removeprefix("covered ").replace("methods covered by", "method:") for kind in kinds]
-    return table(["scenario", "patients", *(f"{t} (Dice / HD)" for t in titles)], rows)
+    for what, figures in found.items():
+        largest = [figures["max_abs_difference"][metric] for metric in METRICS]
+        rows.append([what, figures["pairs_of_masks"], *("0" if value == 0 else f"{value:.1g}" for value in largest)])
+    first = kept("evaluation/metrics")
+    text = "Largest absolute difference between this package and medpy on the same masks, distances in mm; 0 is equality to the last bit"
+    return (
+        f"{text} (`tests/benchmarks/metrics.py`; medpy {first['medpy']}, {made(first)[:-1]}):\n\n{table(['data', 'masks', *METRICS], rows)}"
+    )
 
 
-def power(parts: list[dict[str, Any]]) -> str:
-    columns = list(parts[0]["true_difference"])
-    k = parts[0]["scenario"]["trainings"]
-    truth = [f"{parts[0]['true_difference'][c]:+.{4 if 'Dice' in c else 2}f}{' mm' if 'HD' in c else ''}" for c in columns]
-    rows = [["true difference", *truth, ""]]
-    for p in parts:
-        rows.append([f"{p['n']} patients", *(short(p["each_holm_runs"][c]) for c in columns), short(p["any_holm_runs"])])
-    return table([f"{k} training{'s' if k > 1 else ''} per arm", *columns, "any"], rows)
+def speed() -> str:
+    """Times per case and their ratios, each from one run."""
+    rows = []
+    for name, what in DATA.items():
+        found = kept(f"evaluation/{name}")
+        seconds = found["cpu_s_per_case"]
+        each = [f"{seconds['medpy']:.2f} s", f"{seconds['distances']:.4f} s", f"{found['speedup']:.0f}x"]
+        rows.append([f"{what}, {found['cases']} cases", *each, f"{seconds['native']:.4f} s", f"{found['speedup_with_all_metrics']:.0f}x"])
+    text = (
+        "Process CPU time per case of RV, MYO and LV, all in the same run. The first ratio is for HD, HD95 and ASSD together, the last "
+        "for all metrics at once (with Dice, IoU, surface Dice, the other HD95 and volumes):"
+    )
+    return f"{text}\n\n{table(['data', 'medpy, whole volume', 'HD, HD95, ASSD', 'ratio', 'all metrics', 'ratio'], rows)}"
 
 
-#: File in docs/evaluation/ -> the section that needs it, in the order of the page.
-SECTIONS: dict[str, Callable[[Files], str]] = {
-    metrics_page.MADE_UP: metrics_page.section,
-    report_section.FILE: report_section.section,
-    "simulations.json": simulations,
+def start() -> str:
+    found = kept("evaluation/metrics")["start_s"]
+    first = f"`synthaug compare` needs {found['cpu']:.1f} s of CPU time to its first sentence"
+    return f"{first} ({found['wall']:.1f} s on the clock of a busy machine, fastest of five)."
+
+
+def other_definitions() -> str:
+    """How far other definitions lie from ours on the same masks, in mm."""
+    kinds = {
+        "HD95: larger of the two directed percentiles (MONAI, MetricsReloaded)": "hd95_larger_of_directed_minus_pooled",
+        "ASSD: mean of the two directed means (medpy up to 0.4, panoptica)": "assd_mean_of_means_minus_pooled",
+        "HD of the library surface-distance (surface through corners)": "library_hd_minus_ours",
+        "HD95 of the library surface-distance (corners, areas, directed)": "library_hd95_minus_ours",
+    }
+    files = [kept(f"evaluation/{name}") for name in DATA]
+    rows = []
+    for text, key in kinds.items():
+        found = [figures.get(key) or {k: figures["surface_dice"][f"{key}_{k}"] for k in ("mean", "largest")} for figures in files]
+        rows.append([text, *(cell for f in found for cell in (f"{f['mean']:+.2f}", f"{f['largest']:.1f}"))])
+    titles = [f"{what}: {k}" for what in DATA.values() for k in ("mean", "largest")]
+    return table(["other definition minus ours [mm]", *titles], rows)
+
+
+# ---------------------------------------------------------------------- a report on real predictions
+
+
+def report(found: Figures) -> str:
+    """What a report said, from report_pictures.py."""
+    arms = dict(zip(("baseline", "augmented"), found["names"], strict=True))
+    rows = []
+    for row in found["agreement"]:
+        limits = f"{row['limit_low']:+.1f} to {row['limit_high']:+.1f}"
+        rows.append([row["quantity"], arms[row["model"]], f"{row['bias']:+.1f}", limits, number(row["mae"], 1)])
+    parts = [
+        f"{found['data']} {found['patients']} patients, {found['predictions']} predictions per arm; {found['failures']} structures had "
+        f"exactly one empty mask; `synthaug compare` version {found['version']}, {found['date']}.\n",
+        comparison(found["headline"], found["names"]),
+        "What the report says:\n",
+        "\n>\n".join(f"> {sentence}" for sentence in found["conclusion"]) + "\n",
+    ]
+    if rows:
+        parts.append(table(["ejection fraction [%]", "arm", "bias", "limits of agreement", "mean absolute error"], rows))
+    return "\n".join(parts)
+
+
+def _confirmed(make: Callable[[Figures], str]) -> Callable[[], str]:
+    return lambda: make(kept("evaluation/confirmation"))
+
+
+FIGURES: dict[str, Callable[[], str]] = {
+    "agreement": agreement,
+    "speed": speed,
+    "start": start,
+    "other definitions": other_definitions,
+    "report": lambda: report(kept("evaluation/report")),
+    **{f"simulations {make.__name__}": _confirmed(make) for make in (about, swapped, reseeded, coverage, power)},
+    "simulations confirmation": lambda: confirmation(kept("evaluation/simulations"), kept("evaluation/confirmation")),
 }
-
-
-def read(folder: Path) -> Files:
-    """All figures in ``folder``, by the names of their files."""
-    return {path.name: read_json(path) for path in sorted(folder.glob("*.json"))}
-
-
-def figures(folder: Path) -> str:
-    """All sections that the JSON files in ``folder`` allow."""
-    files = read(folder)
-    return "\n".join(make(files) for name, make in SECTIONS.items() if name in files)

@@ -8,30 +8,26 @@
 Every step is a command that a user could type (`synthaug fit`, `synthaug report`, ...) and is skipped when its product is there, so a
 killed run goes on when started again. The arm "default" is always there; --arm adds one with other options of `synthaug fit`, which
 changes nothing else. --dataset judges generators of a dataset that is there already, such as the utility probe's, with an nnU-Net
-results folder as segmenter. The last line printed is one JSON object.
+results folder as segmenter.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import platform
 import shlex
+import subprocess
 import time
 from pathlib import Path
 from typing import Any
 
 import torch
-from walkthrough import run
 
 from nnunet_synth_aug import __version__
 from nnunet_synth_aug.core.files import read_json, write_json
-from nnunet_synth_aug.core.paths import dataset_name, nnunet_folder, preprocessed_folder
-from nnunet_synth_aug.core.prior_request import PriorRequest
-from nnunet_synth_aug.core.priors import Priors
+from nnunet_synth_aug.core.paths import dataset_name, nnunet_folder, preprocessed_folder, program
 from nnunet_synth_aug.model.generator import load_generator
-from nnunet_synth_aug.synthesis.accept import UNCHECKED
 from nnunet_synth_aug.synthesis.folder import read_index
 from nnunet_synth_aug.synthesis.requests import RequestPlan
 from nnunet_synth_aug.synthesis.sample import sample_to_folder
@@ -39,22 +35,31 @@ from nnunet_synth_aug.synthesis.sample import sample_to_folder
 D, F = "921", "0"
 SEGMENTER, SMALL_PLANS = "nnUNetTrainerSynthAug_mix00", "nnUNetPlansSmall"
 EF_SWEEP = (20, 30, 40, 50, 60, 70)
+#: Entries that name patients or list every heart: not for the repository.
+PRIVATE = {"pairs", "left_out", "segmenter", "generator"}
 
 
-def call(command: list[str]) -> dict[str, Any]:
-    """Run a command; stop with its last lines if it fails."""
+def call(command: list[str]) -> tuple[float, float]:
+    """Run a command, which must end well; its seconds and its peak memory in GiB."""
     print("$", " ".join(command), flush=True)
-    result = run(command)
-    if result["exit_code"]:
-        raise SystemExit(f"{' '.join(command[:3])} failed: {result['last_lines']}")
-    return result
+    start = time.monotonic()
+    process = subprocess.Popen([program(command[0]), *command[1:]])
+    _, status, usage = os.wait4(process.pid, 0)
+    if code := os.waitstatus_to_exitcode(status):
+        raise SystemExit(f"{' '.join(command[:3])} ended with exit code {code}")
+    return round(time.monotonic() - start, 1), round(usage.ru_maxrss / 2**20, 2)
+
+
+def nnunet_folders(out: Path) -> None:
+    """Set nnU-Net's folders to those inside ``out``."""
+    for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"):
+        (out / "nnunet" / name).mkdir(parents=True, exist_ok=True)
+        os.environ[name] = str((out / "nnunet" / name).resolve())
 
 
 def cohort(out: Path, source: str, hearts: int, folds: int, seed: int) -> None:
     """The dataset, once."""
-    for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"):
-        (out / "nnunet" / name).mkdir(parents=True, exist_ok=True)
-        os.environ[name] = str((out / "nnunet" / name).resolve())
+    nnunet_folders(out)
     if list((out / "nnunet" / "nnUNet_raw").glob(f"Dataset{D}_*")):
         return
     if source == "phantom":
@@ -84,52 +89,44 @@ def independent_segmenter(iterations: int, device: str) -> Path:
     return trained
 
 
-def arm(
-    folder: Path, dataset: str, options: list[str], preset: str, n: int, seed: int, device: str, segmenter: Path | None, brief: bool
-) -> dict[str, Any]:
-    """Fit, judge, time and sample one generator; returns its figures; those of the closed loop unless ``brief``."""
-    generator = folder / "generator"
-    place = ["-d", dataset, "-f", F, "--generator", str(generator), "-device", device]
-    reuse = ["--reuse", str(folder.parent / f"{preset}_default" / "generator")]  # what an arm does not change is trained once
-    fit = call(["synthaug", "fit", *place, "--preset", preset, "--seed", str(seed), "--no-report", *reuse, *options])
-    report = folder / ("report_open_loop" if brief else "report")
-    if not (report / "done").is_file():
-        witness = [] if segmenter is None else ["--segmenter", str(segmenter)]
-        loop = [] if brief else ["--closed-loop"]
-        call(["synthaug", "report", *place, "-n", str(n), "-o", str(report), *loop, *witness])
-        (report / "done").touch()
-    figures = {"options": options, **reported(generator, report)}
-    if fit["seconds"] > 60:  # not when it was only looked up
-        figures["fit_peak_gib"] = fit["peak_gib"]
-    cost = folder / "cost.json"
-    if not cost.is_file():
-        case = ["-n", "4", "--frames", "30", "--no-check", "--no-gif", "--open-loop", "-o", str(folder / "cost")]
-        start = call(["synthaug", "sample", *place, *case[:1], "1", *case[2:-1], str(folder / "cost_one")])
-        four = call(["synthaug", "sample", *place, *case])
-        write_json(cost, {"seconds_per_case": round((four["seconds"] - start["seconds"]) / 3, 2), "peak_gib": four["peak_gib"]})
-    figures["cost"] = read_json(cost)
-    if not brief:
-        figures["acceptance"] = acceptance(generator, folder / "accepted", device)
-        figures["ef_sweep"] = ef_sweep(generator, folder / "sweep", device)
-    return figures
-
-
-def reported(generator: Path, report: Path) -> dict[str, Any]:
-    """What a generator's own file and its report tell."""
-    meta = read_json(generator / "generator.json")
-    return {
-        "fit_seconds": {stage: done["seconds"] for stage, done in meta["finished"].items()},
-        "pretraining": None if meta["pretraining"] is None else meta["pretraining"]["dataset"],
-        "training_patients": len(meta["patients"]),
-        "report": public(read_json(report / "report.json")["reports"]),
-    }
-
-
 def segmenter_dice(trained: Path) -> dict[str, float]:
     """Mean Dice of the segmenter on the fold's real validation cases: how much its word is worth."""
     summary = read_json(trained / f"fold_{F}" / "validation" / "summary.json")["mean"]
     labels = read_json(trained / "dataset.json")["labels"]
     return {name: round(summary[str(value)]["Dice"], 4) for name, value in labels.items() if str(value) in summary}
+
+
+def arm(folder: Path, changes: list[str], options: argparse.Namespace, segmenter: Path | None) -> dict[str, Any]:
+    """Fit, judge, time and sample one generator; its figures, without closed loop, acceptance and sweep if ``options.brief``."""
+    generator = folder / "generator"
+    place = ["-d", options.dataset or D, "-f", F, "--generator", str(generator), "-device", options.device]
+    reuse = ["--reuse", str(folder.parent / f"{options.preset}_default" / "generator")]  # what an arm does not change is trained once
+    call(["synthaug", "fit", *place, "--preset", options.preset, "--seed", str(options.seed), "--no-report", *reuse, *changes])
+    report = folder / ("report_open_loop" if options.brief else "report")
+    if not (report / "done").is_file():
+        witness = [] if segmenter is None else ["--segmenter", str(segmenter)]
+        loop = [] if options.brief else ["--closed-loop"]
+        call(["synthaug", "report", *place, "-n", str(options.n), "-o", str(report), *loop, *witness])
+        (report / "done").touch()
+    meta = read_json(generator / "generator.json")
+    figures = {
+        "options": changes,
+        "fit_seconds": {stage: done["seconds"] for stage, done in meta["finished"].items()},
+        "pretraining": None if meta["pretraining"] is None else meta["pretraining"]["dataset"],
+        "training_patients": len(meta["patients"]),
+        "report": public(read_json(report / "report.json")["reports"]),
+    }
+    cost = folder / "cost.json"
+    if not cost.is_file():
+        case = ["--frames", "30", "--no-check", "--no-gif", "--open-loop"]
+        one, _ = call(["synthaug", "sample", *place, *case, "-n", "1", "-o", str(folder / "cost_one")])
+        four, peak = call(["synthaug", "sample", *place, *case, "-n", "4", "-o", str(folder / "cost")])
+        write_json(cost, {"seconds_per_case": round((four - one) / 3, 2), "peak_gib": peak})
+    figures["cost"] = read_json(cost)
+    if not options.brief:
+        figures["acceptance"] = acceptance(generator, folder / "accepted", options.device)
+        figures["ef_sweep"] = ef_sweep(place, folder / "sweep")
+    return figures
 
 
 def acceptance(generator: Path, folder: Path, device: str, n: int = 40) -> dict[str, Any]:
@@ -138,28 +135,20 @@ def acceptance(generator: Path, folder: Path, device: str, n: int = 40) -> dict[
         cascade = load_generator(generator, torch.device(device))
         sample_to_folder(cascade, RequestPlan().requests(cascade, n), folder, skip_impossible=True)
     quality = read_index(folder)[1]["quality"]
-    return {k: quality[k] for k in ("requests", "first_try", "tries", "accepted", "acceptance_rate", "reasons", "by_diagnosis")} | {
-        "given_up": len(quality["given_up"])
-    }
+    kept = ("requests", "first_try", "tries", "accepted", "acceptance_rate", "reasons", "by_diagnosis")
+    return {k: quality[k] for k in kept} | {"given_up": len(quality["given_up"])}
 
 
-def ef_sweep(generator: Path, folder: Path, device: str, n: int = 5) -> dict[str, float]:
-    """Mean EF measured in the open loop where only EF and EDV are asked for."""
-    out = {}
+def ef_sweep(place: list[str], folder: Path) -> dict[str, float]:
+    """Mean EF measured in the open loop where only EF and EDV are asked for; the same five seeds for every EF."""
+    asked = ["--prior", "lv_edv=150", "-n", "5", "--frames", "20", "--free", "--no-check", "--no-gif", "--open-loop"]
+    found = {}
     for ef in EF_SWEEP:
         target = folder / f"ef{ef}"
-        if not (target / "index.json").is_file():
-            cascade = load_generator(generator, torch.device(device))
-            asked = RequestPlan(0, PriorRequest(Priors(lv_ef=float(ef), lv_edv=150.0)), 20, free=True, calibrate=False).requests(cascade, n)
-            sample_to_folder(cascade, asked, target, UNCHECKED)
-        measured = [read_json(path)["measured"].get("lv_ef") for path in sorted(target.glob("synth_?????.json"))]
-        known = [value for value in measured if value is not None]
-        out[str(ef)] = round(sum(known) / max(len(known), 1), 1)
-    return out
-
-
-#: Entries that name patients or list every heart: not for the repository.
-PRIVATE = {"pairs", "left_out", "segmenter", "generator"}
+        if not (target / "figures.json").is_file():
+            call(["synthaug", "sample", *place, *asked, "--prior", f"lv_ef={ef}", "-o", str(target)])
+        found[str(ef)] = round(read_json(target / "figures.json")["priors"]["lv_ef_percent"]["mean_measured"], 1)
+    return found
 
 
 def public(value: Any) -> Any:
@@ -169,14 +158,6 @@ def public(value: Any) -> Any:
     if isinstance(value, list):
         return [public(v) for v in value]
     return round(value, 4) if isinstance(value, float) else value
-
-
-def machine(name: str) -> dict[str, str]:
-    return {
-        "machine": f"{name}, Python {platform.python_version()}, torch {torch.__version__.split('+')[0]}",
-        "date": time.strftime("%Y-%m-%d"),
-        "version": __version__,
-    }
 
 
 def main() -> None:
@@ -194,43 +175,33 @@ def main() -> None:
     parser.add_argument("--brief", action="store_true", help="no closed loop, acceptance or EF sweep: for arms that are slow to sample")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--segmenter", type=int, default=0, metavar="ITERATIONS", help="train an nnU-Net as an independent judge")
-    parser.add_argument("--machine", default=f"{os.cpu_count()} CPU cores")
-    parser.add_argument("--json", type=Path, help="where the figures go")
-    parser.add_argument("--label", default="", help="a sentence on --dataset: cohort, fold, patients, segmenter")
+    parser.add_argument("--json", type=Path, required=True, help="where the figures go")
+    parser.add_argument("--label", help="a sentence on --dataset: cohort, fold, patients, segmenter")
     options = parser.parse_args()
-    arms: dict[str, list[str]] = {"default": []}
-    for text in options.arm:
-        name, _, changes = text.partition("=")
-        arms[name] = shlex.split(changes)
+    arms = {"default": ""} | {name: changes for name, _, changes in (text.partition("=") for text in options.arm)}
     if options.dataset is not None and not (options.label and options.judge):
         parser.error("--dataset needs --label, because nothing else tells what it is, and --judge")
+    study: dict[str, Any] = {"about": options.label}
+    segmenter = options.judge
     if options.dataset is None:
         cohort(options.out, options.source, options.hearts, options.folds, options.seed)
         segmenter = independent_segmenter(options.segmenter, options.device) if options.segmenter else None
-    else:
-        segmenter = options.judge
-    made = {
-        "source": "phantom" if options.source == "phantom" else "ACDC",
-        "hearts": options.hearts if options.source == "phantom" else None,
-        "folds": options.folds,
-    }
-    study = {
-        **(made if options.dataset is None else {"about": options.label}),
+        study = {"source": "phantom" if options.source == "phantom" else "ACDC", "hearts": options.hearts, "folds": options.folds}
+    study |= {
         "preset": options.preset,
         "n": options.n,
         "seed": options.seed,
-        "segmenter_iterations": options.segmenter or None,
         "segmenter_dice": None if segmenter is None else segmenter_dice(segmenter),
-        **machine(options.machine),
+        "machine": f"{os.cpu_count()} CPU cores, Python {platform.python_version()}, torch {torch.__version__.split('+')[0]}",
+        "date": time.strftime("%Y-%m-%d"),
+        "version": __version__,
         "arms": {},
     }
     for name, changes in arms.items():
         folder = options.out / "arms" / f"{options.preset}_{name.replace(' ', '_')}"
-        same = (options.preset, options.n, options.seed, options.device, segmenter, options.brief)
-        study["arms"][name] = arm(folder, options.dataset or D, changes, *same)
-        if options.json is not None:
-            write_json(options.json, study)
-    print(json.dumps(study))
+        study["arms"][name] = arm(folder, shlex.split(changes), options, segmenter)
+        write_json(options.json, study)
+    print(f"figures: {options.json}")
 
 
 if __name__ == "__main__":

@@ -1,23 +1,33 @@
-"""Pictures of cohort hearts beside generated ones, from a finished ``synthaug demo`` folder.
+"""Pictures of hearts for README and site, from a finished demo or a finished phantom study of generator.py.
 
-    python tests/benchmarks/pictures.py synthaug_demo --out docs/images
+    python tests/benchmarks/pictures.py demo synthaug_demo
+    python tests/benchmarks/pictures.py generator RUN --preset small
 
-Writes hearts.gif (two cohort hearts, two generated, beating) and hearts.png (ED and ES of each, five slices).
-Only a phantom demo may be published: patients' images stay where they are, so another source is refused.
+Of a demo: hearts.gif (two hearts of the cohort, two generated, beating), hearts.png (ED and ES of each, five slices), and report.png
+(the top of its report, in Chromium). Of a study: montage.png (eight generated hearts beside eight held-out ones) and ef_sweep_0.gif to
+ef_sweep_4.gif (the same seeds and priors but for the EF, open loop, no quality control).
+Only phantoms may be published: patients' images, and hearts made from them, are refused.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
+from generator import EF_SWEEP, F, nnunet_folders
+from page_table import DOCS
+from report_pictures import WIDE, cut, screenshot
 
 from evaluation.benchmark.demo import demo_study
 from evaluation.benchmark.workspace import Workspace
 from nnunet_synth_aug.core.errors import UserError
 from nnunet_synth_aug.core.files import read_json
+from nnunet_synth_aug.data.cohort import Cohort, load_sequence
+from nnunet_synth_aug.data.phantom import phantom_subject
+from nnunet_synth_aug.data.splits import fold_patients
 from nnunet_synth_aug.synthesis.folder import read_index, read_sequence
 from nnunet_synth_aug.synthesis.pictures import (
     cycle_pictures,
@@ -30,47 +40,79 @@ from nnunet_synth_aug.synthesis.pictures import (
     write_montage,
 )
 
+REFUSED = "only pictures of phantoms may leave the machine"
+
+
+def rows_of(heart: Any, size: int, rows: int) -> list[np.ndarray]:
+    """ED and ES of a heart with image, mask, ed and es: five slices each, outlined."""
+    window, slices = grey_window(heart.image), picked_slices(heart.mask[[heart.ed, heart.es]], 5)
+    return [frame_picture(heart.image[t], heart.mask[t], window, slices, size, rows=rows) for t in (heart.ed, heart.es)]
+
+
+def demo(folder: Path, out: Path) -> None:
+    """Two hearts of the demo's cohort beside two of its bank, and the top of its report."""
+    if read_json(folder / "demo.json")["settings"]["source"] is not None:
+        raise UserError(REFUSED)
+    study = demo_study()
+    at = Workspace(folder.resolve(), study)
+    trained_on = read_json(at.generator(0) / "generator.json")["patients"]
+    subjects = read_json(at.raw / "cohort.json")["subjects"]
+    bank = at.bank(study.all_arms[1], 0) / "sequences"
+    hearts = []
+    for number in [i for i, subject in enumerate(subjects) if subject["patient"] in trained_on][:2]:
+        found = phantom_subject(number)
+        image, priors = np.asarray(found.source.image, np.float32), found.source.priors
+        title = f"cohort: {priors.diagnosis}, EF {priors.lv_ef:.0f} %"
+        hearts.append((title, SimpleNamespace(image=image, mask=found.mask, ed=found.source.ed, es=found.source.es)))
+    for name in read_index(bank)[0][:2]:
+        made = read_sequence(bank, name)
+        hearts.append((f"generated: {made.requested.diagnosis}, EF {made.measured.lv_ef:.0f} %", made))
+    cycles = [titled(cycle_pictures(heart.image, heart.mask, 2, 110), title) for title, heart in hearts]
+    write_gif(out / "hearts.gif", side_by_side(*cycles)[::2], colours=48)  # small enough for a README
+    write_montage(out / "hearts.png", [row for _, heart in hearts for row in rows_of(heart, 120, 1)])
+    report = (folder / "report" / "validation" / "report.html").read_text(encoding="utf-8")
+    screenshot(cut(report, ("header", "Headline")), WIDE, 1200, out / "report.png")
+
+
+def generator(run: Path, out: Path, preset: str, arm: str) -> None:
+    """Hearts of a study's bank beside held-out ones, and its EF sweeps."""
+    nnunet_folders(run)
+    folder = run / "arms" / f"{preset}_{arm}"
+    cohort = Cohort.load("921")
+    if not all(s.patient.startswith("phantom") for s in cohort.subjects):
+        raise UserError(REFUSED)
+    held_out = set(fold_patients(cohort, int(F)).val)
+    real = [load_sequence(s) for s in cohort.subjects if s.patient in held_out][:8]
+    made = [read_sequence(folder / "accepted", name) for name in read_index(folder / "accepted")[0][:8]]
+    rows = []
+    for pair in zip(made, real, strict=False):
+        left, right = (np.concatenate(rows_of(heart, 76, 1)) for heart in pair)
+        rows.append(np.concatenate([left, np.full((left.shape[0], 24, 3), 255, np.uint8), right], axis=1))
+    write_montage(out / "montage.png", [titled([rows[0]], "generated (ED above ES)".ljust(176) + "held-out phantoms")[0], *rows[1:]])
+    for number in range(5):
+        cycles = []
+        for ef in EF_SWEEP:
+            of = folder / "sweep" / f"ef{ef}"
+            heart = read_sequence(of, read_index(of)[0][number])
+            measured = "-" if heart.measured.lv_ef is None else f"{heart.measured.lv_ef:.0f} %"
+            cycles.append(titled(cycle_pictures(heart.image, heart.mask, 1, 120), f"asked {ef} %, got {measured}"))
+        write_gif(out / f"ef_sweep_{number}.gif", side_by_side(*cycles), colours=48)
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("demo", type=Path)
-    parser.add_argument("--out", type=Path, default=Path("docs/images"))
-    parser.add_argument("--index", type=int, nargs=2, default=(0, 1), help="which cohort and generated hearts")
-    arguments = parser.parse_args()
-    if read_json(arguments.demo / "demo.json")["settings"]["source"] is not None:
-        raise UserError("only the phantom demo's pictures may leave the machine")
-    study = demo_study()
-    at = Workspace(arguments.demo.resolve(), study)
-    from nnunet_synth_aug.data.phantom import phantom_subject
-
-    cohort = read_json(at.raw / "cohort.json")
-    trained_on = read_json(at.generator(0) / "generator.json")["patients"]
-    numbers = [i for i, s in enumerate(cohort["subjects"]) if s["patient"] in trained_on]
-    bank = at.bank(study.all_arms[1], 0) / "sequences"
-    ids = read_index(bank)[0]
-    cycles, rows = [], []
-    for which in arguments.index:
-        truth = phantom_subject(numbers[which])
-        source = truth.source
-        frames = np.asarray(source.image, np.float32)
-        cycles.append(
-            titled(cycle_pictures(frames, truth.mask, 2, 110), f"cohort: {source.priors.diagnosis}, EF {source.priors.lv_ef:.0f} %")
-        )
-        rows += _rows(frames, truth.mask, source.es)
-    for which in arguments.index:
-        made = read_sequence(bank, ids[which])
-        title = f"generated: {made.requested.diagnosis}, EF {made.measured.lv_ef:.0f} %"
-        cycles.append(titled(cycle_pictures(made.image, made.mask, 2, 110), title))
-        rows += _rows(made.image, made.mask, made.es)
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    write_gif(arguments.out / "hearts.gif", side_by_side(*cycles)[::2], colours=48)  # small enough for a README
-    write_montage(arguments.out / "hearts.png", rows)
-    print(json.dumps({"written": [str(arguments.out / n) for n in ("hearts.gif", "hearts.png")]}))
-
-
-def _rows(image: np.ndarray, mask: np.ndarray, es: int) -> list[np.ndarray]:
-    window, slices = grey_window(image), picked_slices(mask, 5)
-    return [frame_picture(image[t], mask[t], window, slices, 120, rows=1) for t in (0, es)]
+    parser.add_argument("what", choices=["demo", "generator"])
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--preset", default="small", help="of the study")
+    parser.add_argument("--arm", default="default", help="of the study")
+    parser.add_argument("--out", type=Path, default=DOCS / "images")
+    a = parser.parse_args()
+    a.out.mkdir(parents=True, exist_ok=True)
+    if a.what == "demo":
+        demo(a.folder, a.out)
+    else:
+        generator(a.folder, a.out, a.preset, a.arm)
+    print(f"pictures: {a.out}")
 
 
 if __name__ == "__main__":

@@ -3,13 +3,12 @@
     python tests/benchmarks/report_pictures.py --baseline FOLDER --augmented FOLDER --dataset RAW --data "ACDC, ..." [--names real mix50]
 
 Compares the two results folders of nnU-Net with ``synthaug compare --no-images``, because pictures of patients may not be
-published; needs Chromium, pdftoppm (poppler-utils) and Pillow. Writes docs/images/report_*.png and docs/evaluation/report.json.
+published; needs Chromium and Pillow. Writes docs/images/report_*.png and docs/evaluation/report.json.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import re
 import shutil
 import subprocess
@@ -17,15 +16,15 @@ import tempfile
 from datetime import date
 from pathlib import Path
 
+from page_table import DOCS
 from PIL import Image, ImageChops
 
-from evaluation.analysis.summary import Margins
+from evaluation.analysis.paired import Margins
 from evaluation.compare import Comparison, compare
 from nnunet_synth_aug import __version__
 from nnunet_synth_aug.core.errors import UserError
 from nnunet_synth_aug.core.files import read_json, write_json
 
-DOCS = Path(__file__).resolve().parents[2] / "docs"
 WIDE, NARROW = 1250, 400
 #: Picture -> (sections shown, width, most height in pixels). The page is cut to these sections (of the groups, to diagnosis); nothing
 #: else of it is changed.
@@ -86,23 +85,6 @@ def save(image: Image.Image, out: Path) -> None:
         raise UserError(f"{out} has {out.stat().st_size} bytes, more than {MOST_BYTES}; show less of the page")
 
 
-def printed(report: Path, out: Path, pages: int = 4) -> int:
-    """The first pages of the report as printed to PDF, side by side; how many there are in all."""
-    with tempfile.TemporaryDirectory() as folder:
-        pdf = Path(folder, "report.pdf")
-        chromium(report, "--no-pdf-header-footer", f"--print-to-pdf={pdf}")
-        subprocess.run(["pdftoppm", "-r", "55", "-png", pdf, Path(folder, "page")], check=True)
-        files = sorted(Path(folder).glob("page-*.png"))
-        sheets = [Image.open(file).convert("RGB") for file in files[:pages]]
-        joined = Image.new("RGB", (sum(s.width + 8 for s in sheets) - 8, sheets[0].height), "#888888")
-        x = 0
-        for sheet in sheets:
-            joined.paste(sheet, (x, 0))
-            x += sheet.width + 8
-        save(joined, out)
-        return len(files)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--baseline", type=Path, required=True, nargs="+")
@@ -126,12 +108,11 @@ def main() -> None:
         page = found.report.read_text(encoding="utf-8")
         for name, (sections, width, height) in SHOTS.items():
             screenshot(cut(page, sections), width, height, images / f"{name}.png")
-        sheets = printed(found.report, images / "report_print.png")
-        write_json(options.docs / "evaluation" / "report.json", figures(found, options, sheets))
-    print(json.dumps(read_json(options.docs / "evaluation" / "report.json")))
+        write_json(options.docs / "evaluation" / "report.json", figures(found, options))
+    print(f"pictures: {images}")
 
 
-def figures(found: Comparison, options: argparse.Namespace, sheets: int) -> dict[str, object]:
+def figures(found: Comparison, options: argparse.Namespace) -> dict[str, object]:
     """What the page says of the report, without a word of where the data lie."""
     numbers = read_json(found.out / "comparison.json")
     return {
@@ -145,8 +126,6 @@ def figures(found: Comparison, options: argparse.Namespace, sheets: int) -> dict
         "agreement": [row for row in numbers["clinical_agreement"] if row["quantity"] in ("LV EF", "RV EF")],
         "failures": len(found.failures),
         "conclusion": found.conclusion,
-        "sheets": sheets,
-        "pictures": [*SHOTS, "report_print"],
     }
 
 

@@ -1,136 +1,98 @@
-"""The tables of docs/results/utility.md from the figures of utility_probe.py, so that no number is typed by hand."""
+"""The tables of docs/results/utility.md from the figures of utility_probe.py."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-from page_table import table
+from page_table import DOCS, comparison, difference, made, number, p_value, table
 
 from nnunet_synth_aug.core.files import read_json
 
+STRUCTURES = ("RV", "MYO", "LV")
+Rows = list[dict[str, Any]]
 
-def figures(folder: Path) -> str:
+
+def figures(folder: Path = DOCS / "utility") -> str:
     """A table of all probes, then a section for every JSON file in ``folder``, in the order of their names."""
-    paths = sorted(folder.glob("*.json"))
-    probes = [read_json(path) for path in paths]
-    overview = [row for path, probe in zip(paths, probes, strict=True) for row in _overview(path.stem, probe)]
-    sections = [_section(path.stem, probe) for path, probe in zip(paths, probes, strict=True)]
+    probes = {path.stem: read_json(path) for path in sorted(folder.glob("*.json"))}
+    rows = [row for name, probe in probes.items() for row in _overview(name, probe)]
+    titles = [f"{s} {metric}" for metric in ("Dice", "HD mm") for s in STRUCTURES]
     head = "## All probes\n\nDifference from real only on the ACDC test patients, mix minus real, with its 95 % interval.\n\n"
-    titles = ["probe", "generator", "arm", "seeds", "iterations", "RV Dice", "MYO Dice", "LV Dice", "RV HD mm", "MYO HD mm", "LV HD mm"]
-    return "\n".join([head + table(titles, overview), *sections])
+    head += table(["probe", "generator", "arm", "seeds", "iterations", *titles], rows)
+    return "\n".join([head, *(_section(name, probe) for name, probe in probes.items())])
 
 
 def _overview(name: str, probe: dict[str, Any]) -> list[list[str]]:
-    rows = []
     settings = probe["settings"]
-    for arm, tests in probe["comparisons"].items():
-        found = {(row["structure"], row["metric"]): row for row in tests["ACDC"]}
-        cells = [_difference(found.get((s, m))) for m in ("Dice", "HD") for s in ("RV", "MYO", "LV")]
-        seeds = ", ".join(map(str, settings["seeds"]))
-        rows.append([name, probe["generator"]["label"], arm, seeds, str(settings["iterations"]), *cells])
-    return rows
+    about = [", ".join(map(str, settings["seeds"])), settings["iterations"]]
+    return [
+        [name, probe["generator"]["label"], arm, *about]
+        + [difference(_find(tests["ACDC"], s, metric)) for metric in ("Dice", "HD") for s in STRUCTURES]
+        for arm, tests in probe["comparisons"].items()
+    ]
+
+
+def _find(rows: Rows, structure: str, metric: str) -> dict[str, Any] | None:
+    return next((row for row in rows if (row["structure"], row["metric"]) == (structure, metric)), None)
+
+
+def _differences(rows: Rows, metric: str, of: tuple[str, ...] = STRUCTURES) -> list[str]:
+    """One cell per structure, with Holm's p where there is one."""
+    found = [_find(rows, structure, metric) for structure in of]
+    return [difference(row) + (f", p {p_value(row['p_holm'])}" if row and row.get("p_holm") is not None else "") for row in found]
+
+
+def _real(rows: Rows, metric: str) -> str:
+    """What real only reaches in all structures."""
+    found = [_find(rows, structure, metric) for structure in STRUCTURES]
+    return " / ".join("-" if row is None else number(row["baseline_mean"]) for row in found)
 
 
 def _section(name: str, probe: dict[str, Any]) -> str:
     generator, patients = probe["generator"], probe["patients"]
-    parts = [f"## {name}\n"]
-    silent = f", {patients['unlabelled']} unlabelled ones for the generator" if patients.get("unlabelled") else ""
     only = f" ({', '.join(patients['diagnoses'])} alone)" if patients.get("diagnoses") else ""
-    about = f"{patients['train']} training{only} and {patients['test']} test patients{silent}, {probe['machine']}, "
-    about += f"version {probe['version']}, {probe['date']}."
-    if generator is not None:
-        seconds = sum(generator["fit_seconds"].values())
-        took = f", {seconds / 60:.0f} min" if seconds else ""  # not known of a generator that was fitted in pieces
-        options = f" {' '.join(generator['fit'])}" if generator["fit"] else ""
-        what = (
-            "No generator"
-            if generator["generator"] is None
-            else f"Generator: {generator['label']} (`{generator['generator']}{options}`{took})"
-        )
-        about += f" {what}; bank: {generator['sequences']} sequences, {generator['frames']} frames of each."
-        if generator.get("segmenter"):
-            about += " The real-only nnU-Net of the first seed checked every heart of the bank."
-    parts.append(about + "\n")
+    silent = f", {patients['unlabelled']} unlabelled ones for the generator" if patients.get("unlabelled") else ""
+    about = f"{patients['train']} training{only} and {patients['test']} test patients{silent}, {made(probe)} "
+    if generator["generator"] is None:
+        about += "No generator"
+    else:
+        minutes = sum(generator["fit_seconds"].values()) / 60  # 0 of a generator that was fitted in pieces
+        fit = " ".join([generator["generator"], *generator["fit"]])
+        about += f"Generator: {generator['label']} (`{fit}`{f', {minutes:.0f} min' if minutes else ''})"
+    about += f"; bank: {generator['sequences']} sequences, {generator['frames']} frames of each."
+    if generator.get("segmenter"):
+        about += " The real-only nnU-Net of the first seed checked every heart of the bank."
+    parts = [f"## {name}\n", about + "\n"]
     for arm, tests in probe["comparisons"].items():
         for test, rows in tests.items():
-            parts.append(f"Real only against {arm}, {test}:\n")
-            cells = [
-                [
-                    f"{row['structure']} {row['metric']}{' ' + row['unit'] if row['unit'] else ''}",
-                    str(row["n"]),
-                    _number(row["baseline_mean"]),
-                    _number(row["augmented_mean"]),
-                    _difference(row),
-                    _p(row["p_holm"]),
-                    row["verdict"] or "not tested",
-                ]
-                for row in rows
-            ]
-            parts.append(table(["", "patients", "real only", arm, "difference [95 % CI]", "Holm p", ""], cells))
+            parts += [f"Real only against {arm}, {test}:\n", comparison(rows, ["real only", arm])]
+    header = ["real only (RV / MYO / LV)", *STRUCTURES, "mean"]
     if probe.get("largest_heart"):
-        parts += _without_islands(probe["largest_heart"])
+        cells = [
+            [arm, test, metric, _real(rows, metric), *_differences(rows, metric, (*STRUCTURES, "mean"))]
+            for arm, tests in probe["largest_heart"].items()
+            for test, rows in tests.items()
+            for metric in ("Dice", "HD")
+        ]
+        parts.append("The largest connected heart of every prediction alone, as nnU-Net's postprocessing leaves it (HD in mm):\n")
+        parts.append(table(["arm", "test", "", *header], cells))
     if patients.get("diagnoses"):
-        parts += _groups(probe["by_diagnosis"])
+        parts += ["ACDC by diagnosis, HD in mm, intervals without correction:\n", _groups(probe["by_diagnosis"], header)]
     columns = list(dict.fromkeys(key for run in probe["runs"] for key in run if key not in ("generator", "iterations")))
-    parts.append("Every run:\n")
-    parts.append(table(columns, [[_cell(run.get(column)) for column in columns] for run in probe["runs"]]))
-    return "\n".join(parts)
+    rows = [[number(v) if isinstance(v := run.get(c), float) else v for c in columns] for run in probe["runs"]]
+    return "\n".join([*parts, "Every run:\n", table(columns, rows)])
 
 
-def _without_islands(arms: dict[str, dict[str, list[dict[str, Any]]]]) -> list[str]:
-    """The same differences where only the largest connected heart of every prediction is scored."""
+def _groups(arms: dict[str, Rows], header: list[str]) -> str:
+    """Who gains where not every diagnosis was trained on."""
     cells = []
-    for arm, tests in arms.items():
-        for test, rows in tests.items():
-            found = {(row["structure"], row["metric"]): row for row in rows}
+    for arm, rows in arms.items():
+        for group in dict.fromkeys(row["group"] for row in rows):
+            of = [row for row in rows if row["group"] == group]
             for metric in ("Dice", "HD"):
-                own = " / ".join(_number(found[s, metric]["baseline_mean"]) if (s, metric) in found else "-" for s in ("RV", "MYO", "LV"))
-                differences = [_verdict(found.get((s, metric))) for s in ("RV", "MYO", "LV")]
-                mean = found.get(("mean", metric))
-                cells.append([arm, test, metric if metric == "Dice" else "HD mm", own, *differences, _difference(mean)])
-    header = ["arm", "test", "", "real only (RV / MYO / LV)", "RV", "MYO", "LV", "mean"]
-    return [
-        "The largest connected heart of every prediction alone, as nnU-Net's postprocessing leaves it (p after Holm):\n",
-        table(header, cells),
-    ]
+                cells.append([group, of[0]["n"], metric, arm, _real(of, metric), *_differences(of, metric, (*STRUCTURES, "mean"))])
+    return table(["group", "patients", "", "arm", *header], sorted(cells, key=lambda row: (row[0], row[2])))
 
 
-def _verdict(row: dict[str, Any] | None) -> str:
-    return _difference(row) if row is None or row["p_holm"] is None else f"{_difference(row)}, p {_p(row['p_holm'])}"
-
-
-def _groups(arms: dict[str, list[dict[str, Any]]]) -> list[str]:
-    """One table per metric: who gains where not every diagnosis was trained on."""
-    parts = []
-    for metric in ("Dice", "HD"):
-        cells = []
-        for arm, rows in arms.items():
-            for group in dict.fromkeys(row["group"] for row in rows):
-                found = {row["structure"]: row for row in rows if (row["group"], row["metric"]) == (group, metric)}
-                own = " / ".join(_number(found[s]["baseline_mean"]) if s in found else "-" for s in ("RV", "MYO", "LV"))
-                cells.append([group, str(found["RV"]["n"]), own, arm, *(_difference(found.get(s)) for s in ("RV", "MYO", "LV", "mean"))])
-        parts.append(f"ACDC by diagnosis, {metric}{'' if metric == 'Dice' else ' in mm'}, intervals without correction:\n")
-        header = ["group", "patients", "real only (RV / MYO / LV)", "arm", "RV", "MYO", "LV", "mean"]
-        parts.append(table(header, sorted(cells, key=lambda row: row[0])))
-    return parts
-
-
-def _cell(value: Any) -> str:
-    return _number(value) if isinstance(value, float) else "-" if value is None else str(value)
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}" if abs(value) < 2 else f"{value:.1f}"
-
-
-def _p(value: float | None) -> str:
-    return "-" if value is None else "< 0.001" if value < 0.001 else f"{value:.3f}"
-
-
-def _difference(row: dict[str, Any] | None) -> str:
-    if row is None or row["difference"] is None:
-        return "-"
-    digits = 3 if row["metric"] == "Dice" else 1
-    low, high = ("-" if row[key] is None else f"{row[key]:+.{digits}f}" for key in ("ci_low", "ci_high"))
-    return f"{row['difference']:+.{digits}f} [{low}, {high}]"
+FIGURES = {"utility": figures}

@@ -5,12 +5,9 @@ from __future__ import annotations
 import re
 import statistics
 from collections import Counter
-from pathlib import Path
 from typing import Any
 
-from page_table import table
-
-from nnunet_synth_aug.core.files import read_json
+from page_table import kept, table
 
 GROUPS = {
     "prepare": "Before training",
@@ -39,9 +36,8 @@ def matrix(figures: dict[str, Any]) -> str:
             # The sentence itself, without nnU-Net's or our prefix.
             said = re.sub(r"^(Error \(\w+\)|synthaug|RuntimeError): ", "", row.get("says", ""))
             outcome = facts or said or ("" if row["ok"] else f"**{row.get('why', '')}**")
-            code = "not run" if row["exit_code"] is None else str(row["exit_code"])
-            time = f"{row['seconds']:.0f} ({row['cpu_seconds']:.0f})" if "seconds" in row else ""
-            lines.append([f"`{row['command']}`", row["configuration"], code if row["ok"] else f"**{code}**", time, outcome])
+            time = f"{row['seconds']:.0f} ({row['cpu_seconds']:.0f})" if "seconds" in row else None
+            lines.append([f"`{row['command']}`", row["configuration"], row["exit_code"], time, outcome])
         if lines:
             parts += [f"### {title}", table(["command", "configuration", "exit code", "seconds (of processor)", "outcome"], lines)]
     return "\n\n".join(parts)
@@ -133,10 +129,6 @@ def loader(figures: dict[str, Any]) -> str:
     return f"{table(head, lines)}\n\n{made_with(figures)}{busy}"
 
 
-#: File in docs/nnunet, without its suffix -> its table.
-TABLES = {"matrix": matrix, "quota": quota, "refresh": refresh, "kills": kills, "loader": loader}
-
-
-def table_of(name: str, folder: Path) -> str:
-    """The table of ``folder``/``name``.json."""
-    return TABLES[name](read_json(folder / f"{name}.json"))
+FIGURES = {
+    f"nnunet {make.__name__}": lambda make=make: make(kept(f"nnunet/{make.__name__}")) for make in (matrix, quota, refresh, kills, loader)
+}
