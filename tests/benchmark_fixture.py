@@ -1,8 +1,12 @@
-"""Studies whose steps are real processes of a moment, for the tests of how they are run."""
+"""Studies whose steps are real processes of a moment, for the tests of how they are run; and what a whole tiny study needs."""
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 from evaluation.benchmark.executors import LocalExecutor
 from evaluation.benchmark.runner import Runner
@@ -47,3 +51,17 @@ if __name__ == "__main__":  # a benchmark in a process of its own, which can be 
     import sys
 
     run(Path(sys.argv[1]), three_steps(Path(sys.argv[1])))
+
+
+#: Plans and length of the smallest trainings.
+TINY: dict[str, Any] = {
+    "plans": {"spacing": 2.5, "patch": 48, "batch": 4, "stages": 3, "features": 8},
+    "training": {"epochs": 2, "iterations": 5, "val_iterations": 1},
+}
+
+
+def synthaug(folders: dict[str, str], *words: str) -> subprocess.CompletedProcess[str]:
+    """The command line in a process of its own, with one thread."""
+    script = str(Path(sys.executable).with_name("synthaug"))
+    limits = {"OMP_NUM_THREADS": "1", "nnUNet_def_n_proc": "1", "nnUNet_n_proc_DA": "0"}
+    return subprocess.run([script, *words], env=os.environ | limits | folders, capture_output=True, text=True, check=False)

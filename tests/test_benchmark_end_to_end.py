@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import yaml
+from benchmark_fixture import TINY, synthaug
 from nnunet_fixture import DATASET, VALIDATION, Project
 
-from nnunet_synth_aug.core.files import read_json, sha256
+from evaluation.benchmark.main import benchmark
+from nnunet_synth_aug.core.errors import UserError
+from nnunet_synth_aug.core.files import read_json
 
 OTHERS = "Dataset732_Others"
 STUDY = {
     "title": "End to end",
     "data": {"source": "nnunet", "dataset": DATASET},
-    "plans": {"spacing": 2.5, "patch": 48, "batch": 4, "stages": 3, "features": 8},
-    "training": {"epochs": 2, "iterations": 5, "val_iterations": 1},
+    **TINY,
     "bank": {"sequences": 1, "frames": 2},
     "arms": ["phantom50"],
     "folds": [1],
@@ -46,14 +45,8 @@ def plain_dataset(project: Project, tmp_path: Path) -> dict[str, str]:
     return folders
 
 
-def synthaug(folders: dict[str, str], *words: str) -> subprocess.CompletedProcess[str]:
-    script = str(Path(sys.executable).with_name("synthaug"))
-    limits = {"OMP_NUM_THREADS": "1", "nnUNet_def_n_proc": "1", "nnUNet_n_proc_DA": "0"}
-    return subprocess.run([script, *words], env=os.environ | limits | folders, capture_output=True, text=True, check=False)
-
-
 @pytest.mark.slow
-def test_a_study_of_an_existing_dataset(plain_dataset, tmp_path):
+def test_a_study_of_an_existing_dataset(plain_dataset, tmp_path, monkeypatch):
     study, out = tmp_path / "study.yaml", tmp_path / "out"
     study.write_text(yaml.safe_dump(STUDY))
     before = sorted(p for p in tmp_path.glob("nnUNet_*/**/*"))
@@ -78,58 +71,11 @@ def test_a_study_of_an_existing_dataset(plain_dataset, tmp_path):
     again = synthaug(plain_dataset, "benchmark", str(study), "-o", str(out))
     assert again.returncode == 0
     assert "train" not in again.stdout.split("# End to end")[0], "a finished study trains nothing"
+    for name, folder in plain_dataset.items():
+        monkeypatch.setenv(name, folder)
     study.write_text(yaml.safe_dump(STUDY | {"training": {"epochs": 3, "iterations": 5}}))
-    changed = synthaug(plain_dataset, "benchmark", str(study), "-o", str(out))
-    assert changed.returncode == 2
-    assert "training, epochs was 2 and is 3" in changed.stderr
+    with pytest.raises(UserError, match="training, epochs was 2 and is 3"):
+        benchmark(str(study), out)
     study.write_text(yaml.safe_dump(STUDY | {"folds": [5]}))
-    beyond = synthaug(plain_dataset, "benchmark", str(study), "-o", str(out))
-    assert beyond.returncode == 2
-    assert "5 is out of range" in beyond.stderr
-
-
-UNLABELLED = {
-    "title": "Few contours, more cines",
-    "data": {"source": "phantom", "hearts": 20, "splits": 2, "per_group": 1, "unlabelled": 1, "test_unused": True},
-    "plans": STUDY["plans"] | {"spacing": 4},  # one patch per slice: every frame of ten cines is contoured twice
-    "training": STUDY["training"],
-    "bank": {"sequences": 6, "frames": 2},
-    "generator": {
-        "segmenter": True,
-        "set": ["latents.copies=20", *(f"{stage}.train.steps=5" for stage in ("vae", "static", "motion")), "latents.max_frames=4"],
-    },
-    "arms": ["pseudolabels50", "reconstructions50", "copies+phantom50"],
-}
-
-
-@pytest.mark.slow
-def test_a_study_with_patients_whose_masks_nobody_may_see(tmp_path):
-    """Their cines reach the banks, with masks of the real-only network, and they are neither trained on nor tested by nnU-Net.
-
-    The generator learns from the same masks; it is far too young for hearts that pass the quality control, hence the reconstructions.
-    """
-    study, out = tmp_path / "study.yaml", tmp_path / "out"
-    study.write_text(yaml.safe_dump(UNLABELLED))
-    ended = synthaug({"nnUNet_n_proc_DA": "1"}, "benchmark", str(study), "-o", str(out))  # nnU-Net cannot plan with 0
-    assert ended.returncode == 0, ended.stdout + ended.stderr
-    [split_file] = (out / "nnunet" / "nnUNet_preprocessed").glob("*/splits_final.json")
-    split = read_json(split_file)[0]
-    assert (len(split["train"]), len(split["unlabelled"]), len(split["val"])) == (10, 5, 20)
-    [manifest] = out.glob("views/pseudolabels/*/synth_aug/fold_0/manifest_*.json")
-    provenance = read_json(manifest)["generator"]
-    shown, patients = provenance["pseudolabelled"], {case.rpartition("_")[0] for case in split["train"]}
-    assert set(shown[:5]) == set(split["unlabelled"])  # first
-    assert len(shown) == 6 and set(shown[5:]) <= patients
-    [generator] = out.glob("generators/*/*/synth_aug_generator/fold_0/generator.json")
-    assert set(read_json(generator)["patients"]) == set(split["unlabelled"]) | patients
-    [network] = out.glob("runs/real/seed_0/*/*/fold_0/checkpoint_final.pth")
-    assert read_json(generator)["contoured_by"]["checkpoint_sha256"] == sha256(network) == provenance["segmenter"]
-    [reconstructed] = out.glob("views/reconstructions-*/*/synth_aug/fold_0/manifest_*.json")
-    assert set(read_json(reconstructed)["generator"]["patients"]) == set(split["unlabelled"]) | patients
-    [reconstructions] = out.glob("views/reconstructions-*/*/synth_aug/fold_0/sequences/index.json")
-    assert set(read_json(reconstructions)["provenance"]["reconstructed"]) <= patients
-    [copies] = out.glob("views/copies+phantom/*/synth_aug/fold_0/manifest_*.json")
-    assert set(read_json(copies)["generator"]["patients"]) == patients  # their contours are bent, and nobody else's
-    figures = read_json(out / "report" / "benchmark.json")
-    assert set(figures["comparisons"]["validation"]) == set(UNLABELLED["arms"])
-    assert figures["comparisons"]["validation"]["pseudolabels50"]["headline"][0]["n"] == 10
+    with pytest.raises(UserError, match="5 is out of range"):
+        benchmark(str(study), out)

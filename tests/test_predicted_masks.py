@@ -98,7 +98,7 @@ def test_impossible_frames_are_found(kind):
 
 
 @pytest.mark.slow
-def test_beating_hearts_are_possible():
+def test_beating_hearts_are_possible(masks_only):
     for index in range(10):
         assert not impossible(phantom_subject(index, 5).mask).any()
 
