@@ -25,8 +25,7 @@ from evaluation.analysis.paired import (
 from evaluation.analysis.ranking import rankings, significance_map
 from evaluation.analysis.volumes import agreement, clinical_values
 from evaluation.inputs.arms import fairness_notes
-from evaluation.inputs.masks import Where
-from evaluation.inputs.sources import Scored, read_sources
+from evaluation.inputs.scores import Scored, Where, read_sources
 from evaluation.report.methods import stated, versions
 from evaluation.report.results import Results
 from evaluation.report.wording import conclusion
@@ -75,13 +74,13 @@ def compare(
 
     Args:
         baseline, augmented: the results folder of each arm, or one per training (seed), or ``metrics.csv`` files; see
-            :func:`evaluation.inputs.sources.read_sources`.
+            :func:`evaluation.inputs.scores.read_sources`.
         out: gets ``metrics.csv``, ``summary.csv``, ``comparison.json``, ``report.html``, ``report.md`` and ``figures``; may exist.
         names: what the report calls the arms.
         margins: of ties and of non-inferiority.
         images: show patients; without, the report holds no picture of any.
         rules: by which masks are scored.
-        where: see :class:`evaluation.inputs.masks.Where`.
+        where: see :class:`evaluation.inputs.scores.Where`.
 
     Raises:
         UserError: a folder or file is missing or damaged, or the arms do not match. Nothing is written then.

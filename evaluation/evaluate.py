@@ -15,10 +15,9 @@ from evaluation.analysis.volumes import agreement, clinical_values
 from evaluation.inputs.arms import Arm, ScoredCase, read_arm
 from evaluation.inputs.dataset import Dataset, structure_labels, without_truth
 from evaluation.inputs.interop import PARQUET, read_summary, write_parquet, write_summary
-from evaluation.inputs.masks import Where, long_table, score_masks
+from evaluation.inputs.scores import Where, long_table, score_masks
 from evaluation.report.methods import SURFACE, versions
-from evaluation.scoring.case import LabelMaps
-from evaluation.scoring.metrics import Labels
+from evaluation.scoring.masks import LabelMaps, Labels
 from evaluation.scoring.rules import BY_DEFAULT, ScoringRules, to_json
 from evaluation.scoring.table import BOTH_EMPTY, HD95_DIRECTED, METRICS
 from nnunet_synth_aug.core.errors import UserError
@@ -53,7 +52,7 @@ def evaluate_folder(
             ``agreement.csv``, ``summary.json`` and ``evaluation.json``; may exist.
         name: of the model in the tables; by default nnU-Net's folder of it.
         rules: by which masks are scored.
-        where: see :class:`evaluation.inputs.masks.Where`.
+        where: see :class:`evaluation.inputs.scores.Where`.
 
     Raises:
         UserError: a folder or file is missing or damaged, or predictions and ground truth do not fit. Nothing is written then.

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from evaluation.compare import Comparison, compare, evaluate
-from evaluation.inputs.sources import read_sources
+from evaluation.inputs.scores import read_sources
 from evaluation.report.results import Results
 from evaluation.scoring.rules import ScoringRules
 from nnunet_synth_aug.core.files import read_nifti, write_nifti

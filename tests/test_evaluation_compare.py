@@ -19,7 +19,7 @@ from evaluation.analysis.paired import headline
 from evaluation.compare import Comparison, compare, evaluate
 from evaluation.inputs.arms import fairness_notes, read_arm
 from evaluation.inputs.dataset import find_dataset, structure_labels
-from evaluation.inputs.sources import read_sources
+from evaluation.inputs.scores import read_sources
 from evaluation.report.writing import as_json
 from evaluation.scoring.metrics import image_diagonal
 from evaluation.scoring.table import COLUMNS, METRICS, UNITS, read_table, validated

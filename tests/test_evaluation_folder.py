@@ -18,8 +18,7 @@ from typer.testing import CliRunner
 from evaluation.evaluate import Evaluation, evaluate_folder
 from evaluation.inputs.interop import parse_labels, parse_tolerance
 from evaluation.printing import printed
-from evaluation.scoring.case import workers_for
-from evaluation.scoring.metrics import image_diagonal
+from evaluation.scoring.metrics import image_diagonal, workers_for
 from evaluation.scoring.table import COLUMNS, METRICS, read_table
 from nnunet_synth_aug.cli.app import app
 from nnunet_synth_aug.core.errors import UserError
@@ -177,7 +176,7 @@ def test_several_processes_give_the_same_table(folders: Folders) -> None:
 
 def test_scoring_loads_no_pandas() -> None:
     """Every worker process would pay for it."""
-    code = "import sys, evaluation.scoring.case; print('pandas' in sys.modules)"
+    code = "import sys, evaluation.scoring.metrics; print('pandas' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "False"
 
 

@@ -17,7 +17,7 @@ from evaluation_study import AUG, BASE, FOLDERS, PATIENTS, SPACING, Study
 from typer.testing import CliRunner
 
 from evaluation.evaluate import evaluate_folder
-from evaluation.inputs.sources import read_sources
+from evaluation.inputs.scores import read_sources
 from evaluation.scoring.metrics import image_diagonal
 from evaluation.scoring.rules import ScoringRules
 from nnunet_synth_aug.cli.app import app
@@ -142,7 +142,7 @@ def test_tolerance_changes_the_surface_dice_alone(study: Study) -> None:
 
 def test_several_processes_give_the_same_table(study: Study) -> None:
     code = (
-        "import sys; from pathlib import Path; from evaluation.inputs.sources import read_sources\n"
+        "import sys; from pathlib import Path; from evaluation.inputs.scores import read_sources\n"
         "if __name__ == '__main__':\n"
         "    arms = {n: [Path(p)] for n, p in zip(('baseline', 'augmented'), sys.argv[1:3])}\n"
         "    read_sources(arms, workers=2).table.to_csv(sys.argv[3], index=False)\n"

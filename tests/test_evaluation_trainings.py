@@ -26,7 +26,7 @@ from evaluation.analysis.paired import (
 from evaluation.analysis.ranking import rank, rankings, significance_map
 from evaluation.analysis.statistics import over_runs
 from evaluation.compare import compare, compare_arms, evaluate
-from evaluation.inputs.sources import read_sources
+from evaluation.inputs.scores import read_sources
 from evaluation.scoring.levels import LEVEL_METRICS, base_first, level_scores, slice_levels
 from evaluation.scoring.table import COLUMNS, UNITS
 from nnunet_synth_aug.cli.study import limits, named_arms

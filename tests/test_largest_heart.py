@@ -15,7 +15,7 @@ from scipy import ndimage
 from typer.testing import CliRunner
 
 from evaluation.evaluate import evaluate_folder
-from evaluation.inputs.sources import read_sources
+from evaluation.inputs.scores import read_sources
 from evaluation.scoring.rules import ScoringRules
 from nnunet_synth_aug.cli.app import app
 from nnunet_synth_aug.core.components import without_islands

@@ -12,7 +12,7 @@ from evaluation.benchmark.patients import link_test_cases, trained_cases, write_
 from evaluation.benchmark.steps import Step, fixed, plain
 from evaluation.benchmark.study import Data, Study, TestSet
 from evaluation.benchmark.workspace import PLANS, TEST_ID, TRAIN_ID, Workspace
-from evaluation.inputs.dataset import nifti_cases
+from evaluation.inputs.dataset import cases_in
 from nnunet_synth_aug.core.errors import UserError
 from nnunet_synth_aug.core.files import read_json
 from nnunet_synth_aug.core.paths import preprocessed_folder, raw_folder
@@ -122,7 +122,7 @@ def test_steps(test: TestSet, at: Workspace) -> list[Step]:
         link_test_cases(raw, test.vendors, at.raw, trained_cases(at.splits, at.study.folds), images)
 
     needs = ("split" if at.study.data.restricted else "dataset", *(step.id for step in steps))
-    steps.append(Step(f"test_{test.name}", f"cases of {test.name}", {"test": plain(test)}, lambda: bool(nifti_cases(images)), needs, link))
+    steps.append(Step(f"test_{test.name}", f"cases of {test.name}", {"test": plain(test)}, lambda: bool(cases_in(images)), needs, link))
     return steps
 
 

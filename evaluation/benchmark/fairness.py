@@ -11,7 +11,7 @@ from evaluation.benchmark.steps import difference
 from evaluation.benchmark.study import REAL, Arm, Study
 from evaluation.benchmark.workspace import Workspace
 from evaluation.inputs.arms import without_mix
-from evaluation.inputs.dataset import nifti_cases, read_object
+from evaluation.inputs.dataset import cases_in, read_object
 from nnunet_synth_aug.core.errors import UserError
 from nnunet_synth_aug.core.files import read_json
 
@@ -61,7 +61,7 @@ def read_record(model: Path, fold: int) -> Record:
         int(exposure["samples"]),
         int(exposure["synthetic_samples"]),
         (counts[0][0], counts[0][1]),
-        frozenset(nifti_cases(folder / "validation")),
+        frozenset(cases_in(folder / "validation")),
     )
 
 

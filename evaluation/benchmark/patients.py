@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from evaluation.benchmark.study import Data
-from evaluation.inputs.dataset import CaseInfo, find_dataset, nifti_cases, read_object, structure_labels
+from evaluation.inputs.dataset import CaseInfo, cases_in, find_dataset, read_object, structure_labels
 from nnunet_synth_aug.core.errors import UserError
 from nnunet_synth_aug.core.files import read_nifti, write_json
 from nnunet_synth_aug.core.patients import read_fold, read_members, read_splits
@@ -103,9 +103,9 @@ def link_test_cases(raw: Path, vendors: tuple[str, ...], training: Path, trained
     Raises:
         UserError: no such case, an image is missing or was trained on, or a structure has another value than in training.
     """
-    side = "Ts" if nifti_cases(raw / "labelsTs") else "Tr"
-    masks = nifti_cases(raw / f"labels{side}")
-    found = {case.removesuffix("_0000"): path for case, path in nifti_cases(raw / f"images{side}").items() if case.endswith("_0000")}
+    side = "Ts" if cases_in(raw / "labelsTs") else "Tr"
+    masks = cases_in(raw / f"labels{side}")
+    found = {case.removesuffix("_0000"): path for case, path in cases_in(raw / f"images{side}").items() if case.endswith("_0000")}
     if not masks:
         raise UserError(f"{raw} holds no masks in labelsTs or labelsTr, so nothing can be scored on it; choose another test set")
     about = find_dataset(frozenset(masks), [raw], dataset=raw).cases

@@ -14,7 +14,7 @@ from evaluation.benchmark.patients import refuse_foreign
 from evaluation.benchmark.steps import Step, fixed, plain
 from evaluation.benchmark.study import REAL, Arm, Study, TestSet
 from evaluation.benchmark.workspace import PLANS, Workspace
-from evaluation.inputs.dataset import nifti_cases
+from evaluation.inputs.dataset import cases_in
 from nnunet_synth_aug.core.files import atomic_folder
 
 EXPORTERS = str(min(3, os.cpu_count() or 1))
@@ -164,7 +164,7 @@ class RunSteps:
             f"predict_{test.name}_{at.run_name(arm)}_fold_{fold}_seed_{seed}",
             f"predict {test.name} with {arm.name}, fold {fold}, seed {seed}",
             self.run_settings(arm, fold, seed) | {"test": plain(test)},
-            lambda: {case.removesuffix("_0000") for case in nifti_cases(images)} == set(nifti_cases(out)),
+            lambda: {case.removesuffix("_0000") for case in cases_in(images)} == set(cases_in(out)),
             (self.train_id(arm, fold, seed), f"test_{test.name}"),
             partial(at.show, arm),
             fixed("nnUNetv2_predict", "-i", str(images), "-o", str(out), *model, *run),

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from evaluation.inputs.dataset import ENDINGS, Dataset, dataset_name, nifti_cases, read_object, shortened
+from evaluation.inputs.dataset import Dataset, cases_in, dataset_name, read_object, shortened
 from evaluation.scoring.metrics import Score
+from evaluation.scoring.volumes import ENDINGS, ending_of
 from nnunet_synth_aug.core.errors import UserError
 
 RECORD = "synth_aug.json"
@@ -56,13 +57,17 @@ class Arm:
 
 @dataclass(frozen=True)
 class ScoredCase:
-    """One prediction and its scores by structure; ``prediction`` is None where the arm lacks the case."""
+    """One prediction and its scores by structure; ``prediction`` is None where the arm lacks the case.
+
+    ``turned``: its axes lay otherwise than those of the ground truth.
+    """
 
     arm: Arm
     case: str
     fold: str  # of the prediction, or in which it is missing; "" where unknown
     prediction: Prediction | None
     scores: dict[str, Score]
+    turned: bool = False
 
 
 #: Case and fold of a prediction.
@@ -91,18 +96,18 @@ def read_arm(folder: Path, name: str) -> Arm:
         else sorted(p for p in folder.iterdir() if p.is_dir() and _FOLD.fullmatch(p.name))
     )
     predictions: list[Prediction] = []
-    if own := _named_in(summary) if summary else nifti_cases(folder):
+    if own := _named_in(summary) if summary else cases_in(folder):
         fold_folders = _origins(folder.resolve())
-        folds = {c: f.name.removeprefix("fold_") for f in fold_folders for c in nifti_cases(f / "validation")}
+        folds = {c: f.name.removeprefix("fold_") for f in fold_folders for c in cases_in(f / "validation")}
         predictions = [Prediction(c, folds.get(c, ""), p) for c, p in own.items()]
     else:
         for one in fold_folders:
             fold = one.resolve().name.removeprefix("fold_")
-            predictions += [Prediction(c, fold, p) for c, p in nifti_cases(one / "validation").items()]
+            predictions += [Prediction(c, fold, p) for c, p in cases_in(one / "validation").items()]
     if not predictions:
         where = "fold_*/validation" if fold_folders else "it"
         raise UserError(
-            f"{folder} of {name} holds no predictions (*{' or *'.join(ENDINGS)} in {where}); finish the training, or give a folder of masks"
+            f"{folder} of {name} holds no predictions (*{', *'.join(ENDINGS)} in {where}); finish the training, or give a folder of masks"
         )
     plans = _beside(folder, "plans.json") or next((p for f in fold_folders if (p := _beside(f / "validation", "plans.json"))), None)
     records = {f.resolve().name.removeprefix("fold_"): read_object(f / RECORD) for f in fold_folders if (f / RECORD).is_file()}
@@ -145,7 +150,7 @@ def _named_in(summary: Path) -> dict[str, Path]:
         names = [Path(case["prediction_file"]).name for case in read_object(summary)["metric_per_case"]]
     except (KeyError, TypeError) as error:
         raise UserError(f"{summary} is not nnU-Net's summary.json ({type(error).__name__}: {error}); give the folder of masks") from error
-    return {name.removesuffix(".gz").removesuffix(".nii"): summary.with_name(name) for name in names}
+    return {name.removesuffix(ending_of(name)): summary.with_name(name) for name in names}
 
 
 def _beside(folder: Path, name: str) -> dict[str, Any] | None:

@@ -11,12 +11,12 @@ from typing import Any
 
 import pandas as pd
 
+from evaluation.scoring.volumes import ending_of
 from nnunet_synth_aug.core.errors import UserError
 from nnunet_synth_aug.core.files import read_json
 from nnunet_synth_aug.core.labels import PHASES, STRUCTURES
 from nnunet_synth_aug.core.patients import COHORT, PATIENTS, SPLITS, Fold, patients_of, read_members, read_name, read_splits
 
-ENDINGS = (".nii.gz", ".nii")
 _DATASET = re.compile(r"Dataset\d{3}_.+")
 #: ED and ES frame of a patient in ACDC's own folders.
 _ACDC_FRAME = re.compile(rf"^({'|'.join(PHASES)})\s*:\s*(\d+)", re.MULTILINE)
@@ -45,16 +45,20 @@ class Dataset:
     dataset_json: dict[str, Any] | None = None
 
 
-def nifti_cases(folder: Path) -> dict[str, Path]:
-    """Case id -> file of every NIfTI file directly in ``folder``; hidden and partial files are left out."""
-    if not folder.is_dir():
-        return {}
-    return {
-        p.name.removesuffix(e): p
-        for p in sorted(folder.iterdir())
-        for e in ENDINGS
-        if p.name.endswith(e) and p.name[0] != "." and p.is_file()
-    }
+def cases_in(folder: Path) -> dict[str, Path]:
+    """Case id -> file of every image or mask directly in ``folder``, in any format of ``ENDINGS``; hidden and partial ones are left out.
+
+    Raises:
+        UserError: two files of one case.
+    """
+    found: dict[str, Path] = {}
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        ending = ending_of(path.name)
+        if not ending or path.name[0] == "." or not path.is_file():
+            continue
+        if (other := found.setdefault(path.name.removesuffix(ending), path)) != path:
+            raise UserError(f"{folder} holds both {other.name} and {path.name} of one case; keep the one that is right")
+    return found
 
 
 def reference_cases(folder: Path) -> dict[str, Path]:
@@ -62,9 +66,9 @@ def reference_cases(folder: Path) -> dict[str, Path]:
 
     Where names end with ``_gt`` (ACDC, M&Ms), only those are masks, and the case id goes without it.
     """
-    found = nifti_cases(folder)
+    found = cases_in(folder)
     if not found and folder.is_dir():
-        found = {case: path for sub in sorted(folder.iterdir()) if sub.is_dir() for case, path in nifti_cases(sub).items()}
+        found = {case: path for sub in sorted(folder.iterdir()) if sub.is_dir() for case, path in cases_in(sub).items()}
     marked = {case.removesuffix("_gt"): path for case, path in found.items() if case.endswith("_gt")}
     return marked or found
 
@@ -132,7 +136,7 @@ def find_dataset(
     if every:
         cases = frozenset(found[best])
     truth = {c: found[best][c] for c in sorted(cases)}
-    images = {c.removesuffix("_0000"): p for f in folders for sub in ("imagesTr", "imagesTs") for c, p in nifti_cases(f / sub).items()}
+    images = {c.removesuffix("_0000"): p for f in folders for sub in ("imagesTr", "imagesTs") for c, p in cases_in(f / sub).items()}
     name = next(filter(None, map(dataset_name, [*([dataset] if dataset else []), *results, *([gt] if gt else [])])), best.parent.name)
     description = next((f / "dataset.json" for f in folders if (f / "dataset.json").is_file()), None)
     return Dataset(

@@ -14,7 +14,8 @@ import pandas as pd
 
 from evaluation.inputs.arms import Arm, ScoredCase
 from evaluation.inputs.dataset import read_object
-from evaluation.scoring.metrics import Counts, Labels, Score
+from evaluation.scoring.masks import Labels
+from evaluation.scoring.metrics import Counts, Score
 from evaluation.scoring.table import BOTH_EMPTY, METRICS, PREDICTION_EMPTY, REFERENCE_EMPTY, TOLERANCE_MM
 from nnunet_synth_aug.core.errors import UserError
 from nnunet_synth_aug.core.files import write_text

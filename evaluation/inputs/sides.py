@@ -7,8 +7,8 @@ from pathlib import Path
 
 from evaluation.inputs.arms import Arm, Place, ScoredCase
 from evaluation.inputs.dataset import Dataset, read_object, shortened, structure_labels
-from evaluation.scoring.case import LabelMaps, read_mask
-from evaluation.scoring.metrics import Labels
+from evaluation.scoring.masks import LabelMaps, Labels, read_mask
+from evaluation.scoring.volumes import onto
 from nnunet_synth_aug.core.errors import UserError
 from nnunet_synth_aug.core.labels import STRUCTURES
 
@@ -101,8 +101,9 @@ def exchanged(scored: Sequence[ScoredCase], found: Dataset, maps: LabelMaps) -> 
     own = maps.prediction_labels or maps.labels
     for one in poor[:3]:
         assert one.prediction is not None
-        mask, reference = read_mask(one.prediction.path)[0], read_mask(found.ground_truth[one.case])[0]
-        overlap = {(a, b): int(((mask == own[a][0]) & (reference == maps.labels[b][0])).sum()) for a in pair for b in pair}
+        reference = read_mask(found.ground_truth[one.case])
+        mask, _ = onto(read_mask(one.prediction.path), reference)
+        overlap = {(a, b): int(((mask == own[a][0]) & (reference.array == maps.labels[b][0])).sum()) for a in pair for b in pair}
         if min(overlap["LV", "RV"], overlap["RV", "LV"]) <= 2 * max(overlap["LV", "LV"], overlap["RV", "RV"]):
             return []
     return [

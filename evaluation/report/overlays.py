@@ -12,10 +12,12 @@ import pandas as pd
 
 from evaluation.analysis.paired import AUGMENTED, BASELINE, MEAN
 from evaluation.report.style import STRUCTURE_COLOURS, sober
-from evaluation.scoring.case import LabelMaps, as_scored, read_mask
+from evaluation.scoring.levels import slice_axis
+from evaluation.scoring.masks import LabelMaps, as_scored, read_mask
 from evaluation.scoring.rules import ScoringRules
+from evaluation.scoring.volumes import Volume, onto, read_volume, turn_onto
 from nnunet_synth_aug.core.errors import UserError
-from nnunet_synth_aug.core.files import read_nifti
+from nnunet_synth_aug.core.geometry import turned
 from nnunet_synth_aug.core.labels import PHASES
 
 if TYPE_CHECKING:
@@ -103,10 +105,8 @@ def overlay(cases: list[Shown], names: tuple[str, str], maps: tuple[LabelMaps, L
         figure = Figure(figsize=(11.4, 2.0 * len(cases) + 0.45), layout="constrained", dpi=110)
         grid = figure.subplots(len(cases), 6, squeeze=False)
         for i, (row, case) in enumerate(zip(grid, cases, strict=True)):
-            reference, spacing = read_mask(case.reference)
-            predicted = [_predicted(path, reference, one, rules) for path, one in zip(case.predictions, maps, strict=True)]
+            image, (reference, *predicted), spacing = _read(case, maps, rules)
             masks = {"ground truth": reference, **dict(zip(names, predicted, strict=True))}
-            image = _image(case.image, reference.shape)
             window = _window(reference, spacing)
             for block, (which, z) in enumerate(shown_slices(reference, masks[names[1]]).items()):
                 for column, (name, mask) in enumerate(masks.items()):
@@ -122,11 +122,24 @@ def overlay(cases: list[Shown], names: tuple[str, str], maps: tuple[LabelMaps, L
     return figure
 
 
-def _predicted(path: Path | None, reference: np.ndarray, maps: LabelMaps, rules: ScoringRules) -> np.ndarray:
+def _read(
+    case: Shown, maps: tuple[LabelMaps, LabelMaps], rules: ScoringRules
+) -> tuple[np.ndarray, list[np.ndarray], tuple[float, float, float]]:
+    """Image, ground truth and both predictions (X, Y, slices) of a case on one grid, and its spacing in mm."""
+    truth = read_mask(case.reference)
+    arrays = [_image(case.image, truth), truth.array]
+    arrays += [_predicted(path, truth, one, rules) for path, one in zip(case.predictions, maps, strict=True)]
+    across = slice_axis(truth.array.shape)
+    image, *masks = (np.moveaxis(array, across, 2) for array in arrays)
+    x, y = (size for axis, size in enumerate(truth.grid.spacing) if axis != across)
+    return image, masks, (x, y, truth.grid.spacing[across])
+
+
+def _predicted(path: Path | None, truth: Volume, maps: LabelMaps, rules: ScoringRules) -> np.ndarray:
     """The prediction as it was scored; nothing where it is missing."""
     if path is None:
-        return np.zeros_like(reference)
-    return as_scored(read_mask(path)[0], maps, rules)
+        return np.zeros_like(truth.array)
+    return as_scored(onto(read_mask(path), truth)[0], maps, rules)
 
 
 def _outline() -> list[object]:
@@ -135,13 +148,15 @@ def _outline() -> list[object]:
     return [patheffects.withStroke(linewidth=2.2, foreground="#555555")]
 
 
-def _image(path: Path | None, shape: tuple[int, ...]) -> np.ndarray:
-    """The image scaled to 0..1 between its 1st and 99.5th percentile; black where there is none."""
+def _image(path: Path | None, truth: Volume) -> np.ndarray:
+    """The image on the grid of its ground truth, scaled to 0..1 between its 1st and 99.5th percentile; black where there is none."""
     if path is None:
-        return np.zeros(shape, np.float32)
-    image, _, _ = read_nifti(path, ndim=3)
-    if image.shape != shape:
-        raise UserError(f"{path} has the shape {image.shape} but its ground truth has {shape}; remake the dataset")
+        return np.zeros(truth.array.shape, np.float32)
+    volume = read_volume(path)
+    how = turn_onto(volume, truth)
+    image = volume.array if how is None else turned(volume.array, how)
+    if image.shape != truth.array.shape:
+        raise UserError(f"{path} has the shape {image.shape} but its ground truth has {truth.array.shape}; remake the dataset")
     low, high = np.percentile(image, [1, 99.5])
     scaled: np.ndarray = np.clip((image.astype(np.float32) - low) / max(high - low, 1e-6), 0, 1)
     return scaled

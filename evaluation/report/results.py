@@ -9,8 +9,7 @@ import pandas as pd
 from evaluation.analysis.paired import Margins
 from evaluation.inputs.arms import Arm
 from evaluation.inputs.dataset import Dataset
-from evaluation.scoring.case import LabelMaps
-from evaluation.scoring.metrics import Labels
+from evaluation.scoring.masks import LabelMaps, Labels
 from evaluation.scoring.rules import ScoringRules
 from evaluation.scoring.table import BOTH_EMPTY
 

@@ -16,7 +16,7 @@ from evaluation.analysis.paired import SIDES, Margins
 from evaluation.analysis.statistics import ALPHA, LEVEL, RESAMPLES, SEED
 from evaluation.inputs.arms import Arm, leaked_patients
 from evaluation.inputs.interop import PARQUET, write_parquet
-from evaluation.inputs.sources import Scored
+from evaluation.inputs.scores import Scored
 from evaluation.report import html, markdown, tables
 from evaluation.report import plots as pictures
 from evaluation.report import provenance as origin

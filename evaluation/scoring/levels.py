@@ -11,17 +11,25 @@ LEVELS = ("base", "mid", "apex")
 LEVEL_METRICS = tuple(f"Dice {level}" for level in LEVELS)
 
 
+def slice_axis(shape: tuple[int, ...]) -> int:
+    """The axis of a volume's slices: the one with less than half the voxels of each other axis, else the last, as files have it."""
+    fewest, next_fewest, _ = sorted(shape)
+    return shape.index(fewest) if 2 * fewest < next_fewest else 2
+
+
 def level_scores(prediction: np.ndarray, reference: np.ndarray, labels: Mapping[str, tuple[int, ...]]) -> dict[str, dict[str, float]]:
     """Dice of every structure in each third of its stack.
 
     Args:
-        prediction, reference: integer label maps (X, Y, Z), same shape; negative values are background.
+        prediction, reference: integer label maps (X, Y, Z), same shape, in any order of axes; negative values are background.
         labels: structure -> label values.
 
     Returns:
         structure -> a value per ``LEVEL_METRICS``: NaN where neither mask has voxels, and everywhere if the reference
         lacks the structure (there are no thirds then).
     """
+    axis = slice_axis(reference.shape)
+    prediction, reference = (np.moveaxis(mask, axis, 2) for mask in (prediction, reference))
     depth, size = reference.shape[2], 1 + max(int(reference.max(initial=0)), int(prediction.max(initial=0)))
     x, y, z = np.nonzero((reference > 0) | (prediction > 0))
     pairs = (z * size + np.maximum(reference[x, y, z], 0)) * size + np.maximum(prediction[x, y, z], 0)

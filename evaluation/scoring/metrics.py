@@ -1,12 +1,22 @@
-"""Metrics of one prediction against its reference, with an explicit rule for empty masks."""
+"""Metrics of predictions against their references, with an explicit rule for empty masks: of one case, and of many by several processes.
+
+Nothing here loads pandas, which would slow the start of every process.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import multiprocessing
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 
+from evaluation.scoring.levels import level_scores
+from evaluation.scoring.masks import LabelMaps, Labels, as_scored, check_labels, read_mask, where_counted
 from evaluation.scoring.rules import BY_DEFAULT, DROP, PENALTY, ScoringRules
 from evaluation.scoring.surface import Box, boxes, larger_directed, summarise, surface_distances, union
 from evaluation.scoring.surfels import surface_dice
@@ -20,13 +30,14 @@ from evaluation.scoring.table import (
     REFERENCE_VOLUME,
     VOLUME,
 )
+from evaluation.scoring.volumes import onto
 
 Spacing = tuple[float, ...]
-#: Structure -> the label values that make it up (several for nnU-Net's regions).
-Labels = Mapping[str, tuple[int, ...]]
 Engine = Callable[[np.ndarray, np.ndarray, Spacing], dict[str, float]]
 _OVERLAPS = ("Dice", "IoU", "Surface Dice")
 _SURFACE = (*DISTANCES, HD95_DIRECTED)
+#: A worker takes seconds to start, a case some 50 ms to score.
+_CASES_PER_WORKER, _MOST_WORKERS = 40, 16
 
 
 @dataclass(frozen=True)
@@ -151,3 +162,66 @@ def _select(labels: np.ndarray, values: tuple[int, ...]) -> np.ndarray:
     for value in values[1:]:
         selected |= labels == value
     return selected
+
+
+@dataclass(frozen=True)
+class CaseFiles:
+    """One reference and its predictions, one per arm or fold; None for a missing one."""
+
+    case: str
+    reference: Path
+    predictions: tuple[Path | None, ...]
+
+
+@dataclass(frozen=True)
+class ScoredFile:
+    """Scores of one prediction by structure, and whether it was turned onto its reference's grid."""
+
+    scores: dict[str, Score]
+    turned: bool = False
+
+
+def score_case(files: CaseFiles, maps: LabelMaps, rules: ScoringRules) -> list[ScoredFile]:
+    """Scores of every prediction of one case, in their order; the reference is read once."""
+    truth = read_mask(files.reference)
+    check_labels(files.reference, truth.array, maps.known)
+    counted = truth.array != maps.ignore if maps.ignore is not None else None
+    reference, spacing = where_counted(counted, truth.array), truth.grid.spacing
+    voxels = reference.size if counted is None else int(np.count_nonzero(counted))
+    result = []
+    for path in files.predictions:
+        if path is None:
+            result.append(ScoredFile(score_missing(reference, spacing, maps.labels, rules, voxels=voxels)))
+            continue
+        mask, turned = onto(read_mask(path), truth)
+        check_labels(path, mask, maps.known if maps.prediction_labels is None else maps.prediction_known)
+        mask = as_scored(mask, maps, rules, counted)
+        scores = score(mask, reference, spacing, maps.labels, rules, voxels=voxels)
+        for structure, values in level_scores(mask, reference, maps.labels).items():
+            scores[structure].values.update(values)
+        result.append(ScoredFile(scores, turned))
+    return result
+
+
+def usable_cores() -> int:
+    """Cores that this process may use, which a cluster or ``taskset`` may have limited."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def workers_for(n: int) -> int:
+    """How many processes are worth their start for ``n`` predictions."""
+    return max(1, min(usable_cores(), _MOST_WORKERS, n // _CASES_PER_WORKER))
+
+
+def score_cases(cases: Sequence[CaseFiles], maps: LabelMaps, rules: ScoringRules, workers: int = 1) -> Iterator[list[ScoredFile]]:
+    """:func:`score_case` of every case, in their order, by ``workers`` processes (1: this one)."""
+    if workers <= 1:
+        yield from (score_case(files, maps, rules) for files in cases)
+        return
+    # Spawned, not forked: a progress bar's thread or the caller's torch may hold locks that a fork would inherit.
+    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+        try:
+            yield from pool.map(partial(score_case, maps=maps, rules=rules), cases, chunksize=4)
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise

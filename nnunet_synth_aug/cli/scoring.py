@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from evaluation.inputs.masks import Where
+    from evaluation.inputs.scores import Where
     from evaluation.scoring.rules import ScoringRules
 
 GroundTruth = Annotated[Path | None, typer.Option("--gt", help="Folder of reference masks; found by itself for nnU-Net results.")]

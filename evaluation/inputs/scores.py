@@ -1,20 +1,24 @@
-"""Masks of one or several arms become one long table: what ``synthaug evaluate`` and ``synthaug compare`` share."""
+"""The scores of arms in one long table: their masks are scored, or tables that were scored before are read.
+
+``synthaug evaluate`` and ``synthaug compare`` share it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, TypedDict, Unpack
 
 import pandas as pd
 
-from evaluation.inputs.arms import Arm, Place, Prediction, ScoredCase, check_pairing
+from evaluation.inputs.arms import Arm, Place, Prediction, ScoredCase, check_pairing, read_arm
 from evaluation.inputs.dataset import Dataset, find_dataset, shortened
 from evaluation.inputs.sides import exchanged, label_maps, missing_predictions
-from evaluation.scoring.case import CaseFiles, LabelMaps, score_cases, workers_for
-from evaluation.scoring.metrics import Labels
-from evaluation.scoring.rules import ScoringRules
+from evaluation.inputs.tables import common_rules, read_scores, rules_beside, with_own_seeds
+from evaluation.scoring.masks import LabelMaps, Labels
+from evaluation.scoring.metrics import CaseFiles, score_cases, workers_for
+from evaluation.scoring.rules import BY_DEFAULT, ScoringRules
 from evaluation.scoring.table import COLUMNS, REFERENCE_VOLUME, UNITS, validated
 from nnunet_synth_aug.core.console import progress
 from nnunet_synth_aug.core.errors import UserError
@@ -38,6 +42,78 @@ class Where(TypedDict, total=False):
     reference_labels: Labels | None
     allow_missing: bool
     workers: int | None
+
+
+@dataclass(frozen=True)
+class Scored:
+    """The long table of all arms and what it was made from."""
+
+    arms: dict[str, tuple[Arm, ...]]  # name -> its trainings; none where scores came from a table
+    dataset: Dataset
+    labels: Labels
+    rules: ScoringRules | None  # with a tolerance per structure; None where a table came without its evaluation.json
+    table: pd.DataFrame
+    absent: list[str]  # structures that no ground truth holds
+    notes: list[str]
+    maps: dict[str, LabelMaps]  # of the arms whose masks were scored
+
+
+def read_sources(sources: Mapping[str, Sequence[Path]], rules: ScoringRules = BY_DEFAULT, **where: Unpack[Where]) -> Scored:
+    """Read and score every arm.
+
+    Args:
+        sources: arm -> its results folders (one per training; see :func:`evaluation.inputs.arms.read_arm`), or ``metrics.csv``
+            files, from which the rows of the model with the arm's name are taken, or those of the only model.
+        rules: by which folders are scored; tables were scored before.
+        where: see :class:`Where`; likewise of folders.
+
+    Raises:
+        UserError: a folder or file is missing or damaged, or the arms do not match.
+    """
+    folders = {name: [p for p in paths if p.suffix != ".csv"] for name, paths in sources.items()}
+    arms = {name: numbered([read_arm(p, name) for p in paths]) for name, paths in folders.items()}
+    files = [(p, name) for name, paths in sources.items() for p in paths if p.suffix == ".csv"]
+    tables = [read_scores(p, name) for p, name in files]
+    known = {str(p): own for p, _ in files if (own := rules_beside(p))}
+    notes: list[str] = []
+    by_arm: dict[str, LabelMaps] = {}
+    if flat := [arm for runs in arms.values() for arm in runs]:
+        masks = score_masks(flat, rules, where)
+        found, wanted, notes = masks.dataset, dict(masks.maps[0].labels), masks.notes
+        by_arm = {arm.name: own for arm, own in reversed([*zip(flat, masks.maps, strict=True)])}
+        known = {"the predictions": rules, **known}
+        tables.insert(0, long_table(masks.scored, found))
+    else:
+        found = Dataset(str(tables[0]["dataset"].iloc[0]), {}, {}, {})
+        wanted = {str(s): () for s in dict.fromkeys(tables[0]["structure"])}
+    table = validated(pd.concat(with_own_seeds(tables), ignore_index=True))
+    structures, absent = annotated_structures(table, wanted)
+    if not structures:
+        raise UserError(f"no ground truth of {found.name} holds any of {', '.join(wanted)}; check the labels")
+    table = table[table["structure"].isin(structures)].reset_index(drop=True)
+    _check_same_cases(table, list(sources))
+    return Scored(arms, found, {s: wanted[s] for s in structures}, common_rules(known, structures), table, absent, notes, by_arm)
+
+
+def numbered(arms: Sequence[Arm]) -> tuple[Arm, ...]:
+    """Several trainings of one arm need different seeds: those that were recorded, or else their number."""
+    seeds = {arm.seed for arm in arms}
+    if len(seeds) == len(arms) and (len(arms) == 1 or "" not in seeds):
+        return tuple(arms)
+    return tuple(replace(arm, seed=str(i)) for i, arm in enumerate(arms, start=1))
+
+
+def _check_same_cases(table: pd.DataFrame, names: Sequence[str]) -> None:
+    """Raise UserError unless every arm has scores of the same structures, cases and folds (a table may hold anything)."""
+    keys = ["structure", "patient", "phase", "fold"]
+    found = {name: set(table.loc[table["model"] == name, keys].itertuples(index=False, name=None)) for name in names}
+    for name in names[1:]:
+        if different := found[names[0]] ^ found[name]:
+            which = shortened({" ".join(str(part) for part in (patient, phase) if part) for _, patient, phase, _ in different})
+            raise UserError(
+                f"{names[0]} and {name} do not have scores of the same structures, cases and folds (they differ in {which}); "
+                "score both alike"
+            )
 
 
 @dataclass(frozen=True)
@@ -70,9 +146,12 @@ def score_masks(arms: Sequence[Arm], rules: ScoringRules, where: Where) -> Score
     workers = workers_for(sum(len(arm.predictions) for arm in arms)) if n is None else n
     scored = score_arms(arms, found, maps, rules, workers, missing)
     for arm, one, places in zip(arms, maps, missing, strict=True):
-        notes += exchanged([case for case in scored if case.arm is arm], found, one)
+        own = [case for case in scored if case.arm is arm]
+        of = f" of {arm.name}" if len(arms) > 1 else ""
+        notes += exchanged(own, found, one)
+        if turned := {case.case for case in own if case.turned}:
+            notes.append(f"Predictions{of} whose axes lie otherwise than in the ground truth were turned onto it: {shortened(turned)}.")
         if lacking := {case for case, _ in places}:
-            of = f" of {arm.name}" if len(arms) > 1 else ""
             notes.append(f"No prediction{of} for {len(lacking)} cases, scored as '{rules.empty}' says: {shortened(lacking, 10)}.")
     return ScoredMasks(found, scored, maps, list(dict.fromkeys(notes)))
 
@@ -126,8 +205,8 @@ def score_arms(
             ]
             for case_files, scores in zip(files, score_cases(files, one, rules, workers), strict=True):
                 case = case_files.case
-                for (i, fold, p), values in zip(by_case[case], scores, strict=True):
-                    scored.append((case, i, ScoredCase(arms[i], case, fold, p, values)))
+                for (i, fold, p), of_one in zip(by_case[case], scores, strict=True):
+                    scored.append((case, i, ScoredCase(arms[i], case, fold, p, of_one.scores, of_one.turned)))
                 bar.advance(done := done + 1, case)
     return [one for _, _, one in sorted(scored, key=lambda entry: entry[:2])]
 
