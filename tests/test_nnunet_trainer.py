@@ -143,17 +143,23 @@ def test_settings_by_name_and_by_plans(plans_with: Any) -> None:
         make("nnUNetTrainerSynthAug_mix101")
 
 
-def test_mix00_draws_the_batches_of_the_stock_trainer(project: Project, manifest: Path) -> None:
-    """Same seed, same batches; and no bank is needed."""
+def test_mix00_trains_as_the_stock_trainer(project: Project, manifest: Path) -> None:
+    """Same seed, same batches, losses and weights; and no bank is needed."""
     manifest.unlink()
     try:
-        drawn = []
+        drawn, losses, weights = [], [], []
         for name in ("nnUNetTrainer", "nnUNetTrainerSynthAug_mix00"):
+            torch.manual_seed(2)  # of the first weights
             made = make(name)
             np.random.seed(3)
             torch.manual_seed(3)
             made.on_train_start()
+            made.on_train_epoch_start()
             drawn.append([next(made.dataloader_train) for _ in range(3)])
+            losses.append([float(made.train_step(batch)["loss"]) for batch in drawn[-1]])
+            weights.append(torch.cat([parameter.detach().flatten() for parameter in made.network.parameters()]))
+        assert losses[0] == losses[1]
+        assert torch.equal(*weights)
         for stock, ours in zip(*drawn, strict=True):
             assert list(stock["keys"]) == list(ours["keys"])
             assert torch.equal(stock["data"], ours["data"])

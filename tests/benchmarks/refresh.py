@@ -1,6 +1,6 @@
 """Live refresh under load: 1 000 cases are replaced while two of nnU-Net's loader processes read, and again with the writer killed.
 
-    python tests/benchmarks/refresh.py [--replacements 1000] [--bank 24] [--seed 0] [--write] [--reading]
+    python tests/benchmarks/refresh.py [--replacements 1000] [--bank 24] [--seed 0] [--write]
 
 Made-up cases of 8 x 128 x 108 voxels; every version of a case carries a digest of its image, its segmentation and its version in its
 properties. The readers are the worker processes of nnU-Net's augmenter on this package's loader and dataset; of every synthetic case
@@ -8,7 +8,7 @@ that they load they check the whole content against the digest, beside cutting n
 another process, which replaces cases as fast as it can with the functions that the generator's process uses. Three runs: to
 the end; killed (SIGKILL) after half and continued by a second writer; and, to see that the check finds what it looks for, a quarter
 as many in the naive way, which replaces nnU-Net's three files one after the other. The last line is one JSON object; ``--write``
-puts it into docs/nnunet/refresh.json. ``--reading`` measures again only what reading one case costs, and keeps the other figures there.
+puts it into docs/nnunet/refresh.json.
 """
 
 from __future__ import annotations
@@ -34,20 +34,18 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 from batchgenerators.dataloading.nondet_multi_threaded_augmenter import NonDetMultiThreadedAugmenter
 from nnunetv2.training.dataloading.nnunet_dataset import comp_blosc2_params, nnUNetDatasetBlosc2
-from scipy import ndimage
 
-from nnunet_synth_aug.core.files import read_json, write_json
+from nnunet_synth_aug.core.files import write_json
 from nnunet_synth_aug.nnunet.bank.preprocess import CASE_FILES
 from nnunet_synth_aug.nnunet.mixing.dataset import LiveDataset, MixedDataset
 from nnunet_synth_aug.nnunet.mixing.loader import MixedDataLoader
 from nnunet_synth_aug.nnunet.mixing.mixture import Mix
-from nnunet_synth_aug.nnunet.refresh.cases import VERSION, add_to_journal, case_file, mend_journal, publish, read_journal
+from nnunet_synth_aug.nnunet.refresh.cases import VERSION, add_to_journal, mend_journal, publish, read_journal
 
 OUT = Path(__file__).resolve().parents[2] / "docs" / "nnunet" / "refresh.json"
 SHAPE, PATCH = (1, 8, 128, 108), (128, 112)
 WORKERS, BATCH, REAL = 2, 4, 4
 DIGEST = "digest"
-READING = "reading_one_case_and_a_2d_patch_cpu_time"
 
 
 def names(count: int) -> list[str]:
@@ -192,52 +190,13 @@ def run(root: Path, count: int, bank: int, seed: int, kill_after: int | None = N
     }
 
 
-def time_reading(root: Path, seed: int, loads: int = 200) -> dict[str, float]:
-    """Milliseconds of processor time per case and one 2D patch of it, from the bank and after it was replaced; means, in turn."""
-    for name in ("bank", "work", "live"):
-        (root / name).mkdir(parents=True)
-    case = names(1)[0]
-    rng = np.random.default_rng(seed)
-    image = ndimage.gaussian_filter(rng.normal(size=SHAPE), (0, 0, 1, 1)).astype(np.float32)  # compresses about as badly as MRI
-    seg = (ndimage.gaussian_filter(image, (0, 0, 8, 8)) > 0).astype(np.int16)
-    notes = {"class_locations": {1: np.argwhere(seg == 1)[:10000], 2: np.argwhere(seg == 0)[:10000]}}
-    blocks, chunks = comp_blosc2_params(SHAPE, PATCH, 4)
-    blocks_seg, chunks_seg = comp_blosc2_params(SHAPE, PATCH, 2)
-    for folder in ("bank", "work"):
-        nnUNetDatasetBlosc2.save_case(
-            image, seg, notes, str(root / folder / case), chunks=chunks, blocks=blocks, chunks_seg=chunks_seg, blocks_seg=blocks_seg
-        )
-    publish(root / "work", root / "live", case)
-    datasets = {
-        "bank": nnUNetDatasetBlosc2(str(root / "bank"), [case]),
-        "not_replaced": LiveDataset(root / "bank", [case], root / "nothing"),
-        "replaced": LiveDataset(root / "bank", [case], root / "live"),
-    }
-    times: dict[str, list[float]] = {name: [] for name in datasets}
-    for _ in range(loads):
-        for name, dataset in datasets.items():
-            start = time.process_time()
-            image, seg, _, _ = dataset.load_case(case)
-            image[:, 4:5], seg[:, 4:5]
-            times[name].append(1000 * (time.process_time() - start))
-    sizes = {"file_kib": round(case_file(root / "live", case).stat().st_size / 1024)}
-    return {f"{name}_ms": round(float(np.mean(values)), 2) for name, values in times.items()} | sizes
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--replacements", type=int, default=1000)
     parser.add_argument("--bank", type=int, default=24)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--write", action="store_true", help=f"to {OUT.relative_to(OUT.parents[2])}")
-    parser.add_argument("--reading", action="store_true", help="measure the cost of reading again, and keep the rest")
     arguments = parser.parse_args()
-    if arguments.reading:
-        with tempfile.TemporaryDirectory() as scratch:
-            figures = read_json(OUT) | {READING: time_reading(Path(scratch), arguments.seed)}
-        write_json(OUT, figures)
-        print(json.dumps(figures))
-        return
     count, bank, seed = arguments.replacements, arguments.bank, arguments.seed
     with tempfile.TemporaryDirectory() as scratch, contextlib.chdir(scratch):
         runs = {
@@ -251,7 +210,6 @@ def main() -> None:
             "machine": f"{os.cpu_count()} CPU cores ({platform.machine()}), shared with other work",
             "workers": WORKERS,
             **runs,
-            READING: time_reading(Path(scratch, "d"), seed),
             "python": platform.python_version(),
             "nnunetv2": version("nnunetv2"),
             "blosc2": version("blosc2"),
