@@ -199,6 +199,15 @@ def test_a_writer_may_have_kept_the_qform_alone(straight: tuple[Path, Path, Scor
     assert_same(scores(write(tmp_path / "p.nii", heart(2), affine=other), tmp_path / "r.nii"), straight[2])
 
 
+def test_a_qform_that_is_no_rotation_does_not_matter(straight: tuple[Path, Path, ScoredFile], tmp_path: Path) -> None:
+    image = nib.Nifti1Image(heart(2), oblique())
+    image.set_qform(oblique(), code=1)
+    for part in ("quatern_b", "quatern_c", "quatern_d"):
+        image.header[part] = 3
+    nib.save(image, tmp_path / "p.nii")
+    assert_same(scores(tmp_path / "p.nii", straight[1]), straight[2])
+
+
 def test_slices_lie_along_the_short_axis_of_the_array() -> None:
     assert [slice_axis(shape) for shape in ((216, 256, 10), (10, 216, 256), (216, 10, 256), (60, 50, 40), (20, 39, 200))] == [2, 0, 1, 2, 2]
 

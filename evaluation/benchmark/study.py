@@ -22,7 +22,9 @@ EXECUTORS = ("local", "slurm", "submitit-local")
 VALIDATION = "validation"
 #: What arms call their sources: mixNN draws from the generator.
 _KINDS = {source.arm: name for name, source in sources.REGISTRY.items()}
-_ARM = re.compile(rf"(?P<kinds>({'|'.join(_KINDS)})(\+({'|'.join(_KINDS)}))*)(?P<percent>\d\d|100)(to(?P<until>\d\d|100))?")
+_ARM = re.compile(
+    rf"(?P<kinds>({'|'.join(_KINDS)})(\+({'|'.join(_KINDS)}))*)(_(?P<looks>[1-9])looks)?(?P<percent>\d\d|100)(to(?P<until>\d\d|100))?"
+)
 Vendor = Annotated[str, OneOf(*VENDORS)]
 Device = Literal["cpu", "cuda", "mps"]
 Several = Annotated[int, Ge(2)]
@@ -129,7 +131,7 @@ class Minutes:
 class Arm:
     """What a training mixes in: ``real``, ``synthetic``, ``mixNN``, or another source with NN per cent, such as ``copiesNN``.
 
-    ``mixNNtoMM`` begins with NN per cent and ends with MM, linearly over the epochs; likewise for the others. ``copies+phantomNN``
+    ``copies_3looksNN`` shows each of them in three looks of other scanners. ``mixNNtoMM`` begins with NN per cent and ends with MM, linearly over the epochs; likewise for the others. ``copies+phantomNN``
     draws from a bank that holds as many copies as phantoms.
     """
 
@@ -137,6 +139,7 @@ class Arm:
     source: str  # "" for real only, else as 'synthaug bank --source'
     percent: int
     until: int | None = None
+    looks: int = 0  # of other scanners in which the bank shows each heart; 0: its own
 
     @property
     def trainer(self) -> str:
@@ -208,13 +211,13 @@ def parse_arm(name: str) -> Arm:
     if match is None or int(match["percent"]) == 0:
         raise UserError(
             f"there is no arm {name!r}; choose from real, synthetic, {', '.join(f'{kind}NN' for kind in _KINDS)} with NN per cent from "
-            "01 to 100, mixNNtoMM for a share that changes, or copies+phantomNN for a bank of several sources"
+            "01 to 100, mixNNtoMM for a share that changes, copies+phantomNN for a bank of several sources, or copies_3looksNN for looks of other scanners"
         )
     until = None if match["until"] is None else int(match["until"])
     if until == int(match["percent"]):
         raise UserError(f"arm {name}: {until} to {until} per cent is no change; for a constant share write {name.rpartition('to')[0]}")
     source = "+".join(sources.sources_of("+".join(_KINDS[kind] for kind in match["kinds"].split("+"))))
-    return Arm(name, source, int(match["percent"]), until)
+    return Arm(name, source, int(match["percent"]), until, int(match["looks"] or 0))
 
 
 def ready_studies() -> dict[str, Path]:
@@ -245,7 +248,9 @@ def checked(study: Study, where: str) -> Study:
     arms = study.all_arms
     if len(arms) < 2:
         raise UserError(f"{where}: arms: only {REAL.name} is there; name at least one arm to compare with it, e.g. mix50")
-    if same := [a.name for a in arms if [(b.source, b.percent, b.until) for b in arms].count((a.source, a.percent, a.until)) > 1]:
+    if same := [
+        a.name for a in arms if [(b.source, b.looks, b.percent, b.until) for b in arms].count((a.source, a.looks, a.percent, a.until)) > 1
+    ]:
         raise UserError(f"{where}: arms: {' and '.join(same)} are the same arm; name one of them")
     for key in ("folds", "seeds"):
         if not getattr(study, key):

@@ -66,7 +66,7 @@ class Workspace:
 
     def bank_name(self, arm: Arm) -> str:
         """Which bank an arm draws from."""
-        return self._named(arm, arm.source)
+        return self._named(arm, f"{arm.source}_{arm.looks}looks" if arm.looks else arm.source)
 
     def run_name(self, arm: Arm) -> str:
         """What files call the arm."""

@@ -44,8 +44,11 @@ def read_volume(path: Path) -> Volume:
         return _read_by_itk(path)
     array, header = load_nifti(path, ndim=3)
     grid = read_grid(path, header)
-    qform, code = header.get_qform(coded=True) if "qform_code" in header else (None, 0)
-    return Volume(path, array, grid, replace(grid, affine=qform) if code and qform is not None else None)
+    try:
+        qform, _ = header.get_qform(coded=True)
+    except Exception:  # a quaternion that is none, or a header of the days before
+        qform = None
+    return Volume(path, array, grid, None if qform is None else replace(grid, affine=qform))
 
 
 def _read_by_itk(path: Path) -> Volume:
