@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import base64
 import io
 import re
@@ -12,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from benchmarks import evaluation_page, report_pictures
 from evaluation_study import FOLDERS, PATIENTS, SPACING, Study
 from PIL import Image
 
@@ -233,21 +231,3 @@ def test_markup_in_names_is_text() -> None:
     assert r"x < y \_z\_ \`q\`" in text
     assert r"| a\|b |" in text
     assert file_name("LV / EF: patient 1") == "LV_EF_patient_1"
-
-
-def test_the_section_on_a_report_and_the_cut_pages(compared: tuple[Study, Comparison]) -> None:
-    """What tests/benchmarks/report_pictures.py makes of a comparison, but for the browser."""
-    options = argparse.Namespace(data="Two networks.", names=["real", "mix"])
-    found = report_pictures.figures(compared[1], options)
-    page = evaluation_page.report(found)
-    assert "{" not in page
-    assert compared[1].conclusion[0] in page
-    assert page.count("| RV Dice |") == 1
-    whole = compared[1].report.read_text()
-    for sections, *_ in report_pictures.SHOTS.values():
-        part = report_pictures.cut(whole, sections)
-        assert re.findall(r"<h2>(.*?)</h2>", part) == [s for s in sections if s != "header"]
-        assert ("<h1>" in part) == ("header" in sections)
-        assert part.endswith("</html>\n")
-    groups = report_pictures.cut(whole, report_pictures.SHOTS["report_groups"][0])
-    assert re.findall(r"<h3>(.*?)</h3>", groups) == ["By diagnosis"]

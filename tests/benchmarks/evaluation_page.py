@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from page_table import comparison, kept, made, number, table
+from page_table import kept, made, table
 
 Figures = dict[str, Any]
 WIDENED, OVER_TRAININGS = "covered BCa widened to t", "methods covered by patients and trainings"
@@ -149,28 +149,6 @@ def other_definitions() -> str:
     return table(["other definition minus ours [mm]", *titles], rows)
 
 
-# ---------------------------------------------------------------------- a report on real predictions
-
-
-def report(found: Figures) -> str:
-    """What a report said, from report_pictures.py."""
-    arms = dict(zip(("baseline", "augmented"), found["names"], strict=True))
-    rows = []
-    for row in found["agreement"]:
-        limits = f"{row['limit_low']:+.1f} to {row['limit_high']:+.1f}"
-        rows.append([row["quantity"], arms[row["model"]], f"{row['bias']:+.1f}", limits, number(row["mae"], 1)])
-    parts = [
-        f"{found['data']} {found['patients']} patients, {found['predictions']} predictions per arm; {found['failures']} structures had "
-        f"exactly one empty mask; `synthaug compare` version {found['version']}, {found['date']}.\n",
-        comparison(found["headline"], found["names"]),
-        "What the report says:\n",
-        "\n>\n".join(f"> {sentence}" for sentence in found["conclusion"]) + "\n",
-    ]
-    if rows:
-        parts.append(table(["ejection fraction [%]", "arm", "bias", "limits of agreement", "mean absolute error"], rows))
-    return "\n".join(parts)
-
-
 def _confirmed(make: Callable[[Figures], str]) -> Callable[[], str]:
     return lambda: make(kept("evaluation/confirmation"))
 
@@ -180,7 +158,6 @@ FIGURES: dict[str, Callable[[], str]] = {
     "speed": speed,
     "start": start,
     "other definitions": other_definitions,
-    "report": lambda: report(kept("evaluation/report")),
     **{f"simulations {make.__name__}": _confirmed(make) for make in (about, swapped, reseeded, coverage, power)},
     "simulations confirmation": lambda: confirmation(kept("evaluation/simulations"), kept("evaluation/confirmation")),
 }

@@ -12,6 +12,10 @@ Only phantoms may be published: patients' images, and hearts made from them, are
 from __future__ import annotations
 
 import argparse
+import re
+import shutil
+import subprocess
+import tempfile
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,7 +23,7 @@ from typing import Any
 import numpy as np
 from generator import EF_SWEEP, F, nnunet_folders
 from page_table import DOCS
-from report_pictures import WIDE, cut, screenshot
+from PIL import Image, ImageChops
 
 from evaluation.benchmark.demo import demo_study
 from evaluation.benchmark.workspace import Workspace
@@ -70,8 +74,25 @@ def demo(folder: Path, out: Path) -> None:
     cycles = [titled(cycle_pictures(heart.image, heart.mask, 2, 110), title) for title, heart in hearts]
     write_gif(out / "hearts.gif", side_by_side(*cycles)[::2], colours=48)  # small enough for a README
     write_montage(out / "hearts.png", [row for _, heart in hearts for row in rows_of(heart, 120, 1)])
-    report = (folder / "report" / "validation" / "report.html").read_text(encoding="utf-8")
-    screenshot(cut(report, ("header", "Headline")), WIDE, 1200, out / "report.png")
+    top_of_report(folder / "report" / "validation" / "report.html", out / "report.png")
+
+
+def top_of_report(report: Path, out: Path) -> None:
+    """A picture of the report's header and first table, in Chromium."""
+    browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if browser is None:
+        raise UserError("no Chromium was found; install it, e.g. apt-get install chromium")
+    page = re.sub(r"<section>\n<h2>(?!Headline<).*?</section>", "", report.read_text(encoding="utf-8"), flags=re.DOTALL)
+    with tempfile.TemporaryDirectory() as scratch:
+        file, raw = Path(scratch, "page.html"), Path(scratch, "page.png")
+        file.write_text(page, encoding="utf-8")
+        options = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", f"--user-data-dir={scratch}"]
+        size = ["--window-size=1250,1200", f"--screenshot={raw}"]
+        subprocess.run([browser, *options, *size, file.as_uri()], check=True, capture_output=True, timeout=300)
+        image = Image.open(raw).convert("RGB")
+    box = ImageChops.difference(image, Image.new("RGB", image.size, "white")).getbbox()
+    assert box is not None
+    image.crop((0, 0, image.width, box[3] + 16)).quantize(64, dither=Image.Dither.NONE).save(out, optimize=True)
 
 
 def generator(run: Path, out: Path, preset: str, arm: str) -> None:
