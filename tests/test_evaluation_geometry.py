@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from io import BytesIO
 from itertools import permutations, product
@@ -268,6 +269,9 @@ def test_what_is_no_mask_is_refused(tmp_path: Path) -> None:
     sitk.WriteImage(sitk.ReadImage(str(plain))[:, :, 2], str(tmp_path / "slice.mha"))
     with pytest.raises(UserError, match=r"slice\.mha has 2 axes where 3 are needed"):
         read_volume(tmp_path / "slice.mha")
+    (tmp_path / "zero.mha").write_bytes(re.sub(rb"\nElementSpacing = \S+", b"\nElementSpacing = 0", whole.read_bytes()))
+    with pytest.raises(UserError, match=r"zero\.mha is not a complete \.mha file"):
+        read_volume(tmp_path / "zero.mha")
     with pytest.raises(UserError, match="does not exist"):
         read_volume(tmp_path / "none.mha")
     (tmp_path / "gt").mkdir()
