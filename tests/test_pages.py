@@ -79,6 +79,23 @@ def test_differences_typed_by_hand_are_those_of_the_probes(page: str) -> None:
     assert not set(typed) - known
 
 
+def test_the_demo_pages_say_what_the_demo_ended_with() -> None:
+    figures = json.loads((DOCS / "walkthrough.json").read_text())
+    demo = figures["demo"]
+    change = {(row["structure"], row["metric"]): row["difference"] for row in demo["headline"]}
+    runs = [(run["real Dice"], run["mix50 Dice"]) for run in figures["other_runs"]]
+    runs.append(
+        next((r["baseline_mean"], r["augmented_mean"]) for r in demo["headline"] if (r["structure"], r["metric"]) == ("mean", "Dice"))
+    )
+    assert (sum(mix < real for real, mix in runs), len(runs)) == (4, 7)
+    start, page = (" ".join((DOCS / name).read_text().split()) for name in ("start/demo.md", "results/demo.md"))
+    assert f"took {demo['total_seconds'] / 60:.0f} minutes" in start
+    assert all("n four of seven runs the mix had a" in text for text in (start, page))
+    assert f"({change['mean', 'Dice']:+.3f}) and a worse Hausdorff distance ({change['mean', 'HD']:+.1f} mm)" in start
+    assert f"mean Dice is {change['mean', 'Dice']:.3f} better and mean HD {change['mean', 'HD']:.1f} mm worse" in page
+    assert f"({change['RV', 'HD']:+.1f} mm), that of the myocardium better ({change['MYO', 'HD']:.1f} mm)" in page
+
+
 def test_the_readme_is_short() -> None:
     lines = (ROOT / "README.md").read_text().splitlines()
     assert len(lines) <= 120

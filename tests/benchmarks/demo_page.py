@@ -8,6 +8,14 @@ from typing import Any
 from page_table import comparison, kept, made, number, table
 
 Figures = dict[str, Any]
+#: Prior in the bank's figures -> what the page calls it.
+PRIORS = {
+    "lv_edv_mL": "LV EDV [mL]",
+    "lv_ef_percent": "LV EF [%]",
+    "rv_edv_mL": "RV EDV [mL]",
+    "rv_ef_percent": "RV EF [%]",
+    "lv_mass_g": "LV mass [g]",
+}
 
 
 def mean(demo: dict[str, Any]) -> dict[str, Any]:
@@ -34,7 +42,7 @@ def headline(demo: Figures) -> str:
 def bank(demo: Figures) -> str:
     """Share, quality control and motion in three sentences."""
     share, found, quality = demo["share"], demo["bank"], demo["bank"]["quality"]
-    reasons = ", ".join(f"{name} {n}" for name, n in sorted(quality["reasons"].items(), key=lambda item: -item[1]))
+    reasons = ", ".join(f"{name.replace('_', ' ')} {n}" for name, n in sorted(quality["reasons"].items(), key=lambda item: -item[1]))
     closure = [found[f"closure_{side}"] for side in ("synthetic", "real")]
     made_up, real = (f"median {c['median']:.2f} (quartiles {c['q25']:.2f}, {c['q75']:.2f})" for c in closure)
     return (
@@ -52,9 +60,9 @@ def priors(demo: Figures) -> str:
     """Requested against measured in the bank's hearts, as the networks made them and as they were adjusted."""
     opened, closed = demo["bank"]["priors_open_loop"], demo["bank"]["priors"]
     rows = []
-    for name, found in closed.items():
-        cells = [number(one[key], 1) for one in (opened[name], found) for key in ("mean_measured", "mean_absolute_error")]
-        rows.append([name.replace("_", " "), number(found["mean_requested"], 1), *cells])
+    for name, title in PRIORS.items():
+        cells = [number(one[name][key], 1) for one in (opened, closed) for key in ("mean_measured", "mean_absolute_error")]
+        rows.append([title, number(closed[name]["mean_requested"], 1), *cells])
     titles = [f"{what}, {loop} loop" for loop in ("open", "closed") for what in ("measured", "mean absolute error")]
     return table(["", "requested", *titles], rows)
 
