@@ -182,6 +182,20 @@ def test_rate_rounds_resume_and_record(project: Project, tmp_path: Path, hearts:
     assert [p.name for p in (tmp_path / "live" / ".partial").iterdir()] == []
 
 
+def test_a_replaced_heart_is_shown_in_the_looks_of_its_place(project: Project, tmp_path: Path, hearts: list[Request]) -> None:
+    manifest, target = bank(project), load_target(731, "2d", PLANS)
+    entries = manifest.sequences[0]
+    for entry, look in zip(entries, (1, 1, 2), strict=True):
+        entry["look"] = look
+    list(HeartReplacer(GENERATOR, manifest, target, tmp_path / "live", tmp_path / "journal.jsonl").allow(3))
+    [journal] = read_journal(tmp_path / "journal.jsonl")
+    assert list(journal["cases"].values()) == [0, 3, 0]  # ED and ES in the first look, ED in the second
+    first, _, second = (read_case(tmp_path / "live", entry["id"]) for entry in entries)
+    assert first is not None and second is not None
+    np.testing.assert_array_equal(first[1][:], second[1][:])
+    assert not np.allclose(first[0][:], second[0][:], atol=0.05)
+
+
 def test_a_replaced_case_is_what_the_bank_would_hold(project: Project, tmp_path: Path, hearts: list[Request]) -> None:
     list(replacer(project, tmp_path).allow(3))
     heart: SyntheticSequence = dataclasses.replace(sequence(50), id="synth_00000")

@@ -131,8 +131,9 @@ class Minutes:
 class Arm:
     """What a training mixes in: ``real``, ``synthetic``, ``mixNN``, or another source with NN per cent, such as ``copiesNN``.
 
-    ``copies_3looksNN`` shows each of them in three looks of other scanners. ``mixNNtoMM`` begins with NN per cent and ends with MM, linearly over the epochs; likewise for the others. ``copies+phantomNN``
-    draws from a bank that holds as many copies as phantoms.
+    ``mixNNtoMM`` begins with NN per cent and ends with MM, linearly over the epochs; likewise for the others. ``copies+phantomNN``
+    draws from a bank that holds as many copies as phantoms, and ``copies_3looksNN`` from one that shows each copy in three looks of other
+    scanners.
     """
 
     name: str
@@ -211,7 +212,8 @@ def parse_arm(name: str) -> Arm:
     if match is None or int(match["percent"]) == 0:
         raise UserError(
             f"there is no arm {name!r}; choose from real, synthetic, {', '.join(f'{kind}NN' for kind in _KINDS)} with NN per cent from "
-            "01 to 100, mixNNtoMM for a share that changes, copies+phantomNN for a bank of several sources, or copies_3looksNN for looks of other scanners"
+            "01 to 100, mixNNtoMM for a share that changes, copies+phantomNN for a bank of several sources, or copies_3looksNN for looks of "
+            "other scanners"
         )
     until = None if match["until"] is None else int(match["until"])
     if until == int(match["percent"]):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from nnunet_synth_aug.synthesis.sources.copies import Original
     from nnunet_synth_aug.synthesis.sources.job import Job, RealOnlyNetwork
 
+#: Of other scanners, in which a bank shows each heart.
+LOOKS = 3
 _SOURCES = "; ".join(f"{source.name}: {source.about}" for source in REGISTRY.values())
 
 
@@ -53,6 +55,15 @@ def bank(
     strength: Annotated[
         float | None,
         typer.Option("--strength", min=0.05, max=1, help="How much variations vary: 1 makes new hearts in old chests. [default: 0.5]"),
+    ] = None,
+    appearance: Annotated[
+        Literal["own", "scanners"],
+        typer.Option(
+            "--appearance", help="own: hearts look as their source gives them. scanners: as on other scanners, with the same contours."
+        ),
+    ] = "own",
+    looks: Annotated[
+        int | None, typer.Option("--looks", min=1, max=9, help="Of --appearance scanners: in how many looks a heart is shown. [default: 3]")
     ] = None,
     segmenter: CheckedBy = None,
     min_agreement: MinAgreement = None,
@@ -76,6 +87,8 @@ def bank(
     parts = sources_of(source)
     numbers = shared_out(n, len(parts))
     asked = parse_priors(prior or [])
+    if looks is not None and appearance == "own":
+        raise UserError("--looks is of --appearance scanners; add that, or leave out --looks")
     _refuse_unused([REGISTRY[part] for part in parts], source, asked, strength, segmenter, min_agreement, generator)
     if fold == "all":
         say(ABOUT_ALL)
@@ -88,8 +101,9 @@ def bank(
     for folder in folders.values() if gif else ():
         write_gifs(folder, read_index(folder)[0][:gif])
         say(f"hearts to look at: {folder / '*.gif'}")
+    number_of_looks = 0 if appearance == "own" else LOOKS if looks is None else looks
     made = top if len(parts) == 1 else folders
-    say(f"bank: {build_bank_cases(made, dataset, fold_of(fold), configuration, plans, frames)}")
+    say(f"bank: {build_bank_cases(made, dataset, fold_of(fold), configuration, plans, frames, number_of_looks)}")
 
 
 def _refuse_unused(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 import shutil
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from nnunet_synth_aug.core.console import progress
 from nnunet_synth_aug.core.errors import UserError
 from nnunet_synth_aug.core.files import hash_json, sha256, write_json
 from nnunet_synth_aug.core.paths import bank_folder
+from nnunet_synth_aug.data import looks as scanners
 from nnunet_synth_aug.nnunet.bank.manifest import FORMAT, check_leak, manifest_path, together
 from nnunet_synth_aug.nnunet.bank.preprocess import CASE_FILES, preprocess_frame, save_case
 from nnunet_synth_aug.nnunet.patients import case_patients, fold_cases
@@ -32,6 +33,7 @@ def build_bank_cases(
     configuration: str,
     plans: str = "nnUNetPlans",
     frames: int = 4,
+    looks: int = 0,
 ) -> Path:
     """Preprocess frames of synthetic sequences exactly like nnU-Net's own cases.
 
@@ -44,7 +46,8 @@ def build_bank_cases(
         fold: index in the splits, or "all".
         configuration: e.g. ``2d`` or ``3d_fullres``.
         plans: name of the plans.
-        frames: cases per sequence: ED, ES and frames spread over the cycle.
+        frames: cases per sequence and look: ED, ES and frames spread over the cycle.
+        looks: of other scanners in which every frame is shown, see ``data.looks``; 0: in its own.
 
     Returns:
         path of the manifest, ``<bank>/manifest_<data identifier>.json``.
@@ -69,6 +72,9 @@ def build_bank_cases(
     # The names of the labels count, too: nnU-Net notes where to sample for each of its regions, and for the ignore label.
     names = target.dataset_json["labels"]
     recipe = hash_json({"format": FORMAT, "plans": target.preprocessing_hash(), "labels": lookup, "names": names})
+    appearance = {"appearance": {"looks": looks, "version": scanners.VERSION}} if looks else {}
+    if looks:
+        recipe = hash_json([recipe, scanners.VERSION])
     listed: list[dict[str, Any]] = []
     with progress(f"bank {target.data_identifier}", len(ids)) as bar, _workshop(folder) as workshop:
         for done, (name, (where, source)) in enumerate(ids.items()):
@@ -78,14 +84,18 @@ def build_bank_cases(
             trusted = frames_within(record.n_frames, record.sound_slices)
             chosen = choose_frames(record.n_frames, record.ed, record.es, frames, trusted)
             stamp = _stamp(where.parent, sequence_id, recipe)
-            wanted = {f"{name}_t{frame:02d}": frame for frame in chosen}
-            open_cases = {case: frame for case, frame in wanted.items() if _stamp_of(folder / f"{case}.pkl") != stamp}
-            if open_cases:
-                manifest.unlink(missing_ok=True)  # it promises a complete bank
-                sequence = read_sequence(where.parent, sequence_id)
-                for case, frame in open_cases.items():
-                    _make_case(sequence, frame, lookup, target, workshop, folder, case, stamp)
-            listed += [_entry(case, name, record, frame) | source for case, frame in wanted.items()]
+            sequence: SyntheticSequence | None = None
+            for look in range(1, looks + 1) if looks else (0,):
+                wanted = {f"{name}{f'_look{look}' if look else ''}_t{frame:02d}": frame for frame in chosen}
+                open_cases = {case: frame for case, frame in wanted.items() if _stamp_of(folder / f"{case}.pkl") != stamp}
+                if open_cases:
+                    manifest.unlink(missing_ok=True)  # it promises a complete bank
+                    sequence = sequence or read_sequence(where.parent, sequence_id)
+                    shown = in_look(sequence, name, look, chosen)
+                    for case, frame in open_cases.items():
+                        _make_case(shown, frame, lookup, target, workshop, folder, case, stamp)
+                about = {"look": look} if look else {}
+                listed += [_entry(case, name, record, frame) | about | source for case, frame in wanted.items()]
         _remove_strangers(folder, {entry["id"] for entry in listed})
         bar.advance(len(ids))
     write_json(
@@ -101,6 +111,7 @@ def build_bank_cases(
             "labels": target.dataset_json["labels"],
             "generator": provenance,
             "frames_per_sequence": frames,
+            **appearance,
             "cases": listed,
             "case_patients": case_patients(target.dataset, cases),
         },
@@ -122,6 +133,11 @@ def _listed(
         about = {"source": source} if source else {}
         found |= {f"{source}_{one}" if source else one: (folder / one, about) for one in ids}
     return found, makers[""] if isinstance(sequences, Path) else together(makers)
+
+
+def in_look(sequence: SyntheticSequence, heart: str, look: int, frames: Iterable[int]) -> SyntheticSequence:
+    """These frames of a heart in look number ``look``; 0 is its own."""
+    return scanners.looked(sequence, scanners.look_of(heart, look, sequence.requested.vendor), frames) if look else sequence
 
 
 def choose_frames(n_frames: int, ed: int, es: int, count: int, within: Collection[int]) -> list[int]:

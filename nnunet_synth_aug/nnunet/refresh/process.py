@@ -29,7 +29,7 @@ from nnunet_synth_aug.core.prior_request import PriorRequest
 from nnunet_synth_aug.core.priors import Priors
 from nnunet_synth_aug.model.generator import Generator, load_generator
 from nnunet_synth_aug.model.training.device import usable_device
-from nnunet_synth_aug.nnunet.bank.build import choose_frames, write_case
+from nnunet_synth_aug.nnunet.bank.build import choose_frames, in_look, write_case
 from nnunet_synth_aug.nnunet.bank.manifest import Manifest, read_manifest
 from nnunet_synth_aug.nnunet.refresh.cases import VERSION, add_to_journal, mend_journal, publish
 from nnunet_synth_aug.nnunet.refresh.trainer_side import STATE
@@ -82,6 +82,13 @@ class HeartReplacer:
     def _cases(self, heart: int) -> list[dict[str, Any]]:
         return self._sequences[heart % len(self._sequences)]
 
+    def _by_look(self, heart: int) -> dict[int, list[str]]:
+        """Case ids of a place in the bank by the look that they show it in."""
+        found: dict[int, list[str]] = {}
+        for case in self._cases(heart):
+            found.setdefault(case.get("look", 0), []).append(case["id"])
+        return found
+
     def _request(self, heart: int) -> Request:
         # A place keeps its diagnosis: the bank's mix of them holds, and weights that the training gives them.
         diagnosis = self._cases(heart)[0]["requested"].get("diagnosis")
@@ -89,17 +96,19 @@ class HeartReplacer:
 
     def _replace(self, outcome: Outcome) -> None:
         heart = int(outcome.request.id.removeprefix("synth_"))
-        cases, version = [case["id"] for case in self._cases(heart)], 1 + heart // len(self._sequences)
+        version = 1 + heart // len(self._sequences)
         entry: dict[str, Any] = {"heart": heart, "version": version, "cases": {}, "rejected": outcome.rejected}
         if (sequence := outcome.sequence) is not None:
             # The bank's own sequences were rounded when they were written as NIfTI.
             sequence = replace(sequence, image=np.round(sequence.image))
             within = frames_within(len(sequence.image), sequence.sound)
-            frames = dict(zip(cases, choose_frames(len(sequence.image), sequence.ed, sequence.es, len(cases), within), strict=False))
-            for case, frame in frames.items():
-                write_case(sequence, frame, self._lookup, self._target, self._workshop, case, {VERSION: version})
+            for look, cases in self._by_look(heart).items():
+                frames = dict(zip(cases, choose_frames(len(sequence.image), sequence.ed, sequence.es, len(cases), within), strict=False))
+                shown = in_look(sequence, f"{self._seed}_{heart}", look, frames.values())
+                for case, frame in frames.items():
+                    write_case(shown, frame, self._lookup, self._target, self._workshop, case, {VERSION: version})
+                entry["cases"] |= frames
             entry |= {
-                "cases": frames,
                 "seed": sequence.seed,
                 "motion_seed": sequence.motion_seed,
                 "requested": sequence.requested.specified(),
