@@ -60,9 +60,7 @@ def _read_by_itk(path: Path) -> Volume:
     try:
         image = sitk.ReadImage(str(path))
     except RuntimeError as error:
-        raise UserError(
-            f"{path} is not a complete {ending_of(path.name)} file; copy it again from its source"
-        ) from error
+        raise UserError(f"{path} is not a complete {ending_of(path.name)} file; copy it again from its source") from error
     if image.GetDimension() != 3:
         raise UserError(f"{path} has {image.GetDimension()} axes where 3 are needed (shape {image.GetSize()})")
     if image.GetNumberOfComponentsPerPixel() != 1:
