@@ -81,7 +81,7 @@ def test_parts_and_page() -> None:
 
 def test_a_confirmation_stands_beside_the_exploration() -> None:
     explored, confirmed = (study_of(seed, ("swapped", "reseeded, 3 trainings")) for seed in (1, 2))
-    assert explored["parts"][0]["coverage"] != confirmed["parts"][0]["coverage"]  # type: ignore[index]  # the seed reaches the studies
+    assert explored["parts"][0]["coverage"] != confirmed["parts"][0]["coverage"]  # the seed reaches the studies
     page = evaluation_page.confirmation(explored, confirmed)
     assert page.count("| reseeded, 3 trainings | 10 |") == 1
     assert "In the confirmation the widened interval holds the truth in" in page
