@@ -8,7 +8,12 @@ import re
 from pathlib import Path
 from types import ModuleType
 
+import demo_page
 import pytest
+import walkthrough
+
+from nnunet_synth_aug.core.errors import UserError
+from nnunet_synth_aug.core.files import write_json
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
@@ -94,6 +99,34 @@ def test_the_demo_pages_say_what_the_demo_ended_with() -> None:
     assert f"({change['mean', 'Dice']:+.3f}) and a worse Hausdorff distance ({change['mean', 'HD']:+.1f} mm)" in start
     assert f"mean Dice is {change['mean', 'Dice']:.3f} better and mean HD {change['mean', 'HD']:.1f} mm worse" in page
     assert f"({change['RV', 'HD']:+.1f} mm), that of the myocardium better ({change['MYO', 'HD']:.1f} mm)" in page
+
+
+def demo_folder(folder: Path, dice: float, source: str | None = None) -> Path:
+    """A finished demo: the one that the page shows, but for its mean Dice with the mix."""
+    demo = json.loads((DOCS / "walkthrough.json").read_text())["demo"]
+    demo["settings"]["source"] = source
+    demo["bank"]["quality"]["given_up"] = ["synth_00000"]
+    next(row for row in demo["headline"] if (row["structure"], row["metric"]) == ("mean", "Dice"))["augmented_mean"] = dice
+    write_json(folder / "demo.json", demo)
+    write_json(folder / "steps" / "train_real_fold_0_seed_0.json", {"ended": f"2026-01-0{dice * 10:.0f}T10:00:00"})
+    return folder
+
+
+def test_an_earlier_demo_stays_on_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = tmp_path / "walkthrough.json"
+    for name, dice in (("first", 0.7), ("first", 0.7), ("second", 0.8)):  # the same folder twice is one run
+        folder = demo_folder(tmp_path / name, dice)
+        monkeypatch.setattr("sys.argv", ["walkthrough.py", str(folder), "--json", str(kept)])
+        walkthrough.main()
+    figures = json.loads(kept.read_text())
+    assert [(run["date"], run["mix50 Dice"]) for run in figures["other_runs"]] == [("2026-01-07", 0.7)]
+    assert [line.split(" | ")[2] for line in demo_page.runs(figures).splitlines()[2:]] == ["0.700", "0.800"]
+    assert figures["demo"]["bank"]["quality"]["given_up"] == 1
+
+
+def test_figures_of_a_demo_on_patients_are_not_kept(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="only the figures of the phantom demo"):
+        walkthrough.finished_demo(demo_folder(tmp_path, 0.7, source="/data/ACDC"))
 
 
 def test_the_readme_is_short() -> None:
