@@ -29,7 +29,7 @@ def make_patient(parent: Path, name: str, step: float = 0.035) -> Path:
     (folder / "Info.cfg").write_text("ED: 2\nES: 5\nGroup: HCM\nHeight: 170.0\nNbFrame: 6\nWeight: 70.5\n")
     image = np.random.default_rng(0).integers(0, 300, (8, 9, 4, 6)).astype(np.int16)
     mask = np.zeros((8, 9, 4), np.uint8)
-    mask[1:3, 2:5, 1:3], mask[3:5, 2:5, 1:3], mask[5:7, 2:5, 1:3] = 1, 2, 3
+    mask[0:2, 2:7, 1:3], mask[2:8, 1:8, 1:3], mask[3:7, 2:7, 1:3] = 1, 2, 3
     affine = np.diag([1.5, 1.5, 8, 1])
     cine = nib.Nifti1Image(image, affine)
     cine.header.set_zooms((1.5, 1.5, 8, step))

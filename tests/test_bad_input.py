@@ -288,11 +288,13 @@ BAD_TABLES = {
     "out of range": (lambda text: text.replace(",70.0\n", ",700\n"), r"row 2 \(patient001\): weight 700 kg is outside 2 to 300 kg"),
     "unknown diagnosis": (lambda text: text.replace("NOR", "nor"), r"row 2 \(patient001\): diagnosis 'nor' is unknown; choose one of NOR"),
     "misspelt column": (lambda text: text.replace("lv_edv", "lvedv"), "unknown column 'lvedv'"),
-    "semicolons": (lambda text: text.replace(",", ";"), "unknown column 'patient;"),
+    "decimal commas": (lambda text: text.replace("70.0", "70,0"), "row 2 has 17 cells for 15 columns; .* save it with semicolons"),
     "row removed": (lambda text: text[: text.index("patient003")], "has no row for patient003"),
     "row twice": (lambda text: text + text[text.index("patient003") :], "row 5: patient 'patient003' is there twice"),
     "foreign row": (lambda text: text + "patient009\n", r"row 5: patient 'patient009' is not in cohort\.json"),
-    "empty": (lambda text: "", "is not a comma-separated table"),
+    "empty": (lambda text: "", "is empty; restore it"),
+    "a workbook": (lambda text: "PK\x03\x04", "is a workbook of a spreadsheet program; save it as CSV"),
+    "no text": (lambda text: "patient\x01", "is not text that can be read; save it again as UTF-8"),
 }
 
 

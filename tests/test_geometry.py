@@ -50,7 +50,7 @@ def test_an_array_in_any_orientation_is_turned_back_by_its_affine(axes: tuple[in
 def test_what_is_more_than_a_turn_is_none() -> None:
     own = Grid(SHAPE, oblique(), SPACING)
     shifted, tilted, nearly = own.affine.copy(), own.affine.copy(), own.affine.copy()
-    shifted[:3, 3] += 0.1 * own.affine[:3, 0]  # a tenth of a voxel
+    shifted[:3, 3] += 0.2 * own.affine[:3, 0]  # a fifth of a voxel
     tilted[:3, :3] = rotation(np.random.default_rng(1)) * SPACING
     nearly[:3, 3] += 0.01 * own.affine[:3, 0]
     assert turn(Grid(SHAPE, shifted, SPACING), own) is None

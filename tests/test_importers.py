@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from evaluation.inputs.dataset import find_dataset, nifti_cases
+from evaluation.inputs.dataset import cases_in, find_dataset
 from nnunet_synth_aug.cli.app import app
 from nnunet_synth_aug.core.errors import UserError
 from nnunet_synth_aug.core.labels import LV, MYO, MYOCARDIAL_DENSITY, RV
@@ -50,9 +50,9 @@ def opened(path: Path) -> Any:
 
 
 def heart(lv: int, lv_value: int, myo_value: int, rv_value: int) -> np.ndarray:
-    """A mask with ``lv`` columns of LV, one of MYO and one of RV."""
+    """A mask with ``lv`` columns of LV, MYO around them and a column of RV."""
     mask = np.zeros(SHAPE, np.uint8)
-    mask[:lv, 2:6, 1:3], mask[lv, 2:6, 1:3], mask[lv + 1, 2:6, 1:3] = lv_value, myo_value, rv_value
+    mask[: lv + 2, 1:7, 1:3], mask[1 : lv + 1, 2:6, 1:3], mask[lv + 2, 2:6, 1:3] = myo_value, lv_value, rv_value
     return mask
 
 
@@ -230,7 +230,7 @@ def test_sunnybrook_annotates_what_is_contoured_at_both_phases(tmp_path: Path) -
     assert (subject.ed, subject.es) == (5, 1)  # the larger LV is ED, though its frame comes last
     assert subject.annotated == {LV}
     assert set(np.unique(subject.masks["ED"])) == set(np.unique(subject.masks["ES"])) == {0, LV}
-    assert subject.priors.specified() == {"vendor": "GE", "field_strength": 1.5}  # 0.1 g of myocardium is no heart's
+    assert subject.priors.specified() == {"vendor": "GE", "field_strength": 1.5}  # 0.6 g of myocardium is no heart's
 
 
 def test_sunnybrook_errors(tmp_path: Path) -> None:
@@ -263,7 +263,7 @@ def test_real_sunnybrook_becomes_a_test_set_of_the_lv(nnunet: Path) -> None:
         for phase, frame in (("ED", subject.ed), ("ES", subject.es)):
             image = opened(cohort.folder / "imagesTs" / f"{subject.patient}_{phase}_0000.nii.gz")
             np.testing.assert_array_equal(np.asanyarray(image.dataobj), sequence.image[frame])
-    cases = nifti_cases(cohort.folder / "labelsTs")
+    cases = cases_in(cohort.folder / "labelsTs")
     found = find_dataset(frozenset(cases), [nnunet], dataset=cohort.folder)
     assert found.ground_truth == cases
     assert {(info.patient, info.vendor) for info in found.cases.values()} == {(s.patient, "GE") for s in cohort.subjects}

@@ -32,14 +32,24 @@ def phantom(
 
     source = {"source": "phantom", "n": n, "seed": seed}
     hearts = phantom_cohort(n, seed, min(n, os.cpu_count() or 1))
-    say(f"dataset: {write_dataset(hearts, dataset_id, name, folds=folds, total=n, source=source)}")
+    _tell(write_dataset(hearts, dataset_id, name, folds=folds, total=n, source=source))
 
 
-def _import(subjects: Iterator[SourceSubject], total: int, source: str, dataset_id: int, name: str, folds: int) -> None:
+def _import(subjects: Iterator[SourceSubject], total: int, source: str, dataset_id: int, name: str, folds: int, notes: list[str]) -> None:
     """Write what an importer reads as a dataset, and say where it is."""
     from nnunet_synth_aug.data.raw_dataset import write_dataset
 
-    say(f"dataset: {write_dataset(subjects, dataset_id, name, folds=folds, total=total, source={'source': source})}")
+    about = {"source": source}
+    _tell(write_dataset(subjects, dataset_id, name, folds=folds, total=total, source=about, source_notes=notes))
+
+
+def _tell(folder: Path) -> None:
+    """Print what the notes of a new dataset say, equal notes of several patients as one, and where it is."""
+    from nnunet_synth_aug.data.cohort import read_notes
+
+    for note in read_notes(folder):
+        say(note)
+    say(f"dataset: {folder}")
 
 
 @importers.command("acdc")
@@ -50,9 +60,9 @@ def import_acdc(
     folds: Folds = 5,
 ) -> None:
     """Import ACDC: https://www.creatis.insa-lyon.fr/Challenge/acdc/."""
-    from nnunet_synth_aug.data.importers.acdc import list_acdc, read_acdc
+    from nnunet_synth_aug.data.importers.acdc import list_acdc, notes_acdc, read_acdc
 
-    _import(read_acdc(folder), len(list_acdc(folder)), "ACDC", dataset_id, name, folds)
+    _import(read_acdc(folder), len(list_acdc(folder)), "ACDC", dataset_id, name, folds, notes_acdc(folder))
 
 
 @importers.command("mnms")
@@ -63,9 +73,9 @@ def import_mnms(
     folds: Folds = 5,
 ) -> None:
     """Import M&Ms: https://www.ub.edu/mnms/."""
-    from nnunet_synth_aug.data.importers.mnms import list_mnms, read_mnms
+    from nnunet_synth_aug.data.importers.mnms import list_mnms, notes_mnms, read_mnms
 
-    _import(read_mnms(folder), len(list_mnms(folder)), "M&Ms", dataset_id, name, folds)
+    _import(read_mnms(folder), len(list_mnms(folder)), "M&Ms", dataset_id, name, folds, notes_mnms(folder))
 
 
 @importers.command("mnms2")
@@ -76,9 +86,9 @@ def import_mnms2(
     folds: Folds = 5,
 ) -> None:
     """Import the short axis of M&Ms-2: https://www.ub.edu/mnms-2/."""
-    from nnunet_synth_aug.data.importers.mnms import list_mnms2, read_mnms2
+    from nnunet_synth_aug.data.importers.mnms import list_mnms2, notes_mnms2, read_mnms2
 
-    _import(read_mnms2(folder), len(list_mnms2(folder)), "M&Ms-2", dataset_id, name, folds)
+    _import(read_mnms2(folder), len(list_mnms2(folder)), "M&Ms-2", dataset_id, name, folds, notes_mnms2(folder))
 
 
 @importers.command("sunnybrook")
@@ -88,8 +98,9 @@ def import_sunnybrook(
     name: Annotated[str, typer.Option("--name", help="Name after the number.")] = "Sunnybrook",
 ) -> None:
     """Import Sunnybrook (as NIfTI) as a test set of the LV: its other structures were not contoured at both ED and ES."""
-    from nnunet_synth_aug.data.importers.sunnybrook import list_sunnybrook, read_sunnybrook
+    from nnunet_synth_aug.data.importers.sunnybrook import list_sunnybrook, notes_sunnybrook, read_sunnybrook
     from nnunet_synth_aug.data.test_set import write_test_set
 
-    total = len(list_sunnybrook(folder))
-    say(f"dataset: {write_test_set(read_sunnybrook(folder), dataset_id, name, total=total, source={'source': 'Sunnybrook'})}")
+    total, notes = len(list_sunnybrook(folder)), notes_sunnybrook(folder)
+    source = {"source": "Sunnybrook"}
+    _tell(write_test_set(read_sunnybrook(folder), dataset_id, name, total=total, source=source, source_notes=notes))

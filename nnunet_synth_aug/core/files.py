@@ -175,15 +175,24 @@ def load_nifti(path: Path, ndim: int | None = None) -> tuple[np.ndarray, Any]:
     return array, image.header
 
 
-def nifti_shape(path: Path) -> tuple[int, ...]:
-    """Shape of a NIfTI file from its header alone."""
+def nifti_header(path: Path) -> Any:
+    """Nibabel's header of a NIfTI file, without its voxels.
+
+    Raises:
+        UserError: missing, or not NIfTI.
+    """
     if not path.is_file():
         raise UserError(f"{path} does not exist")
     try:
         image: Any = nib.load(path)
     except Exception as error:
         raise UserError(f"{path} is not a NIfTI file ({type(error).__name__}); copy it again from its source") from error
-    return tuple(image.shape)
+    return image.header
+
+
+def nifti_shape(path: Path) -> tuple[int, ...]:
+    """Shape of a NIfTI file from its header alone."""
+    return tuple(nifti_header(path).get_data_shape())
 
 
 def write_nifti(

@@ -18,10 +18,14 @@ from nnunet_synth_aug.core.errors import UserError
 #: Sizes that differ by less than this share are the same number, written twice.
 SAME_SIZE = 1e-3
 #: Grids whose corners are closer than this share of a voxel are one grid.
-SAME_PLACE = 0.05
+SAME_PLACE = 0.1
 #: A grid with right angles may replace one without if no corner moves by more than this share of a voxel.
 MOST_MOVED = 0.5
 _MM = {"meter": 1000.0, "mm": 1.0, "micron": 0.001}
+
+
+#: Axes as in ``array.transpose(axes)``, and which of the new axes are flipped then.
+Turn = tuple[tuple[int, ...], tuple[bool, ...]]
 
 
 @dataclass(frozen=True)
@@ -68,7 +72,7 @@ def read_grid(path: Path, header: Any) -> Grid:
     if not (zooms > 0).all():
         raise UserError(f"{path} has the spacing {zooms.tolist()} mm in its header; every spacing must be positive")
     notes = [] if factor == 1 else [f"sizes in the header are in {header.get_xyzt_units()[0]}s and were turned into mm"]
-    sform, qform = (form and _in_mm(form, factor) for form in (_form(header, "sform"), _form(header, "qform")))
+    sform, qform = (_form(header, name, factor) for name in ("sform", "qform"))
     affine, spacing, said = _decide(path, zooms, sform, qform)
     shape = header.get_data_shape()
     return Grid(
@@ -80,17 +84,13 @@ def read_grid(path: Path, header: Any) -> Grid:
     )
 
 
-def _form(header: Any, name: str) -> list[list[float]] | None:
-    """``sform`` or ``qform`` of a header; None where it is not said, or is none."""
+def _form(header: Any, name: str, factor: float) -> np.ndarray | None:
+    """``sform`` or ``qform`` of a header in mm; None where it is not said, or is none."""
     try:
         matrix, code = getattr(header, f"get_{name}")(coded=True)
     except Exception:  # a quaternion that is none
         return None
-    return None if not code or matrix is None else np.asarray(matrix, float).tolist()
-
-
-def _in_mm(form: list[list[float]], factor: float) -> np.ndarray:
-    return np.array([[factor], [factor], [factor], [1.0]]) * np.array(form)
+    return None if not code or matrix is None else np.array([[factor], [factor], [factor], [1.0]]) * matrix
 
 
 def _decide(
@@ -126,13 +126,8 @@ def sizes(values: Any) -> str:
     return " x ".join(f"{float(value):.4g}" for value in values)
 
 
-def turn(grid: Grid, onto: Grid) -> tuple[tuple[int, ...], tuple[bool, ...]] | None:
-    """How an array on ``grid`` is turned onto the grid ``onto``: its axes permuted, then flipped.
-
-    Returns:
-        axes as in ``array.transpose(axes)``, and which of the new axes are flipped; None where no such turn brings the voxels to the
-        same places.
-    """
+def turn(grid: Grid, onto: Grid) -> Turn | None:
+    """How an array on ``grid`` is turned onto the grid ``onto``; None where no turn brings the voxels to the same places."""
     to_voxels = np.linalg.inv(onto.affine)
     wanted = onto.corners() @ to_voxels[:3, :3].T
     for axes in permutations(range(3)):
@@ -145,11 +140,17 @@ def turn(grid: Grid, onto: Grid) -> tuple[tuple[int, ...], tuple[bool, ...]] | N
     return None
 
 
-def turned(array: np.ndarray, how: tuple[tuple[int, ...], tuple[bool, ...]]) -> np.ndarray:
+def turned(array: np.ndarray, how: Turn) -> np.ndarray:
     """An array (X, Y, Z[, T]) after :func:`turn`; a view."""
     axes, flips = how
     array = array.transpose(*axes, *range(3, array.ndim))
-    return np.flip(array, [axis for axis, flip in enumerate(flips) if flip])
+    return np.flip(array, tuple(axis for axis, flip in enumerate(flips) if flip))
+
+
+def nearest_corner(grid: Grid, other: Grid) -> float:
+    """The largest distance in mm of a corner of one grid from the nearest corner of the other."""
+    apart = np.linalg.norm(grid.corners()[:, None] - other.corners()[None], axis=-1)
+    return float(apart.min(axis=1).max())
 
 
 def right_angled(grid: Grid) -> tuple[np.ndarray, float]:

@@ -64,23 +64,23 @@ class Member:
     annotated: frozenset[str] | None  # structures that were contoured; None: taken to be all
 
 
-def cohort_records(path: Path) -> list[dict[str, Any]]:
-    """The subjects of a ``cohort.json``, as they are written there.
+def cohort_records(path: Path, part: str = "subjects") -> list[dict[str, Any]]:
+    """The subjects of a ``cohort.json``, as they are written there; with the part "test" those kept for testing.
 
     Raises:
         UserError: missing, no cohort, or of a format that this version does not know.
     """
     content = read_json(path)
-    records = content.get("subjects") if isinstance(content, dict) else None
+    records = content.get(part, [] if part == "test" else None) if isinstance(content, dict) else None
     if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
-        raise UserError(f"{path} is damaged (no list of subjects); import the dataset again")
+        raise UserError(f"{path} is damaged (no list of {part}); import the dataset again")
     if (version := content.get("format", 1)) != 1:
         raise UserError(f"{path} has the format {version}, which this version does not know; upgrade nnunet-synth-aug")
     return records
 
 
 def read_members(folder: Path) -> tuple[Member, ...]:
-    """The patients of the cohort in a dataset's folder; none where it has no ``cohort.json``.
+    """The patients of the cohort in a dataset's folder, test patients last; none where it has no ``cohort.json``.
 
     Raises:
         UserError: the file is damaged, or gives one case to two patients.
@@ -90,7 +90,7 @@ def read_members(folder: Path) -> tuple[Member, ...]:
         return ()
     members: list[Member] = []
     owner: dict[str, str] = {}
-    for record in cohort_records(path):
+    for record in [*cohort_records(path), *cohort_records(path, "test")]:
         patient, cases, annotated = record.get("patient"), record.get("cases"), record.get("annotated")
         if not isinstance(patient, str) or not isinstance(cases, dict) or not _are_names(list(cases.values())):
             raise UserError(f"{path} is damaged (a subject without 'patient' or 'cases'); import the dataset again")

@@ -6,6 +6,7 @@ name in :data:`nnunet_synth_aug.core.priors.VARIABLES` (units there; empty means
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from collections.abc import Sequence as Seq
 from dataclasses import dataclass, replace
@@ -17,11 +18,12 @@ import pandas as pd
 
 from nnunet_synth_aug.core.cases import Sequence, Subject
 from nnunet_synth_aug.core.errors import UserError
-from nnunet_synth_aug.core.files import atomic_path, hash_json, nifti_shape, read_nifti, write_json
+from nnunet_synth_aug.core.files import atomic_path, hash_json, nifti_shape, read_json, read_nifti, write_json
 from nnunet_synth_aug.core.labels import N_CLASSES, PHASES, STRUCTURES
 from nnunet_synth_aug.core.paths import dataset_name, raw_folder
 from nnunet_synth_aug.core.patients import COHORT, cohort_records, named_patients
 from nnunet_synth_aug.core.priors import FROM_MASKS, VARIABLES, Priors
+from nnunet_synth_aug.core.tables import plain_number, read_table
 
 PRIORS = "priors.csv"
 
@@ -157,8 +159,36 @@ def write_cohort(folder: Path, subjects: Seq[Subject], source: dict[str, Any] | 
     table = pd.DataFrame(rows, columns=["patient", *VARIABLES], dtype=object)
     with atomic_path(folder / PRIORS) as temporary:
         table.to_csv(temporary, index=False)
-    records = [_record(subject, folder) for subject in subjects]
-    write_json(folder / COHORT, {"format": 1, "source": source or {}, "notes": list(notes), "subjects": records})
+    records = {kind: [_record(subject, folder) for subject in subjects if subject.test == kind] for kind in (False, True)}
+    test = {"test": records[True]} if records[True] else {}
+    write_json(folder / COHORT, {"format": 1, "source": source or {}, "notes": list(notes), "subjects": records[False], **test})
+
+
+def read_notes(folder: Path, most: int = 10) -> list[str]:
+    """The notes of a dataset for a screen: one line for each text, with the patients whom it is about.
+
+    Args:
+        folder: the nnU-Net raw dataset.
+        most: patients that a line names; the file names all, and has what stands in brackets at the end for each.
+    """
+    content = read_json(folder / COHORT)
+    patients = {record["patient"] for record in [*content["subjects"], *content.get("test", [])]}
+    lines: dict[str, list[tuple[str, str]]] = {}
+    for note in content["notes"]:
+        patient, _, text = note.partition(": ")
+        if patient not in patients:
+            patient, text = "", note
+        own = re.search(r" \([^()]*\)$", text)
+        lines.setdefault(text[: own.start()] if own else text, []).append((patient, own[0] if own else ""))
+    return [_line(text, about, most) for text, about in lines.items()]
+
+
+def _line(text: str, about: list[tuple[str, str]], most: int) -> str:
+    (first, own), *others = about
+    if not others:
+        return f"{first}: {text}{own}" if first else f"{text}{own}"
+    more = f" and {len(about) - most} more (see {COHORT})" if len(about) > most else ""
+    return f"{', '.join(patient for patient, _ in about[:most])}{more}: {text}"
 
 
 def read_cohort(folder: Path) -> tuple[Subject, ...]:
@@ -168,9 +198,10 @@ def read_cohort(folder: Path) -> tuple[Subject, ...]:
         raise UserError(
             f"{path} does not exist, so this dataset was not made by 'synthaug import'; import it (see 'synthaug import --help')"
         )
-    records = cohort_records(path)
+    records, test = cohort_records(path), cohort_records(path, "test")
     try:
         subjects = [_subject(record, folder) for record in records]
+        tested = [str(record["patient"]) for record in test]
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UserError(f"{path} is damaged ({type(error).__name__}: {error}); import the dataset again") from error
     named_patients(folder)  # one case of two patients, or a patients.csv that says otherwise, ends here
@@ -181,30 +212,27 @@ def read_cohort(folder: Path) -> tuple[Subject, ...]:
             raise UserError(
                 f"{missing[0]}, which {path.name} lists for {subject.patient}, does not exist; restore it or import the dataset again"
             )
-    priors = _read_priors(folder / PRIORS, [subject.patient for subject in subjects])
+    priors = _read_priors(folder / PRIORS, [subject.patient for subject in subjects] + tested)
     return tuple(replace(subject, priors=priors[subject.patient]) for subject in subjects)
 
 
 def _read_priors(path: Path, patients: list[str]) -> dict[str, Priors]:
-    try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig", skipinitialspace=True)
-    except FileNotFoundError as error:
-        raise UserError(f"{path} does not exist; restore it or import the dataset again") from error
-    except (OSError, ValueError) as error:  # pandas' parser errors and UnicodeDecodeError are ValueErrors
-        raise UserError(f"{path} is not a comma-separated table ({error}); save it as CSV with commas, UTF-8") from error
-    if foreign := [column for column in table.columns if column not in ("patient", *VARIABLES)]:
+    if not path.is_file():
+        raise UserError(f"{path} does not exist; restore it or import the dataset again")
+    names, rows = read_table(path)
+    if foreign := [name for name in names if name and name.casefold() not in ("patient", *VARIABLES)]:
         raise UserError(f"{path} has the unknown column {foreign[0]!r}; allowed are patient, {', '.join(VARIABLES)}")
-    if "patient" not in table.columns:
+    if "patient" not in [name.casefold() for name in names]:
         raise UserError(f"{path} has no column 'patient'; add it with the patient names of {COHORT}")
     found: dict[str, Priors] = {}
-    for number, row in enumerate(table.to_dict("records"), start=2):  # line 1 is the header
-        values = {str(name): str(value).strip() for name, value in row.items()}
+    for number, row in rows.items():
+        values = {name.casefold(): value for name, value in row.items()}
         patient = values.pop("patient")
         if patient in found or patient not in patients:
             raise UserError(
                 f"{path}, row {number}: patient {patient!r} is {'there twice' if patient in found else f'not in {COHORT}'}; remove the row"
             )
-        found[patient] = Priors.from_mapping(values, f"{path}, row {number} ({patient})")
+        found[patient] = Priors.from_mapping({k: plain_number(v) for k, v in values.items()}, f"{path}, row {number} ({patient})")
     if missing := [patient for patient in patients if patient not in found]:
         raise UserError(f"{path} has no row for {missing[0]}; add it (values may stay empty)")
     return found

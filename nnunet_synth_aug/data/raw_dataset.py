@@ -4,6 +4,7 @@
 
     nnUNet_raw/Dataset027_ACDC/
       dataset.json  imagesTr/<patient>_ED_0000.nii.gz  labelsTr/<patient>_ED.nii.gz     what nnU-Net reads
+      imagesTs/  labelsTs/                                                              patients whom the source keeps for testing
       cine/<patient>_4d.nii.gz                                                          (X, Y, Z, T)
       cine/<patient>_ED_image.nii.gz  cine/<patient>_ED_mask.nii.gz                     what cannot be an nnU-Net case
       priors.csv  cohort.json                                                           see cohort.py
@@ -14,7 +15,7 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Iterable, Sized
+from collections.abc import Iterable, Sequence, Sized
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,13 +27,15 @@ from nnunet_synth_aug.core.cases import Subject
 from nnunet_synth_aug.core.console import progress
 from nnunet_synth_aug.core.errors import UserError
 from nnunet_synth_aug.core.files import atomic_folder, write_json, write_nifti
-from nnunet_synth_aug.core.labels import N_CLASSES, PHASES, STRUCTURES
+from nnunet_synth_aug.core.labels import PHASES, STRUCTURES
 from nnunet_synth_aug.core.paths import nnunet_folder, preprocessed_folder, raw_folder
 from nnunet_synth_aug.core.patients import SPLITS
-from nnunet_synth_aug.core.priors import Priors, measure
+from nnunet_synth_aug.core.priors import VARIABLES, Priors, measure
+from nnunet_synth_aug.data.anatomy_check import checked_anatomy
 from nnunet_synth_aug.data.cohort import write_cohort
 from nnunet_synth_aug.data.importers.subject import SourceSubject
 from nnunet_synth_aug.data.splits import make_splits
+from nnunet_synth_aug.data.subject_check import refuse_unusable, right_angled_affine
 
 
 def write_dataset(
@@ -44,11 +47,14 @@ def write_dataset(
     seed: int = 12345,
     total: int | None = None,
     source: dict[str, Any] | None = None,
+    source_notes: Sequence[str] = (),
 ) -> Path:
     """Write a dataset as a whole or not at all.
 
     A phase becomes an nnU-Net case when it has a mask in which every structure was contoured: nnU-Net would learn a structure
-    that is there but not contoured as background. Other masks are kept under ``cine/`` and named in the notes of ``cohort.json``.
+    that is there but not contoured as background. Other masks are kept under ``cine/`` and named in the notes of ``cohort.json``. Masks
+    of hearts that cannot be are left out, see :mod:`nnunet_synth_aug.data.anatomy_check`. Subjects that the source keeps for testing are
+    written to ``imagesTs`` and ``labelsTs``, without their cines, and are in no fold.
 
     Args:
         subjects: read one after the other; at most one is in memory.
@@ -58,6 +64,7 @@ def write_dataset(
         seed: of that split.
         total: number of subjects for the progress bar, if ``subjects`` cannot tell.
         source: what the data are; kept in ``dataset.json`` and ``cohort.json``.
+        source_notes: sentences on the source as a whole, for the notes of ``cohort.json``.
 
     Returns:
         the new folder in ``nnUNet_raw``.
@@ -74,14 +81,19 @@ def write_dataset(
     try:
         with atomic_folder(raw) as folder:
             written, notes = write_subjects(subjects, folder, title, total)
-            cases = {subject.patient: tuple(subject.cases.values()) for subject in written if subject.cases}
+            cases = {subject.patient: tuple(subject.cases.values()) for subject in written if subject.cases and not subject.test}
+            notes += [
+                f"{one.patient}: no contours of {_lacking(one)}, so its masks are kept in cine/ and are not nnU-Net cases"
+                for one in written
+                if one.masks and not one.cases
+            ]
             if not cases:
                 raise UserError(
                     f"{title} would have no training case: no subject has an image and a mask with all of {', '.join(STRUCTURES)}"
                 )
             splits = make_splits(cases, {subject.patient: subject.priors.diagnosis for subject in written}, folds, seed)
             write_dataset_json(folder, title, sum(map(len, cases.values())), source)
-            write_cohort(folder, written, source, notes)
+            write_cohort(folder, written, source, [*source_notes, *notes])
             with atomic_folder(preprocessed) as split_folder:
                 write_json(split_folder / SPLITS, splits)
             split_written = True
@@ -117,73 +129,55 @@ def write_subjects(subjects: Iterable[SourceSubject], folder: Path, title: str, 
     written: list[Subject] = []
     notes: list[str] = []
     seen: set[str] = set()
+    n_masks = n_left_out = 0
     with progress(f"writing {title}", total or 0) as bar:
         for number, subject in enumerate(subjects, start=1):
-            _check(subject)
+            refuse_unusable(subject)
             # Two names that differ in case alone are one file on macOS and Windows.
             if subject.patient.casefold() in seen:
                 raise UserError(f"patient {subject.patient} comes twice in the source; remove one of the two")
             seen.add(subject.patient.casefold())
-            done, subject_notes = _write_subject(subject, folder)
+            sound, findings = checked_anatomy(subject)
+            n_masks, n_left_out = n_masks + len(subject.masks), n_left_out + len(findings)
+            done, subject_notes = _write_subject(sound, folder)
             written.append(done)
-            notes += [f"{subject.patient}: {note}" for note in subject_notes]
+            notes += [f"{subject.patient}: {note}" for note in (*subject.notes, *findings, *subject_notes)]
             bar.advance(number, subject.patient)
+    if n_left_out:
+        notes.append(f"{n_left_out} of {n_masks} masks are left out: no case is made of them, and nothing is trained on them")
     return written, notes
-
-
-def _check(subject: SourceSubject) -> None:
-    """Refuse what would make a broken dataset, whichever importer it comes from."""
-    patient, shape = subject.patient, subject.image.shape
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", patient) or "__" in patient:
-        raise UserError(f"{patient!r} cannot be a patient name in file names; use letters, digits, - and single _")
-    if len(shape) != 4 or shape[0] < 2:
-        raise UserError(f"{patient}: the image has the shape {shape}; (T, X, Y, Z) with at least 2 frames is needed")
-    if subject.image.dtype.kind == "f" and not np.isfinite(subject.image).all():
-        raise UserError(f"{patient}: the image holds NaN or infinite voxels; repair or leave out this patient")
-    if not (0 <= subject.ed < shape[0] and 0 <= subject.es < shape[0]) or subject.ed == subject.es:
-        raise UserError(f"{patient}: ED frame {subject.ed} and ES frame {subject.es} must be two of the {shape[0]} frames (from 0)")
-    for phase, mask in subject.masks.items():
-        if phase not in PHASES:
-            raise UserError(f"{patient}: a mask is for {phase!r}; only {' and '.join(PHASES)} are known")
-        if mask.shape != shape[1:]:
-            raise UserError(
-                f"{patient}: the {phase} mask has the shape {mask.shape} but the image has {shape[1:]}; export both from the same frame"
-            )
-        if foreign := sorted(set(np.unique(mask).tolist()) - set(range(N_CLASSES))):
-            raise UserError(f"{patient}: the {phase} mask holds the unknown label {foreign[0]}; correct the mask")
-    subject.priors.validated(f"patient {patient}")
 
 
 def _write_subject(subject: SourceSubject, folder: Path) -> tuple[Subject, list[str]]:
     """Write one subject's files under ``folder``; return it as it will be loaded, and what is worth a note."""
     patient, spacing = subject.patient, subject.spacing
-    affine = _affine(subject)
+    affine, notes = right_angled_affine(subject)
     voxels = _compact(subject.image)
     cine = None
-    if subject.is_cine:
+    if subject.is_cine and not subject.test:
         cine = folder / "cine" / f"{patient}_4d.nii.gz"
         write_nifti(cine, np.moveaxis(voxels, 0, -1), spacing, subject.frame_seconds, affine)
 
     images: dict[str, Path] = {}
     masks: dict[str, Path] = {}
     cases: dict[str, str] = {}
-    lacking = [name for name, label in STRUCTURES.items() if label not in subject.annotated]
+    lacking = bool(_lacking(subject))
+    side = "Ts" if subject.test else "Tr"
     for phase, frame in zip(PHASES, (subject.ed, subject.es), strict=True):
         mask = subject.masks.get(phase)
         stem = f"{patient}_{phase}"
-        is_case = mask is not None and not lacking
+        is_case = subject.test or (mask is not None and not lacking)
         if is_case:
             cases[phase] = stem
         if is_case or cine is None:  # otherwise the frame is in the cine
-            images[phase] = folder / ("imagesTr" if is_case else "cine") / f"{stem}_{'0000' if is_case else 'image'}.nii.gz"
+            images[phase] = folder / (f"images{side}" if is_case else "cine") / f"{stem}_{'0000' if is_case else 'image'}.nii.gz"
             write_nifti(images[phase], voxels[frame], spacing, affine=affine)
         if mask is not None:
-            masks[phase] = folder / "labelsTr" / f"{stem}.nii.gz" if is_case else folder / "cine" / f"{stem}_mask.nii.gz"
+            masks[phase] = folder / f"labels{side}" / f"{stem}.nii.gz" if is_case else folder / "cine" / f"{stem}_mask.nii.gz"
             write_nifti(masks[phase], mask.astype(np.uint8), spacing, affine=affine)
 
-    priors, notes = _complete_priors(subject)
-    if masks and lacking:
-        notes.append(f"no contours of {' and '.join(lacking)}, so its masks are kept in cine/ and are not nnU-Net cases")
+    priors, measured_notes = _complete_priors(subject)
+    notes += measured_notes
     done = Subject(
         patient=patient,
         spacing=spacing,
@@ -197,8 +191,14 @@ def _write_subject(subject: SourceSubject, folder: Path) -> tuple[Subject, list[
         cases=cases,
         annotated=subject.annotated,
         frame_seconds=subject.frame_seconds if cine else 0.0,
+        test=subject.test,
     )
     return done, notes
+
+
+def _lacking(subject: SourceSubject | Subject) -> str:
+    """The structures that were not contoured."""
+    return " and ".join(name for name, label in STRUCTURES.items() if label not in subject.annotated)
 
 
 def _complete_priors(subject: SourceSubject) -> tuple[Priors, list[str]]:
@@ -210,11 +210,12 @@ def _complete_priors(subject: SourceSubject) -> tuple[Priors, list[str]]:
         measured = measure(ed, subject.masks.get("ES"), subject.spacing, subject.annotated)
     notes = []
     for name in measured.specified().keys() - subject.priors.specified().keys():
-        try:
-            Priors(**{name: measured.specified()[name]}).validated("measured from the masks")
-        except UserError as error:  # an odd mask is no reason to refuse the patient, but no generator shall learn from it
+        value, variable = measured.specified()[name], VARIABLES[name]
+        if not variable.low <= value <= variable.high:  # an odd mask is no reason to refuse the patient, but no generator learns from it
+            unit = f" {variable.unit}" if variable.unit else ""
             measured = replace(measured, **{name: None})
-            notes.append(f"{error}; left unspecified")
+            limits = f"{variable.low:g} to {variable.high:g}{unit}"
+            notes.append(f"{name} as the masks show it is outside {limits} and left unspecified ({value:.3g}{unit})")
     return measured.updated(subject.priors), sorted(notes)
 
 
@@ -224,17 +225,6 @@ def _compact(image: np.ndarray) -> np.ndarray:
     if image.dtype.kind in "iu" and image.min() >= limits.min and image.max() <= limits.max:
         return image.astype(np.int16)
     return image.astype(np.float32)
-
-
-def _affine(subject: SourceSubject) -> np.ndarray | None:
-    """The source's affine if it agrees with the spacing and is a rotation; None (spacing only) otherwise.
-
-    ITK, which nnU-Net reads with, refuses files whose axes are not at right angles.
-    """
-    if subject.affine is None:
-        return None
-    axes = subject.affine[:3, :3] / np.asarray(subject.spacing)
-    return subject.affine if np.allclose(axes.T @ axes, np.eye(3), atol=1e-3) and np.isfinite(subject.affine).all() else None
 
 
 def write_dataset_json(folder: Path, full_name: str, n_cases: int, source: dict[str, Any] | None) -> None:

@@ -6,7 +6,7 @@ scored: ``synthaug compare`` leaves out structures that no reference holds.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,13 @@ NOTE = "a test set: what was contoured can be scored, and nothing is trained on 
 
 
 def write_test_set(
-    subjects: Iterable[SourceSubject], dataset_id: int, name: str, *, total: int | None = None, source: dict[str, Any] | None = None
+    subjects: Iterable[SourceSubject],
+    dataset_id: int,
+    name: str,
+    *,
+    total: int | None = None,
+    source: dict[str, Any] | None = None,
+    source_notes: Sequence[str] = (),
 ) -> Path:
     """Write a test set as a whole or not at all.
 
@@ -34,6 +40,7 @@ def write_test_set(
         name: without the ``DatasetNNN_`` prefix.
         total: number of subjects for the progress bar.
         source: what the data are; kept in ``dataset.json`` and ``cohort.json``.
+        source_notes: sentences on the source as a whole, for the notes of ``cohort.json``.
 
     Returns:
         the new folder in ``nnUNet_raw``.
@@ -45,9 +52,9 @@ def write_test_set(
     refuse_taken(dataset_id)
     raw = raw_folder(title)
     with atomic_folder(raw) as folder:
-        written, _ = write_subjects(subjects, folder, title, total)
+        written, notes = write_subjects(subjects, folder, title, total)
         write_dataset_json(folder, title, 0, source)
-        write_cohort(folder, [_as_test_cases(subject, folder) for subject in written], source, [NOTE])
+        write_cohort(folder, [_as_test_cases(subject, folder) for subject in written], source, [NOTE, *source_notes, *notes])
     return raw
 
 

@@ -7,6 +7,8 @@ One folder per patient, either directly in the given folder or in its ``training
     patient001/patient001_frame01.nii.gz       the ED (and ES) frame; needed only where there is no cine
     patient001/patient001_frame01_gt.nii.gz    its mask: 1 RV, 2 MYO, 3 LV
 
+The patients in ``testing/`` are a test set. Those of the first edition have no masks.
+
 Cines that nobody has contoured may lie beside them in a folder ``unlabelled/``, in the same layout without masks; their ``Info.cfg``
 needs no Group and may have a Vendor. The generator learns from them, and nnU-Net never sees them.
 """
@@ -15,18 +17,27 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from nnunet_synth_aug.core.errors import UserError
-from nnunet_synth_aug.core.labels import DIAGNOSES, LABEL_MAPS, PHASES
-from nnunet_synth_aug.core.priors import Priors
-from nnunet_synth_aug.data.importers.nifti import find_nifti, read_cine, read_frames, read_mask
+from nnunet_synth_aug.core.files import nifti_header
+from nnunet_synth_aug.core.geometry import read_grid, turn
+from nnunet_synth_aug.core.labels import LABEL_MAPS, PHASES
+from nnunet_synth_aug.data.importers.folders import passed_over, shortened, subfolders
+from nnunet_synth_aug.data.importers.info import read_info
+from nnunet_synth_aug.data.importers.nifti import Volume, find_nifti, read_cine, read_frames, read_mask
 from nnunet_synth_aug.data.importers.subject import SourceSubject
 
 #: Folders of cines that nobody has contoured.
 _UNLABELLED = ("unlabelled", "unlabeled")
 #: Where patients lie, relative to the folder a user may point at: in the official download, and those without contours.
-_SUBFOLDERS = (".", "training", "testing", "database/training", "database/testing", *_UNLABELLED)
+_TEST = ("testing", "database/testing")
+_SUBFOLDERS = (".", "training", "database/training", *_TEST, *_UNLABELLED)
+#: The challenge's test patients have larger numbers.
+_LAST_FOR_TRAINING = 100
 
 
 def list_acdc(folder: Path) -> list[str]:
@@ -55,110 +66,102 @@ def read_acdc(folder: Path, patients: Sequence[str] | None = None) -> Iterator[S
     folders = _patient_folders(folder)
     if missing := sorted(set(patients or ()) - set(folders)):
         raise UserError(f"{folder} has no patient {', '.join(missing)}; choose from the {len(folders)} folders {next(iter(folders))} ...")
-    return (_read_patient(folders[name]) for name in folders if patients is None or name in patients)
+    return (_read_patient(*folders[name]) for name in folders if patients is None or name in patients)
 
 
-def _patient_folders(folder: Path) -> dict[str, Path]:
-    """Patient name -> its folder, sorted by name."""
+def notes_acdc(folder: Path) -> list[str]:
+    """What a user should know of the folder as a whole: who is kept for testing, and what was passed over."""
+    folders = _patient_folders(folder)
+    notes = passed_over(folder, [path for path, _ in folders.values()])
+    if tested := [name for name, (_, place) in folders.items() if place in _TEST]:
+        notes.append(f"{len(tested)} patients in testing/ are a test set: they are in imagesTs and labelsTs, and in no fold")
+    if later := [name for name, (_, place) in folders.items() if place == "." and int(name.removeprefix("patient")) > _LAST_FOR_TRAINING]:
+        notes.append(f"{shortened(later)} have numbers of the challenge's test patients, but are trained on as they are not in testing/")
+    return notes
+
+
+def _patient_folders(folder: Path) -> dict[str, tuple[Path, str]]:
+    """Patient name -> its folder, and which of :data:`_SUBFOLDERS` this is in; sorted by name."""
     if not folder.is_dir():
         raise UserError(f"{folder} does not exist or is not a folder; give the folder that holds ACDC's patient folders")
-    found: dict[str, Path] = {}
-    for sub in _SUBFOLDERS:
-        for path in (folder / sub).glob("patient*"):
+    found: dict[str, tuple[Path, str]] = {}
+    for place in _SUBFOLDERS:
+        for path in (folder / place).glob("patient*"):
             if not path.is_dir() or not re.fullmatch(r"patient\d+", path.name):
                 continue
             if path.name in found:
-                raise UserError(f"{path.name} is both in {found[path.name].parent} and in {path.parent}; remove one of the two")
-            found[path.name] = path
+                raise UserError(f"{path.name} is both in {found[path.name][0].parent} and in {path.parent}; remove one of the two")
+            found[path.name] = (path, place)
     if not found:
-        raise UserError(f"{folder} holds no ACDC patient (no folder patientNNN in it, in training/ or in testing/); give ACDC's own folder")
+        others = [path.name for path in subfolders(folder)]
+        remedy = (
+            f"its folders are {shortened(others)}: rename them to patient001 and so on, with the files in them"
+            if others
+            else "give ACDC's own folder"
+        )
+        raise UserError(f"{folder} holds no ACDC patient (no folder patientNNN in it, in training/ or in testing/); {remedy}")
+    if all(place in _TEST for _, place in found.values()):
+        raise UserError(
+            f"{folder} has patients in testing/ alone, and nothing would be trained on; add training/, or give the folder testing itself"
+        )
     return dict(sorted(found.items()))
 
 
-def _read_patient(folder: Path) -> SourceSubject:
-    name, contoured = folder.name, folder.parent.name not in _UNLABELLED
-    info = _read_info(folder / "Info.cfg")
+def _read_patient(folder: Path, place: str) -> SourceSubject:
+    name, test = folder.name, place in _TEST
+    info = read_info(folder / "Info.cfg")
     ed, es = info.frame("ED"), info.frame("ES")
     if ed == es:
         raise UserError(f"{info.path} gives frame {ed} as both ED and ES; correct it")
 
     cine = find_nifti(folder, f"{name}_4d")
     if cine is not None:
-        image, spacing, affine, frame_seconds = read_cine(cine)
+        image = _placed_as_frames(read_cine(cine), folder, (ed, es))
         for phase, frame in zip(PHASES, (ed, es), strict=True):
-            if frame > image.shape[0]:
+            if frame > len(image.array):
                 raise UserError(
-                    f"{info.path} gives frame {frame} as {phase} but {cine.name} has {image.shape[0]} frames; correct one of them"
+                    f"{info.path} gives frame {frame} as {phase} but {cine.name} has {len(image.array)} frames; correct one of them"
                 )
     else:
         lacking = "image (there is no 4D file either)"
-        image, spacing, affine = read_frames(
-            (_need(folder, f"{name}_frame{ed:02d}", lacking), _need(folder, f"{name}_frame{es:02d}", lacking))
-        )
-        frame_seconds = 0.0
+        image = read_frames((_need(folder, f"{name}_frame{ed:02d}", lacking), _need(folder, f"{name}_frame{es:02d}", lacking)))
 
-    masks = {
-        phase: read_mask(_need(folder, f"{name}_frame{frame:02d}_gt", f"{phase} mask"), LABEL_MAPS["acdc"], image.shape[1:], spacing)
-        for phase, frame in zip(PHASES, (ed, es), strict=True)
-        if contoured
-    }
+    stems = {phase: f"{name}_frame{frame:02d}_gt" for phase, frame in zip(PHASES, (ed, es), strict=True)}
+    contoured = folder.parent.name not in _UNLABELLED and not (test and all(find_nifti(folder, stem) is None for stem in stems.values()))
+    files = {phase: _need(folder, stem, f"{phase} mask") for phase, stem in stems.items() if contoured}
     return SourceSubject(
         patient=name,
-        image=image,
+        image=image.array,
         is_cine=cine is not None,
-        spacing=spacing,
+        spacing=image.grid.spacing,
         ed=ed - 1 if cine is not None else 0,
         es=es - 1 if cine is not None else 1,
-        masks=masks,
-        priors=info.priors(contoured),
-        frame_seconds=frame_seconds,
-        affine=affine,
+        masks={phase: read_mask(path, LABEL_MAPS["acdc"], image) for phase, path in files.items()},
+        priors=info.priors(with_group=contoured),
+        frame_seconds=image.frame_seconds,
+        affine=image.grid.affine,
+        test=test,
+        notes=tuple(image.notes),
+        files={**files, "frames": info.path, "image": image.path},
     )
+
+
+def _placed_as_frames(image: Volume, folder: Path, frames: tuple[int, int]) -> Volume:
+    """The cine, placed as its ED and ES files where its header says otherwise; masks were drawn on these, which hold its very voxels."""
+    paths = [find_nifti(folder, f"{folder.name}_frame{frame:02d}") for frame in frames]
+    first, second = paths
+    if first is None or second is None or max(frames) > len(image.array):
+        return image
+    if all(turn(read_grid(path, nifti_header(path)), image.grid) for path in (first, second)):
+        return image
+    alone = read_frames((first, second))
+    if any(not np.array_equal(image.array[frame - 1], own) for frame, own in zip(frames, alone.array, strict=True)):
+        return image
+    note = "the header of the cine puts it elsewhere than its ED and ES frames, which have the same voxels; theirs was taken"
+    return replace(image, grid=alone.grid, stored=alone.stored, notes=[*alone.notes, note])
 
 
 def _need(folder: Path, stem: str, what: str) -> Path:
     if (path := find_nifti(folder, stem)) is None:
         raise UserError(f"{folder / stem}.nii.gz, the {what} that Info.cfg names, does not exist; copy it again or correct Info.cfg")
     return path
-
-
-class _Info:
-    """The ``key: value`` lines of an Info.cfg."""
-
-    def __init__(self, path: Path, values: dict[str, str]) -> None:
-        self.path, self._values = path, values
-
-    def text(self, key: str) -> str:
-        if not self._values.get(key):
-            raise UserError(f"{self.path} has no {key}; add the line '{key}: ...' from the original data set")
-        return self._values[key]
-
-    def frame(self, key: str) -> int:
-        """A frame counted from 1."""
-        text = self.text(key)
-        if not text.isdecimal() or int(text) < 1:
-            raise UserError(f"{self.path} gives {key} as {text!r}; it must be a frame number from 1")
-        return int(text)
-
-    def priors(self, with_group: bool = True) -> Priors:
-        """Diagnosis (which must be there if ``with_group``), height and weight; volumes are not in the file.
-
-        Every ACDC scanner is from Siemens; cines from elsewhere may say ``Vendor: GE``.
-        """
-        group = self.text("Group") if with_group else self._values.get("Group") or None
-        if group is not None and group not in DIAGNOSES:
-            raise UserError(f"{self.path} gives the unknown Group {group!r}; choose one of {', '.join(DIAGNOSES)}")
-        values = {"diagnosis": group, "height": self._values.get("Height"), "weight": self._values.get("Weight")}
-        values["vendor"] = self._values.get("Vendor") or "Siemens"
-        return Priors.from_mapping(values, str(self.path))
-
-
-def _read_info(path: Path) -> _Info:
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError as error:
-        raise UserError(f"{path} does not exist; copy it from the original data set, it names the ED and ES frames") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is not readable text ({error}); copy it again") from error
-    pairs = (line.split(":", 1) for line in lines if ":" in line)
-    return _Info(path, {key.strip(): value.strip() for key, value in pairs})

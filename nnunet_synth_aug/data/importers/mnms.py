@@ -17,14 +17,17 @@ M&Ms-2 keeps the two frames apart and names no frame numbers; they are found by 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 
 from nnunet_synth_aug.core.errors import UserError
+from nnunet_synth_aug.core.geometry import read_grid, turn, turned
 from nnunet_synth_aug.core.labels import DIAGNOSIS_MAPS, LABEL_MAPS, LV, PHASES
 from nnunet_synth_aug.core.priors import Priors
-from nnunet_synth_aug.data.importers.nifti import find_nifti, read_cine, read_frames, read_mask
+from nnunet_synth_aug.data.importers.folders import passed_over
+from nnunet_synth_aug.data.importers.nifti import Volume, find_nifti, frame_seconds, load_cine, read_cine, read_frames, read_mask
 from nnunet_synth_aug.data.importers.subject import SourceSubject
 from nnunet_synth_aug.data.importers.table import SourceTable, find_table
 
@@ -43,6 +46,16 @@ def list_mnms(folder: Path) -> list[str]:
 def list_mnms2(folder: Path) -> list[str]:
     """Numbers of the M&Ms-2 patients under ``folder``, sorted; reads no image."""
     return list(_patient_folders(folder, "_SA_ED", "M&Ms-2"))
+
+
+def notes_mnms(folder: Path) -> list[str]:
+    """Which folders of M&Ms were passed over."""
+    return passed_over(folder, _patient_folders(folder, "_sa", "M&Ms").values())
+
+
+def notes_mnms2(folder: Path) -> list[str]:
+    """Which folders of M&Ms-2 were passed over."""
+    return passed_over(folder, _patient_folders(folder, "_SA_ED", "M&Ms-2").values())
 
 
 def read_mnms(folder: Path) -> Iterator[SourceSubject]:
@@ -93,15 +106,19 @@ def _need(folder: Path, stem: str) -> Path:
 
 def _read_mnms_patient(folder: Path, table: SourceTable) -> SourceSubject:
     name = folder.name
-    path = _need(folder, f"{name}_sa")
-    image, spacing, affine, frame_seconds = read_cine(path)
-    ed, es = (table.frame(name, phase, image.shape[0]) for phase in PHASES)
+    image = read_cine(_need(folder, f"{name}_sa"))
+    ed, es = (table.frame(name, phase, len(image.array)) for phase in PHASES)
     masks: dict[str, np.ndarray] = {}
+    files = {"frames": table.path, "image": image.path}
     if folder.parent.name != "Unlabeled":  # those hold mask files, too, but empty ones
         gt = _need(folder, f"{name}_sa_gt")
-        mask = np.moveaxis(read_mask(gt, LABEL_MAPS["mnms"], (*image.shape[1:], image.shape[0]), spacing), -1, 0)
-        ed, es = _contoured_frames(gt, mask, ed, es)
+        mask = read_mask(gt, LABEL_MAPS["mnms"], image, every_frame=True)
+        told, (ed, es) = (ed, es), _contoured_frames(gt, mask, ed, es)
+        if told != (ed, es):
+            frames = f"it says {told[0]} and {told[1]}, the contours {ed} and {es}, from 0"
+            image.notes.append(f"contours are in other frames than the table says; ED and ES are those with contours ({frames})")
         masks = {"ED": mask[ed].copy(), "ES": mask[es].copy()}
+        files |= {"ED": gt, "ES": gt}
     if ed == es:
         raise UserError(f"{table.path} gives frame {ed} as both ED and ES of {name}; correct it")
     values = {variable: table.text(name, variable.capitalize()) for variable in ("age", "height", "weight")}
@@ -109,15 +126,17 @@ def _read_mnms_patient(folder: Path, table: SourceTable) -> SourceSubject:
     values |= {"sex": sex if sex in ("F", "M") else ""}
     return SourceSubject(
         patient=name,
-        image=image,
+        image=image.array,
         is_cine=True,
-        spacing=spacing,
+        spacing=image.grid.spacing,
         ed=ed,
         es=es,
         masks=masks,
         priors=_priors(table, name, "mnms", "Pathology", "VendorName", values),
-        frame_seconds=frame_seconds,
-        affine=affine,
+        frame_seconds=image.frame_seconds,
+        affine=image.grid.affine,
+        notes=tuple(image.notes),
+        files=files,
     )
 
 
@@ -144,25 +163,50 @@ def _contoured_frames(path: Path, mask: np.ndarray, ed: int, es: int) -> tuple[i
 def _read_mnms2_patient(folder: Path, table: SourceTable) -> SourceSubject:
     name = folder.name
     # Spacing and affine are those of the frames: the masks were drawn on these, and headers of some cines differ.
-    image, spacing, affine = read_frames((_need(folder, f"{name}_SA_ED"), _need(folder, f"{name}_SA_ES")))
-    masks = {phase: read_mask(_need(folder, f"{name}_SA_{phase}_gt"), LABEL_MAPS["mnms"], image.shape[1:], spacing) for phase in PHASES}
-    ed, es, frame_seconds = 0, 1, 0.0
+    paths = {phase: _need(folder, f"{name}_SA_{phase}") for phase in PHASES}
+    image = read_frames((paths["ED"], paths["ES"]))
+    files = {phase: _need(folder, f"{name}_SA_{phase}_gt") for phase in PHASES}
+    masks = {phase: read_mask(path, LABEL_MAPS["mnms"], image) for phase, path in files.items()}
+    ed, es, voxels, seconds = 0, 1, image.array, 0.0
     cine = find_nifti(folder, f"{name}_SA_CINE")
     if cine is not None:
-        frames, (image, _, _, frame_seconds) = image, read_cine(cine)
-        ed, es = (_find_frame(cine, image, frame, phase) for frame, phase in zip(frames, PHASES, strict=True))
+        voxels, (ed, es), seconds = _find_frames(cine, image)
     return SourceSubject(
         patient=name,
-        image=image,
+        image=voxels,
         is_cine=cine is not None,
-        spacing=spacing,
+        spacing=image.grid.spacing,
         ed=ed,
         es=es,
         masks=masks,
         priors=_priors(table, name, "mnms2", "DISEASE", "VENDOR", {"field_strength": table.text(name, "FIELD")}),
-        frame_seconds=frame_seconds,
-        affine=affine,
+        frame_seconds=seconds,
+        affine=image.grid.affine,
+        notes=tuple(image.notes),
+        files={**files, "frames": folder, "image": image.path},
     )
+
+
+def _find_frames(path: Path, image: Volume) -> tuple[np.ndarray, tuple[int, int], float]:
+    """A cine (T, X, Y, Z) on the voxels of its two frames ``image``, which of its frames these are, and the seconds between frames.
+
+    Whatever its header says, a cine that holds the voxels of the two frames is theirs; else it is turned as its header says.
+    """
+    array, header = load_cine(path)
+    seconds, notes = frame_seconds(header)
+    image.notes.extend(notes)
+    ways = [turn(image.stored, image.grid)]
+    with suppress(UserError):
+        ways.append(turn(read_grid(path, header), image.grid))
+    reason: UserError | None = None
+    for how in dict.fromkeys(way for way in ways if way is not None):
+        cine = np.moveaxis(turned(array, how), -1, 0)
+        try:
+            return cine, (_find_frame(path, cine, image.array[0], "ED"), _find_frame(path, cine, image.array[1], "ES")), seconds
+        except UserError as error:
+            reason = reason or error
+    assert reason is not None
+    raise reason
 
 
 def _find_frame(path: Path, cine: np.ndarray, frame: np.ndarray, phase: str) -> int:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 
@@ -26,3 +28,6 @@ class SourceSubject:
     annotated: frozenset[int] = frozenset({RV, MYO, LV})
     frame_seconds: float = 0.0
     affine: np.ndarray | None = field(default=None, compare=False)
+    test: bool = False  # whether the source keeps this patient for testing: never trained on
+    notes: tuple[str, ...] = ()  # what the importer had to decide, as sentences
+    files: Mapping[str, Path] = field(default_factory=dict)  # "ED" and "ES": the masks; "frames": what says which frames these are

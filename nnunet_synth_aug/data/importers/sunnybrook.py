@@ -22,7 +22,8 @@ import numpy as np
 from nnunet_synth_aug.core.errors import UserError
 from nnunet_synth_aug.core.labels import LABEL_MAPS, LV, MYO
 from nnunet_synth_aug.core.priors import VARIABLES, Priors, measure
-from nnunet_synth_aug.data.importers.nifti import read_cine, read_mask
+from nnunet_synth_aug.data.importers.folders import passed_over
+from nnunet_synth_aug.data.importers.nifti import find_nifti, read_cine, read_mask
 from nnunet_synth_aug.data.importers.subject import SourceSubject
 
 _CINE = re.compile(r"(?P<patient>SCD\d+)_4d\.nii(\.gz)?")
@@ -33,26 +34,31 @@ def list_sunnybrook(folder: Path) -> list[str]:
     return list(_cines(folder))
 
 
+def notes_sunnybrook(folder: Path) -> list[str]:
+    """Which folders were passed over."""
+    return passed_over(folder, [place for place, _ in _cines(folder).values()])
+
+
 def read_sunnybrook(folder: Path) -> Iterator[SourceSubject]:
     """Read Sunnybrook patients one after the other.
 
     Raises:
         UserError: naming the folder at once, or the file when the iterator reaches it.
     """
-    return (_read_patient(patient, path) for patient, path in _cines(folder).items())
+    return (_read_patient(patient, *paths) for patient, paths in _cines(folder).items())
 
 
-def _cines(folder: Path) -> dict[str, Path]:
-    """Patient -> cine, sorted."""
+def _cines(folder: Path) -> dict[str, tuple[Path, Path]]:
+    """Patient -> folder and cine, sorted."""
     if not folder.is_dir():
         raise UserError(f"{folder} does not exist or is not a folder; give the folder that holds the Sunnybrook NIfTI files")
-    found: dict[str, Path] = {}
+    found: dict[str, tuple[Path, Path]] = {}
     for path in sorted(folder.rglob("SCD*_4d.nii*")):
-        if (match := _CINE.fullmatch(path.name)) is None:
+        if (match := _CINE.fullmatch(path.name)) is None or ".nii" in path.parent.name:  # a file in a folder of the same name
             continue
-        if match["patient"] in found:
-            raise UserError(f"{match['patient']} is both in {found[match['patient']]} and in {path}; remove one of the two")
-        found[match["patient"]] = path
+        cine = find_nifti(path.parent, f"{match['patient']}_4d")
+        if cine is not None and found.setdefault(match["patient"], (path.parent, cine))[1] != cine:
+            raise UserError(f"{match['patient']} is both in {found[match['patient']][1]} and in {cine}; remove one of the two")
     if not found:
         raise UserError(
             f"{folder} holds no Sunnybrook patient (no file SCDnnnnnnn_4d.nii.gz); convert the original DICOM files and contours first"
@@ -60,31 +66,36 @@ def _cines(folder: Path) -> dict[str, Path]:
     return dict(sorted(found.items()))
 
 
-def _read_patient(patient: str, cine: Path) -> SourceSubject:
-    image, spacing, affine, frame_seconds = read_cine(cine)
+def _read_patient(patient: str, folder: Path, cine: Path) -> SourceSubject:
+    image = read_cine(cine)
     masks: dict[int, np.ndarray] = {}
-    for path in sorted(cine.parent.glob(f"{patient}_frame*_gt.nii*")):
+    files: dict[int, Path] = {}
+    for path in sorted(folder.glob(f"{patient}_frame*_gt.nii*")):
         match = re.fullmatch(rf"{patient}_frame(\d+)_gt\.nii(\.gz)?", path.name)
-        if match is None or not 1 <= int(match[1]) <= image.shape[0]:
-            raise UserError(f"{path} is not named after one of the frames 1 to {image.shape[0]} of {cine.name}; rename or remove it")
-        masks[int(match[1]) - 1] = read_mask(path, LABEL_MAPS["sunnybrook"], image.shape[1:], spacing)
+        if match is None or not 1 <= int(match[1]) <= len(image.array):
+            raise UserError(f"{path} is not named after one of the frames 1 to {len(image.array)} of {cine.name}; rename or remove it")
+        frame, file = int(match[1]) - 1, find_nifti(folder, path.name.split(".")[0])
+        assert file is not None
+        files[frame], masks[frame] = file, read_mask(file, LABEL_MAPS["sunnybrook"], image)
     if len(masks) != 2:
         raise UserError(f"{cine} has masks of {len(masks)} frames ({patient}_frameNN_gt.nii.gz); those of ED and ES are needed")
     es, ed = sorted(masks, key=lambda frame: int(np.count_nonzero(masks[frame] == LV)))
-    mass = measure(masks[ed], None, spacing, frozenset({LV, MYO})).lv_mass
+    mass = measure(masks[ed], None, image.grid.spacing, frozenset({LV, MYO})).lv_mass
     possible = VARIABLES["lv_mass"]
     if mass is not None and not possible.low <= mass <= possible.high:
         mass = None  # an odd contour is no reason to refuse the patient
     return SourceSubject(
         patient=patient,
-        image=image,
+        image=image.array,
         is_cine=True,
-        spacing=spacing,
+        spacing=image.grid.spacing,
         ed=ed,
         es=es,
         masks={phase: np.where(masks[frame] == LV, masks[frame], 0) for phase, frame in (("ED", ed), ("ES", es))},
         priors=Priors(vendor="GE", field_strength=1.5, lv_mass=mass),  # one scanner, a GE Signa of 1.5 T
         annotated=frozenset({LV}),
-        frame_seconds=frame_seconds,
-        affine=affine,
+        frame_seconds=image.frame_seconds,
+        affine=image.grid.affine,
+        notes=tuple(image.notes),
+        files={"ED": files[ed], "ES": files[es], "image": cine},
     )

@@ -6,9 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-import pandas as pd
-
 from nnunet_synth_aug.core.errors import UserError
+from nnunet_synth_aug.core.tables import plain_number, read_table
 
 #: What people write where they do not know, in lower case.
 _UNKNOWN = {"", "nan", "na", "n/a", "none", "unknown", "-", "?"}
@@ -16,7 +15,7 @@ _UNKNOWN = {"", "nan", "na", "n/a", "none", "unknown", "-", "?"}
 
 @dataclass(frozen=True)
 class SourceTable:
-    """Rows by patient; all values are text."""
+    """Rows by patient; all values are text, and columns have the names of :func:`_plain`."""
 
     path: Path
     rows: dict[str, dict[str, str]]
@@ -27,9 +26,9 @@ class SourceTable:
             raise UserError(f"{self.path} has no row for {', '.join(missing[:5])}; add it or leave out the patient's folder")
 
     def text(self, patient: str, column: str) -> str:
-        """A value; "" where it is not known or the table lacks the column."""
-        value = self.rows[patient].get(column, "").strip()
-        return "" if value.lower() in _UNKNOWN else value
+        """A value; "" where it is not known or the table lacks the column. Decimal commas are made points."""
+        value = self.rows[patient].get(_plain(column), "").strip()
+        return "" if value.lower() in _UNKNOWN else plain_number(value)
 
     def frame(self, patient: str, column: str, n_frames: int) -> int:
         """A frame counted from 0 that the cine has."""
@@ -50,27 +49,42 @@ def find_table(folder: Path, columns: tuple[str, ...], key: str, digits: int = 0
 
     Args:
         folder: where the patients are.
-        columns: that it must have.
+        columns: that it must have, in capitals or not.
         key: the one with the patient.
         digits: of patients that are numbers, which tables write without leading zeros.
 
     Raises:
         UserError: no such table, or a patient in it twice.
     """
-    for places in (folder.rglob("*.csv"), *(parent.glob("*.csv") for parent in folder.resolve().parents[:2])):
-        tables = [(path, table) for path in sorted(places) if (table := _read(path)) is not None and set(columns) <= set(table.columns)]
+    wanted = {_plain(column): column for column in columns}
+    wrong: list[str] = []
+    for place, deep in ((folder, True), *((parent, False) for parent in folder.resolve().parents[:2])):
+        tables: list[tuple[Path, list[str], list[dict[str, str]]]] = []
+        for path in _csv_files(place, deep):
+            try:
+                names, lines = read_table(path)
+            except UserError as error:
+                wrong.append(str(error))
+                continue
+            plain = [_plain(name) for name in names]
+            if lacking := [column for name, column in wanted.items() if name not in plain]:
+                wrong.append(f"{path} lacks {', '.join(lacking)}")
+            elif twice := [name for name, one in zip(names, plain, strict=True) if one and plain.count(one) > 1]:
+                wrong.append(f"{path} has two columns {twice[0]!r}")
+            else:
+                tables.append((path, names, [{_plain(name): value for name, value in line.items()} for line in lines.values()]))
         if tables:
             break
     else:
-        raise UserError(f"{folder} has no CSV table with the columns {', '.join(columns)} in it or above it; copy it from the download")
-    path, table = max(tables, key=lambda one: len(one[1].columns))
+        remedy = f"correct what is there: {'; '.join(wrong[:3])}" if wrong else "copy it from the download"
+        raise UserError(f"{folder} has no CSV table with the columns {', '.join(columns)} in it or above it; {remedy}")
+    path, _, found = max(tables, key=lambda one: len(one[1]))
     rows: dict[str, dict[str, str]] = {}
-    for row in table.to_dict("records"):
-        values = {str(name): str(value) for name, value in row.items()}
-        patient = values[key].strip()
+    for values in found:
+        patient = values[_plain(key)]
         if not patient:
             continue  # spreadsheets append empty rows
-        if digits and patient.removesuffix(".0").isdigit():
+        if digits and patient.removesuffix(".0").isdecimal():
             patient = f"{int(patient.removesuffix('.0')):0{digits}d}"
         if patient in rows:
             raise UserError(f"{path} has two rows for {patient}; remove one")
@@ -78,14 +92,11 @@ def find_table(folder: Path, columns: tuple[str, ...], key: str, digits: int = 0
     return SourceTable(path, rows)
 
 
-def _read(path: Path) -> pd.DataFrame | None:
-    """The table as text, or None where the file is not one."""
-    try:
-        with path.open(encoding="utf-8-sig") as stream:
-            header = stream.readline()
-        table = pd.read_csv(
-            path, sep=";" if header.count(";") > header.count(",") else ",", dtype=str, keep_default_na=False, encoding="utf-8-sig"
-        )
-    except (OSError, ValueError):  # pandas' parser errors and UnicodeDecodeError are ValueErrors
-        return None
-    return table.rename(columns=lambda name: str(name).strip())
+def _csv_files(folder: Path, deep: bool) -> list[Path]:
+    endings = (".csv", ".tsv")
+    return sorted(path for path in (folder.rglob("*") if deep else folder.glob("*")) if path.suffix.lower() in endings and path.is_file())
+
+
+def _plain(column: str) -> str:
+    """A column's name without capitals, spaces and marks."""
+    return "".join(letter for letter in column.casefold() if letter.isalnum())

@@ -1,0 +1,78 @@
+"""Tables and texts that people wrote, with whatever program they have."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from pathlib import Path
+
+from nnunet_synth_aug.core.errors import UserError
+
+_SEPARATORS = ",;\t|"
+_MARKS = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
+
+
+def read_words(path: Path) -> str:
+    """The text of a file in UTF-8, UTF-16 or Windows' Latin, with or without a byte order mark.
+
+    Raises:
+        UserError: the file cannot be read, or is no text.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror or error}); restore it") from error
+    if content[:4] == b"PK\x03\x04":
+        raise UserError(f"{path} is a workbook of a spreadsheet program; save it as CSV")
+    coding = next((name for mark, name in _MARKS.items() if content.startswith(mark)), "")
+    if not coding and b"\0" in content[:200]:
+        coding = "utf-16-be" if content[:1] == b"\0" else "utf-16-le"
+    for name in [coding] if coding else ["utf-8", "cp1252"]:
+        try:
+            text = content.decode(name)
+        except UnicodeDecodeError:
+            continue
+        if not re.search(r"[\x00-\x08\x0e-\x1f]", text):
+            return text
+    raise UserError(f"{path} is not text that can be read; save it again as UTF-8")
+
+
+def read_table(path: Path) -> tuple[list[str], dict[int, dict[str, str]]]:
+    """A table, all text and stripped, whatever separates its cells.
+
+    Returns:
+        names of the columns, and row number (the header is row 1) -> column -> cell; empty rows are left out.
+
+    Raises:
+        UserError: the file cannot be read, has no columns or one of them twice, or a row has more cells than there are columns.
+    """
+    first, _, rest = (text := read_words(path)).partition("\n")
+    said = re.fullmatch(r"\"?sep=(.)\"?\s*", first)  # a line that Excel understands
+    if said:
+        text, first = rest, rest.partition("\n")[0]
+    separator = said[1] if said else max(_SEPARATORS, key=lambda one: len(next(csv.reader([first], delimiter=one), [])))
+    try:
+        columns, *lines = csv.reader(io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=True, strict=True)
+    except ValueError:
+        raise UserError(f"{path} is empty; restore it") from None
+    except csv.Error as error:
+        raise UserError(f"{path} is not a table ({error}); save it as CSV") from error
+    columns = [name.strip() for name in columns]
+    if twice := [name for name in columns if name and columns.count(name) > 1]:
+        raise UserError(f"{path} has the column {twice[0]!r} twice; remove one")
+    rows = {}
+    for number, cells in enumerate(lines, start=2):
+        if any(cell.strip() for cell in cells[len(columns) :]):
+            raise UserError(
+                f"{path}, row {number} has {len(cells)} cells for {len(columns)} columns; correct it, and if numbers have decimal commas "
+                "save it with semicolons between the cells"
+            )
+        if any(cell.strip() for cell in cells):
+            rows[number] = dict(zip(columns, [*(cell.strip() for cell in cells), *[""] * len(columns)], strict=False))
+    return columns, rows
+
+
+def plain_number(text: str) -> str:
+    """``70,5`` as ``70.5``; anything else as it is."""
+    return text.replace(",", ".") if re.fullmatch(r"[+-]?\d+,\d+", text) else text
