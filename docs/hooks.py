@@ -1,6 +1,6 @@
 """What the site is given when it is built: tables made from committed figures, and the command line's options.
 
-A page asks for them with a mark: ``<!-- figures: NAME -->``, ``<!-- commands -->`` or ``<!-- settings -->``.
+A page asks for them with a mark: ``<!-- figures: NAME -->``, ``<!-- commands -->``, ``<!-- settings -->`` or ``<!-- inputs -->``.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 
 DOCS = Path(__file__).resolve().parent
 SCRIPTS = DOCS.parent / "tests" / "benchmarks"
-sys.path.insert(0, str(SCRIPTS))
+sys.path[:0] = [str(SCRIPTS), str(SCRIPTS.parent)]
 
 import compute_page  # noqa: E402
 import demo_page  # noqa: E402
@@ -38,6 +38,7 @@ FIGURES: dict[str, Callable[[], str]] = {
     "house": lambda: house(kept("house")),
     "commands": lambda: commands(),
     "settings": lambda: settings(),
+    "inputs": lambda: inputs(),
 }
 
 
@@ -67,6 +68,17 @@ def commands() -> str:
 def house(figures: dict[str, dict[str, int]]) -> str:
     """Size and shape of the code, before and after it was moved into rooms."""
     return table(["", *figures], [[name, *(found[name] for found in figures.values())] for name in figures["after"]])
+
+
+def inputs() -> str:
+    """Every input that the tests try, and what the import says."""
+    from input_cases import CASES
+
+    def rows(topic: str) -> str:
+        found = [[case.what, case.outcome, f"... {case.says} ..." if case.says else "nothing"] for case in CASES if case.topic == topic]
+        return table(["what", "it is", "what the import says of it"], found)
+
+    return "\n".join(f"## {topic}\n\n{rows(topic)}" for topic in dict.fromkeys(case.topic for case in CASES))
 
 
 def settings() -> str:

@@ -70,14 +70,8 @@ def read_acdc(folder: Path, patients: Sequence[str] | None = None) -> Iterator[S
 
 
 def notes_acdc(folder: Path) -> list[str]:
-    """What a user should know of the folder as a whole: who is kept for testing, and what was passed over."""
-    folders = _patient_folders(folder)
-    notes = passed_over(folder, [path for path, _ in folders.values()])
-    if tested := [name for name, (_, place) in folders.items() if place in _TEST]:
-        notes.append(f"{len(tested)} patients in testing/ are a test set: they are in imagesTs and labelsTs, and in no fold")
-    if later := [name for name, (_, place) in folders.items() if place == "." and int(name.removeprefix("patient")) > _LAST_FOR_TRAINING]:
-        notes.append(f"{shortened(later)} have numbers of the challenge's test patients, but are trained on as they are not in testing/")
-    return notes
+    """Which folders were passed over."""
+    return passed_over(folder, [path for path, _ in _patient_folders(folder).values()])
 
 
 def _patient_folders(folder: Path) -> dict[str, tuple[Path, str]]:
@@ -129,6 +123,11 @@ def _read_patient(folder: Path, place: str) -> SourceSubject:
     stems = {phase: f"{name}_frame{frame:02d}_gt" for phase, frame in zip(PHASES, (ed, es), strict=True)}
     contoured = folder.parent.name not in _UNLABELLED and not (test and all(find_nifti(folder, stem) is None for stem in stems.values()))
     files = {phase: _need(folder, stem, f"{phase} mask") for phase, stem in stems.items() if contoured}
+    masks = {phase: read_mask(path, LABEL_MAPS["acdc"], image) for phase, path in files.items()}
+    if test:
+        image.notes.append("kept for testing, as in testing/: in imagesTs and labelsTs, and in no fold")
+    elif masks and int(name.removeprefix("patient")) > _LAST_FOR_TRAINING:
+        image.notes.append("has the number of a test patient of the challenge, but is trained on, since it is not in testing/")
     return SourceSubject(
         patient=name,
         image=image.array,
@@ -136,7 +135,7 @@ def _read_patient(folder: Path, place: str) -> SourceSubject:
         spacing=image.grid.spacing,
         ed=ed - 1 if cine is not None else 0,
         es=es - 1 if cine is not None else 1,
-        masks={phase: read_mask(path, LABEL_MAPS["acdc"], image) for phase, path in files.items()},
+        masks=masks,
         priors=info.priors(with_group=contoured),
         frame_seconds=image.frame_seconds,
         affine=image.grid.affine,

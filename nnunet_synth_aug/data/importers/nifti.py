@@ -189,11 +189,11 @@ def frame_seconds(header: Any) -> tuple[float, list[str]]:
     """Seconds between frames, 0 if unknown, and what had to be decided."""
     value, unit = float(header.get_zooms()[3]), header.get_xyzt_units()[1]
     if _MIN_FRAME_SECONDS <= value * _SECONDS.get(unit, 1.0) < _MAX_FRAME_SECONDS:
-        return round(value * _SECONDS.get(unit, 1.0), 9), []
+        return round(value * _SECONDS.get(unit, 1.0), 6), []
     said = f"{value:g} {unit if unit in _SECONDS else '(of no unit)'} between frames in the header"
     for other, factor in (("msec", 1e-3), ("sec", 1.0)):
         if _MIN_FRAME_SECONDS <= value * factor < _MAX_FRAME_SECONDS:
-            return round(value * factor, 9), [f"{said}; taken as {other}"]
+            return round(value * factor, 6), [f"{said}; taken as {other}"]
     return 0.0, [f"{said}, which no cine has; the time between frames counts as unknown"]
 
 

@@ -1,0 +1,266 @@
+"""Inputs as people have them: what the import understands, leaves out or refuses, and what it says.
+
+``test_inputs.py`` tries every case; the page ``docs/reference/inputs.md`` is made from the same list.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+from nifti_files import saved, voxels
+
+from nnunet_synth_aug.core.geometry import Grid, Turn, turned
+
+SHAPE, SPACING = (40, 36, 8), (1.5, 1.25, 8.0)
+#: Where the images of these patients lie: turned in the scanner, no two axes alike.
+AFFINE = np.array([[1.2, 0.6, 1.28, -40], [-0.9, 0.8, 1.7066667, 25], [0, -0.75, 7.7108077, 10], [0, 0, 0, 1]])
+ROTATION, _ = np.linalg.qr(AFFINE[:3, :3])
+AFFINE[:3, :3] = ROTATION * SPACING
+INFO = "ED: 1\nES: 3\nGroup: NOR\nHeight: 170.5\nNbFrame: 4\nWeight: 70.5\n"
+MNMS_HEADER = "External code,Pathology,VendorName,ED,ES,Age,Sex,Height,Weight"
+
+
+def heart(*, es: bool = False) -> np.ndarray:
+    """A mask of 40 mL of LV at ED and half of that at ES, MYO around it, RV beside it."""
+    mask = np.zeros(SHAPE, np.uint8)
+    mask[1:11, 5:31, 1:7], mask[11:39, 5:31, 1:7], mask[14:36, 8:28, 1:7] = 1, 2, 3
+    if es:
+        mask[6:11] = np.where(mask[6:11] == 1, 0, mask[6:11])
+        mask[25:36] = np.where(mask[25:36] == 3, 2, mask[25:36])
+    return mask
+
+
+def cine(seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(1, 9, (*SHAPE, 4)).astype(np.int16)
+
+
+def make_acdc(root: Path) -> None:
+    """Three patients in ACDC's layout."""
+    for number in (1, 2, 3):
+        name = f"patient00{number}"
+        folder = root / name
+        folder.mkdir(parents=True)
+        (folder / "Info.cfg").write_text(INFO)
+        saved(folder / f"{name}_4d.nii.gz", cine(number), AFFINE)
+        for frame in (1, 3):
+            saved(folder / f"{name}_frame{frame:02d}_gt.nii.gz", heart(es=frame == 3), AFFINE)
+
+
+def make_mnms(root: Path) -> None:
+    """Three patients in the layout of M&Ms, with their table."""
+    rows = [MNMS_HEADER]
+    for number, name in enumerate(("A1A1A1", "B2B2B2", "C3C3C3")):
+        folder = root / "Training" / "Labeled" / name
+        folder.mkdir(parents=True)
+        saved(folder / f"{name}_sa.nii.gz", cine(number), AFFINE)
+        masks = np.zeros((*SHAPE, 4), np.uint8)
+        masks[..., 0], masks[..., 2] = (np.choose(heart(es=es), [0, 3, 2, 1]) for es in (False, True))
+        saved(folder / f"{name}_sa_gt.nii.gz", masks, AFFINE)
+        rows.append(f"{name},HCM,Siemens,0,2,50,F,170.5,70.5")
+    (root / "information.csv").write_text("\n".join(rows) + "\n")
+
+
+@dataclass(frozen=True)
+class Case:
+    """One input."""
+
+    topic: str
+    what: str  # as the page has it
+    change: Callable[[Path], object]  # makes it, in a folder of make_acdc, or of make_mnms
+    says: str  # part of the sentence; on the page, too
+    outcome: str = "understood"  # or "left out" or "refused"
+    source: str = "acdc"
+    same: bool = True  # whether an understood input gives the very numbers of the unspoilt one
+
+
+def _patient(name: str) -> Callable[[Path], Path]:
+    return lambda root: root / "patient002" / f"patient002_{name}.nii.gz"
+
+
+CINE, ED, ES = (_patient(name) for name in ("4d", "frame01_gt", "frame03_gt"))
+SIZED = np.diag([*SPACING, 1.0])
+
+
+def again(file: Callable[[Path], Path], **header: object) -> Callable[[Path], object]:
+    """The file with another header."""
+    return lambda root: saved(file(root), voxels(file(root)), **{"sform": AFFINE, **header})  # type: ignore[arg-type]
+
+
+def every(**header: object) -> Callable[[Path], object]:
+    """All files of the patient with another header."""
+    return lambda root: [again(file, **header)(root) for file in (CINE, ED, ES)]
+
+
+def mask(change: Callable[[np.ndarray], np.ndarray], *files: Callable[[Path], Path]) -> Callable[[Path], object]:
+    """The masks changed."""
+    return lambda root: [saved(file(root), change(voxels(file(root)).copy()), AFFINE) for file in files]
+
+
+def in_axes(how: Turn, file: Callable[[Path], Path]) -> Callable[[Path], object]:
+    """The file stored in other axes, with the affine that belongs to them."""
+
+    def change(root: Path) -> None:
+        stored = Grid(SHAPE, AFFINE, SPACING).moved(*how)
+        saved(file(root), turned(voxels(file(root)), how), stored.affine, pixdim=stored.spacing)
+
+    return change
+
+
+def swapped(one: int, other: int) -> Callable[[np.ndarray], np.ndarray]:
+    """Two labels exchanged."""
+    return lambda array: np.where(array == one, other, np.where(array == other, one, array)).astype(np.uint8)
+
+
+def without(label: int) -> Callable[[np.ndarray], np.ndarray]:
+    """A label removed."""
+    return lambda array: np.where(array == label, 0, array).astype(np.uint8)
+
+
+def torn(array: np.ndarray) -> np.ndarray:
+    """Most of the muscle removed."""
+    return np.where((array == 2) & (np.indices(array.shape)[0] > 14), 0, array).astype(np.uint8)
+
+
+def text(change: Callable[[str], str], name: str = "patient002/Info.cfg", encoding: str = "utf-8") -> Callable[[Path], object]:
+    """A text file changed."""
+    return lambda root: (root / name).write_bytes(change((root / name).read_text()).encode(encoding))
+
+
+def table(change: Callable[[str], str], encoding: str = "utf-8") -> Callable[[Path], object]:
+    return text(change, "information.csv", encoding)
+
+
+def sheared(size: float) -> np.ndarray:
+    affine = AFFINE.copy()
+    affine[:3, 0] = SPACING[0] * (np.sqrt(1 - size**2) * ROTATION[:, 0] + size * ROTATION[:, 1])
+    return affine
+
+
+def into_folder(root: Path, name: str = "patient002_4d.nii") -> None:
+    path = CINE(root)
+    path.rename(path.with_name("moved"))
+    path.mkdir()
+    path.with_name("moved").rename(path / f"{name}.gz")
+
+
+def two_in_folder(root: Path) -> None:
+    into_folder(root)
+    shutil.copy(CINE(root) / "patient002_4d.nii.gz", CINE(root) / "other.nii.gz")
+
+
+def scaled_labels(root: Path) -> None:
+    image = nib.Nifti1Image(voxels(ED(root)) * 85, AFFINE)
+    image.header.set_slope_inter(0.0117647, 0)
+    image.to_filename(ED(root))
+    assert not np.array_equal(voxels(ED(root)), np.round(voxels(ED(root))))
+
+
+def colours(root: Path) -> None:
+    grey = voxels(CINE(root)).astype(np.uint8)
+    saved(CINE(root), np.stack([grey] * 3, -1).view(np.dtype([(name, "u1") for name in "RGB"]))[..., 0], AFFINE)
+
+
+def testing(root: Path) -> None:
+    for place, name in (("training", "patient001"), ("training", "patient002"), ("testing", "patient003")):
+        (root / place).mkdir(exist_ok=True)
+        (root / name).rename(root / place / name)
+
+
+def renamed(*names: str) -> Callable[[Path], object]:
+    return lambda root: [(root / f"patient{name}").rename(root / f"patient_{name}") for name in names]
+
+
+def german(content: str) -> str:
+    """As Excel in German writes it."""
+    return content.replace(",", ";").replace("70.5", "70,5").replace("\n", ";sch\xf6n\n")
+
+
+GEOMETRY = [
+    Case("Places", "a mask stored in other axes than its image, each with its own right header",
+         in_axes(((1, 0, 2), (True, False, True)), ED),
+         "the mask is stored in other axes than the image; it was turned as its header says"),
+    Case("Places", "a mask without a place (`qform_code` and `sform_code` 0) beside an image with one",
+         again(ED, sform=None), "image and mask do not both say where they lie; they were laid on each other voxel by voxel"),
+    Case("Places", "a mask that lies elsewhere than its image, by more than other axes", again(ED, sform=SIZED),
+         "lies elsewhere than its image: its corners are up to", "refused"),
+    Case("Places", "slices along the first axis (z, y, x) with the sizes in that order",
+         lambda root: [in_axes(((2, 1, 0), (False, False, False)), file)(root) for file in (ED, ES)]
+         + [saved(CINE(root), voxels(CINE(root)).transpose(2, 1, 0, 3), AFFINE[:, [2, 1, 0, 3]], pixdim=SPACING[::-1])],
+         "the slices lie along another axis than the last; the axes were exchanged"),
+    Case("Places", "axes z, y, x with the sizes of x, y, z",
+         lambda root: saved(CINE(root), voxels(CINE(root)).transpose(2, 1, 0, 3), AFFINE), "has 40 slices of 8 x 36 pixels", "refused"),
+    Case("Places", "axes that are off a right angle by less than half a voxel in the corners", every(sform=sheared(0.01)),
+         "axes that were not quite at right angles were put right"),
+    Case("Places", "axes that are off by more", every(sform=sheared(0.2)), "the axes are not at right angles", "refused"),
+    Case("Sizes", "`sform` with directions alone and sizes in `pixdim` (ACDC's download)",
+         every(sform=np.diag([-1, -1, 1, 1]), qform=np.diag([-1.5, -1.25, 8, 1])),
+         "sform says 1 x 1 x 1 mm; the sizes in pixdim were taken"),
+    Case("Sizes", "`pixdim` 1 x 1 x 1 beside an `sform` with sizes", every(pixdim=(1, 1, 1)),
+         "pixdim says 1 x 1 x 1 mm; the sizes in sform were taken"),
+    Case("Sizes", "sizes in metres or microns, with that unit in the header",
+         every(sform=np.diag([0.001, 0.001, 0.001, 1]) @ AFFINE, pixdim=(0.0015, 0.00125, 0.008), units=("meter", "sec")),
+         "sizes in the header are in meters and were turned into mm"),
+    Case("Sizes", "`pixdim` and `sform` with two different sizes", again(CINE, pixdim=(1.5, 1.5, 8)),
+         "says 1.5 x 1.5 x 8 mm in pixdim but 1.5 x 1.25 x 8 mm in sform; correct the one that is wrong", "refused"),
+    Case("Sizes", "1 x 1 x 1 mm everywhere (an identity affine)", every(sform=np.eye(4), pixdim=(1, 1, 1)),
+         "says that its voxels are 1 x 1 x 1 mm, so their size was lost; write it into the header", "refused"),
+    Case("Sizes", "a slice distance of 1 mm, or pixels of centimetres", every(sform=np.diag([1.5, 1.25, 1, 1]), pixdim=(1.5, 1.25, 1)),
+         "says that its voxels are 1.5 x 1.25 x 1 mm, which no short-axis stack has", "refused"),
+    Case("Time", "milliseconds between frames in a header that says seconds", again(CINE, step=30.0),
+         "30 sec between frames in the header; taken as msec", same=False),
+    Case("Time", "a step that no cine has, such as 1 s", again(CINE, step=1.0),
+         "1 sec between frames in the header, which no cine has; the time between frames counts as unknown", same=False),
+]  # fmt: skip
+FILES = [
+    Case("Voxels", "labels stored with a scale (0.9999999 for 1)", scaled_labels, ""),
+    Case("Voxels", "a label that is none of the data set's", mask(lambda array: np.where(array == 3, 4, array).astype(np.uint8), ED),
+         "holds the label 4 where only 0, 1, 2, 3 are known", "refused"),
+    Case("Voxels", "colours (RGB)", colours, "holds colours (RGB) where every voxel must be one grey value or label", "refused"),
+    Case("Voxels", "complex numbers", lambda root: saved(CINE(root), voxels(CINE(root)).astype(np.complex64), AFFINE),
+         "holds complex numbers where every voxel must be one grey value or label", "refused"),
+    Case("Voxels", "a file in a folder of its own name, as some programs unzip", into_folder, ""),
+    Case("Voxels", "a folder of that name with several files", two_in_folder, "is a folder with 2 NIfTI files where a file is needed",
+         "refused"),
+    Case("Hearts", "LV and RV exchanged (MYO surrounds what is called RV)", mask(swapped(1, 3), ED, ES), "LV and RV are exchanged in",
+         "refused"),
+    Case("Hearts", "LV and MYO exchanged", mask(swapped(2, 3), ED), "LV and MYO are exchanged in", "refused"),
+    Case("Hearts", "ED and ES exchanged (EF below 0)", lambda root: [ED(root).rename(root / "one"), ES(root).rename(ED(root)),
+         (root / "one").rename(ES(root))], "the LV is larger at ES (39.6 mL) than at ED (19.8 mL); exchange ED and ES in", "refused"),
+    Case("Hearts", "an empty mask", mask(np.zeros_like, ES), "the ES mask is empty; this mask is left out", "left out"),
+    Case("Hearts", "a structure missing in one phase", mask(without(1), ES), "the ES mask has no RV; this mask is left out", "left out"),
+    Case("Hearts", "MYO that does not surround the LV", mask(torn, ED),
+         "in the ED mask MYO does not surround the LV; this mask is left out", "left out"),
+    Case("Patients", "ACDC's `database/` with `training/` and `testing/`", testing,
+         "patient003: kept for testing, as in testing/: in imagesTs and labelsTs, and in no fold", same=False),
+    Case("Patients", "a folder beside the patients, such as `patient_003`", renamed("003"),
+         "passed over, as no patient was found there: patient_003", same=False),
+    Case("Patients", "no folder with the data set's names", renamed("001", "002", "003"),
+         "its folders are patient_001, patient_002, patient_003: rename them to patient001 and so on", "refused"),
+]  # fmt: skip
+TEXTS = [
+    Case("`Info.cfg`", "a byte order mark, UTF-16, keys in lower case, `=` for `:`",
+         text(lambda content: content.lower().replace(":", " ="), encoding="utf-16"), ""),
+    Case("`Info.cfg`", "decimal commas", text(lambda content: content.replace(".", ",")), ""),
+    Case("`Info.cfg`", "a key that is missing", text(lambda content: content.replace("ED: 1\n", "")), "has no ED; add the line", "refused"),
+    Case("`Info.cfg`", "a key with two values", text(lambda content: content + "ES: 4\n"), "gives ES as '3' and as '4'; remove one",
+         "refused"),
+    Case("Tables", "semicolons or tabs between the cells, Excel's `sep=` line",
+         table(lambda content: "sep=;\n" + content.replace(",", ";")), "", source="mnms"),
+    Case("Tables", "UTF-16 with tabs (Excel's Unicode text)", table(lambda content: content.replace(",", "\t"), "utf-16"), "",
+         source="mnms"),
+    Case("Tables", "Windows' Latin letters, decimal commas (Excel in German)", table(german, "cp1252"), "", source="mnms"),
+    Case("Tables", "headers in other case, with spaces or _", table(lambda content: content.replace(MNMS_HEADER,
+         "external_code, PATHOLOGY,vendor name,ed,es,AGE,sex,height,weight")), "", source="mnms"),
+    Case("Tables", "commas between the cells and in the numbers", table(lambda content: content.replace("170.5", "170,5")),
+         "row 2 has 10 cells for 9 columns; correct it, and if numbers have decimal commas save it with semicolons", "refused", "mnms"),
+    Case("Tables", "a column that is missing", table(lambda content: content.replace("VendorName", "Scanner")), "lacks VendorName",
+         "refused", "mnms"),
+    Case("Tables", "a workbook that is called CSV", table(lambda content: "PK\x03\x04" + content),
+         "is a workbook of a spreadsheet program; save it as CSV", "refused", "mnms"),
+]  # fmt: skip
+CASES = [*GEOMETRY, *FILES, *TEXTS]
