@@ -64,14 +64,14 @@ def read_grid(path: Path, header: Any) -> Grid:
     Raises:
         UserError: sizes that contradict each other, are not positive, or a place that is none.
     """
-    factor = _MM.get(header.get_xyzt_units()[0], 1.0)
+    factor = _MM.get(units(header)[0], 1.0)
     # float32 zooms turn 1.4 into 1.399999976: six decimals of a millimetre are beyond any scanner.
     zooms = np.array([round(float(size) * factor, 6) for size in header.get_zooms()[:3]])
     if len(zooms) < 3:
         raise UserError(f"{path} has {len(zooms)} axes; at least 3 are needed")
     if not (zooms > 0).all():
         raise UserError(f"{path} has the spacing {zooms.tolist()} mm in its header; every spacing must be positive")
-    notes = [] if factor == 1 else [f"sizes in the header are in {header.get_xyzt_units()[0]}s and were turned into mm"]
+    notes = [] if factor == 1 else [f"sizes in the header are in {units(header)[0]}s and were turned into mm"]
     sform, qform = (_form(header, name, factor) for name in ("sform", "qform"))
     affine, spacing, said = _decide(path, zooms, sform, qform)
     shape = header.get_data_shape()
@@ -82,6 +82,15 @@ def read_grid(path: Path, header: Any) -> Grid:
         sform is not None or qform is not None,
         (*notes, *said),
     )
+
+
+def units(header: Any) -> tuple[str, str]:
+    """What nibabel calls the units of sizes and of time; "unknown" also where the header has none that exists."""
+    try:
+        space, time = header.get_xyzt_units()
+    except KeyError:
+        return "unknown", "unknown"
+    return space, time
 
 
 def _form(header: Any, name: str, factor: float) -> np.ndarray | None:

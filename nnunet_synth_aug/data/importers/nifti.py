@@ -15,7 +15,7 @@ import numpy as np
 
 from nnunet_synth_aug.core.errors import UserError
 from nnunet_synth_aug.core.files import load_nifti
-from nnunet_synth_aug.core.geometry import SAME_SIZE, Grid, Turn, nearest_corner, read_grid, sizes, turn, turned
+from nnunet_synth_aug.core.geometry import SAME_SIZE, Grid, Turn, nearest_corner, read_grid, sizes, turn, turned, units
 
 #: The longest believable time between two frames of a cine, in seconds; many headers hold a meaningless 1.
 _MAX_FRAME_SECONDS = 0.2
@@ -187,7 +187,7 @@ def _refuse_impossible(path: Path, grid: Grid) -> None:
 
 def frame_seconds(header: Any) -> tuple[float, list[str]]:
     """Seconds between frames, 0 if unknown, and what had to be decided."""
-    value, unit = float(header.get_zooms()[3]), header.get_xyzt_units()[1]
+    value, unit = float(header.get_zooms()[3]), units(header)[1]
     if _MIN_FRAME_SECONDS <= value * _SECONDS.get(unit, 1.0) < _MAX_FRAME_SECONDS:
         return round(value * _SECONDS.get(unit, 1.0), 6), []
     said = f"{value:g} {unit if unit in _SECONDS else '(of no unit)'} between frames in the header"
