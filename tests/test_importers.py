@@ -233,6 +233,36 @@ def test_sunnybrook_annotates_what_is_contoured_at_both_phases(tmp_path: Path) -
     assert subject.priors.specified() == {"vendor": "GE", "field_strength": 1.5}  # 0.6 g of myocardium is no heart's
 
 
+def unzipped_into_folders(root: Path) -> None:
+    """Every image in a folder of its own name, as some programs leave them."""
+    for path in sorted(root.rglob("*.nii.gz")):
+        content = path.read_bytes()
+        path.unlink()
+        path.mkdir()
+        (path / path.name.removesuffix(".gz")).with_suffix(".nii.gz").write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("make", "read"),
+    [
+        (lambda root: make_mnms2(root, "001"), read_mnms2),
+        (lambda root: make_mnms(root, "A0S9V9"), read_mnms),
+        (lambda root: make_sunnybrook(root), read_sunnybrook),
+    ],
+)
+def test_images_in_folders_of_their_own_names(make: Callable[[Path], Any], read: Callable[[Path], Any], tmp_path: Path) -> None:
+    make(tmp_path)
+    write_mnms_table(tmp_path, "0,A0S9V9,HCM,Siemens,A,1,1,4,41,M,170.0,70.5")
+    (tmp_path / "mnms2.csv").write_text("SUBJECT_CODE,DISEASE,VENDOR,FIELD\n1,NOR,GE,1.5\n")
+    (before,) = read(tmp_path)
+    unzipped_into_folders(tmp_path)
+    (after,) = read(tmp_path)
+    np.testing.assert_array_equal(after.image, before.image)
+    for phase, mask in before.masks.items():
+        np.testing.assert_array_equal(after.masks[phase], mask)
+    assert after.masks.keys() == before.masks.keys()
+
+
 def test_sunnybrook_errors(tmp_path: Path) -> None:
     make_sunnybrook(tmp_path)
     save(tmp_path / "SCD0000101_frame07_gt.nii.gz", heart(3, 3, 0, 0))

@@ -122,22 +122,25 @@ def test_the_table_and_the_cohort_come_before_names(dataset: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "no rows with the columns case and patient"),
+        ("", "is empty; restore it"),
         ("case,patient\n", "no rows"),
-        ("case;patient\na;b\n", "no rows with the columns case and patient"),
+        ("case;patient\na;b;c\n", "row 2 has 3 cells for 2 columns"),
         ("name,patient\na,b\n", "no rows with the columns"),
         ("case,patient\na\n", "row 2 lacks its case or its patient"),
         ("case,patient\na,A\na,B\n", "row 3: the case a is there twice"),
-        ('case,patient\n"a,A\n', "not a comma-separated table"),
+        ('case,patient\n"a,A\n', "is not a table"),
     ],
 )
 def test_damaged_tables_are_one_sentence(text: str, message: str, dataset: Path) -> None:
     write(dataset / "patients.csv", text)
     with pytest.raises(UserError, match=message):
         named_patients(dataset)
-    (dataset / "patients.csv").write_bytes("case,patient\nä,A\n".encode("latin-1"))
-    with pytest.raises(UserError, match="UTF-8"):
-        named_patients(dataset)
+
+
+@pytest.mark.parametrize(("separator", "coding"), [(",", "utf-8"), (";", "latin-1"), ("\t", "utf-16"), ("|", "utf-16-le")])
+def test_a_table_may_come_from_any_program(separator: str, coding: str, dataset: Path) -> None:
+    (dataset / "patients.csv").write_bytes("Case,Patient\nä,A\nb,A\n".replace(",", separator).encode(coding))
+    assert named_patients(dataset) == {"ä": "A", "b": "A"}
 
 
 @pytest.mark.parametrize(

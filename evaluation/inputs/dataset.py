@@ -9,13 +9,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from evaluation.scoring.volumes import ending_of
 from nnunet_synth_aug.core.errors import UserError
 from nnunet_synth_aug.core.files import read_json
 from nnunet_synth_aug.core.labels import PHASES, STRUCTURES
 from nnunet_synth_aug.core.patients import COHORT, PATIENTS, SPLITS, Fold, patients_of, read_members, read_name, read_splits
+from nnunet_synth_aug.core.tables import read_table
 
 _DATASET = re.compile(r"Dataset\d{3}_.+")
 #: ED and ES frame of a patient in ACDC's own folders.
@@ -207,13 +206,11 @@ def _acdc_phase(info: CaseInfo, reference: Path) -> CaseInfo:
 def _patients(path: Path) -> dict[str, dict[str, str]]:
     if not path.is_file():
         return {}
-    try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False)
-        return {row["patient"]: {k: row[k] for k in ("vendor", "diagnosis") if k in row} for row in table.to_dict("records")}
-    except (KeyError, ValueError) as error:
-        raise UserError(
-            f"{path} is not a readable table with a column 'patient' ({error}); repair it or import the dataset again"
-        ) from error
+    columns, lines = read_table(path)
+    if "patient" not in (name.casefold() for name in columns):
+        raise UserError(f"{path} has no column 'patient'; repair it or import the dataset again")
+    rows = [{name.casefold(): value for name, value in line.items()} for line in lines.values()]
+    return {row["patient"]: {k: row[k] for k in ("vendor", "diagnosis") if k in row} for row in rows}
 
 
 def _splits(folders: Sequence[Path]) -> tuple[Fold, ...]:

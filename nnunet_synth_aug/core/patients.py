@@ -12,7 +12,6 @@ Names that look like moments of one heart but do not follow that rule, such as `
 
 from __future__ import annotations
 
-import csv
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from typing import Any
 from nnunet_synth_aug.core.errors import UserError
 from nnunet_synth_aug.core.files import read_json
 from nnunet_synth_aug.core.labels import PHASES
+from nnunet_synth_aug.core.tables import read_table
 
 COHORT, PATIENTS, SPLITS = "cohort.json", "patients.csv", "splits_final.json"
 
@@ -166,16 +166,13 @@ def _has_moment(case: str) -> bool:
 def _read_table(path: Path) -> dict[str, str]:
     if not path.is_file():
         return {}
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as stream:
-            rows = list(csv.DictReader(stream, skipinitialspace=True, strict=True))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{path} is not a comma-separated table ({error}); save it as CSV with commas, UTF-8") from error
-    if not rows or not {"case", "patient"} <= {name for name in rows[0] if name}:
+    columns, rows = read_table(path)
+    names = {name.casefold(): name for name in columns}
+    if not rows or not {"case", "patient"} <= names.keys():
         raise UserError(f"{path} has no rows with the columns case and patient; write them, separated by commas")
     found: dict[str, str] = {}
-    for number, row in enumerate(rows, start=2):  # line 1 is the header
-        case, patient = ((row[name] or "").strip() for name in ("case", "patient"))
+    for number, row in rows.items():
+        case, patient = (row[names[name]] for name in ("case", "patient"))
         if not case or not patient:
             raise UserError(f"{path}, row {number} lacks its case or its patient; fill it in or remove the row")
         if case in found:
