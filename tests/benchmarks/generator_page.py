@@ -89,7 +89,7 @@ def _section(name: str, study: dict[str, Any]) -> str:
     parts += [f"- **{arm}**: `{' '.join(figures['options'])}`" for arm, figures in arms.items() if figures["options"]]
     rows = [[title, *(_shown(read, figures) for figures in arms.values())] for title, read in ROWS]
     rows += _diagnoses(arms)
-    parts += ["", table(["", *arms], [row for row in rows if any(row[1:])])]
+    parts += ["", table(["", *arms], [row for row in rows if set(row[1:]) - {None, "-"}])]
     swept = {arm: figures["ef_sweep"] for arm, figures in arms.items() if "ef_sweep" in figures}
     if swept:
         efs = next(iter(swept.values()))
