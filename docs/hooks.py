@@ -22,6 +22,7 @@ import evaluation_page  # noqa: E402
 import generator_page  # noqa: E402
 import nnunet_page  # noqa: E402
 import utility_page  # noqa: E402
+from input_cases import CASES  # noqa: E402
 from page_table import kept, table  # noqa: E402
 
 MARK = re.compile(r"<!-- (?:figures: )?([\w ]+) -->")
@@ -72,8 +73,6 @@ def house(figures: dict[str, dict[str, int]]) -> str:
 
 def inputs() -> str:
     """Every input that the tests try, and what the import says."""
-    from input_cases import CASES
-
     def rows(topic: str) -> str:
         found = [[case.what, case.outcome, f"... {case.says} ..." if case.says else "nothing"] for case in CASES if case.topic == topic]
         return table(["what", "it is", "what the import says of it"], found)
