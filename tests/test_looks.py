@@ -17,6 +17,7 @@ from scipy.ndimage import binary_erosion
 
 from evaluation.benchmark.study import parse_arm
 from nnunet_synth_aug.core.cases import SyntheticSequence
+from nnunet_synth_aug.core.errors import UserError
 from nnunet_synth_aug.core.labels import LV, MYO, RV
 from nnunet_synth_aug.core.priors import Priors
 from nnunet_synth_aug.data.looks import AROUND, MOST_GAIN, Look, look_of, looked
@@ -129,3 +130,11 @@ def test_arms_of_looks():
     arm = parse_arm("copies+phantom_3looks50to00")
     assert (arm.parts, arm.looks, arm.percent, arm.until) == (("copies", "phantom"), 3, 50, 0)
     assert parse_arm("copies50").looks == 0
+
+
+def test_arms_of_rendered_hearts():
+    arm = parse_arm("mix+phantom_donor_2looks50")
+    assert (arm.parts, arm.render, arm.looks, arm.percent) == (("generator", "phantom"), "donor", 2, 50)
+    assert parse_arm("mix50").render == "decoder"
+    with pytest.raises(UserError, match="only generated hearts"):
+        parse_arm("copies_donor50")

@@ -120,7 +120,7 @@ def hearts(monkeypatch: pytest.MonkeyPatch) -> list[Request]:
     """Stands in for the networks: every request becomes a heart of the tests, but every fifth is given up. Lists the requests."""
     asked: list[Request] = []
 
-    def sample(_: Any, requests: list[Request], quality: Any) -> Any:
+    def sample(_: Any, requests: list[Request], quality: Any, show: Any) -> Any:
         assert quality.check
         for request in reversed(requests):  # they end in any order
             asked.append(request)

@@ -6,7 +6,7 @@ import weakref
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -124,6 +124,25 @@ def test_hearts_share_the_calls_of_the_networks(calls):
     assert calls.anatomies[0] == 8
     assert calls.cycles[0] == 8  # the motion LDM waits until every heart has an anatomy
     assert len(calls.anatomies) < sum(calls.anatomies) / 2
+
+
+class Shown:
+    """Shows every heart brighter, but none whose motion has a seed that five divides."""
+
+    about: ClassVar[dict[str, Any]] = {"render": "donor"}
+
+    def __call__(self, heart: SyntheticSequence) -> SyntheticSequence | list[str]:
+        return replace(heart, image=heart.image + 1000, donor="somebody") if heart.motion_seed % 5 else ["donor_cannot_follow"]
+
+
+def test_what_cannot_be_shown_is_tried_again_and_counted(calls, tmp_path):
+    sample_to_folder(GENERATOR, asked(), tmp_path, skip_impossible=True, show=Shown())
+    ids, provenance = read_index(tmp_path)
+    made = [read_sequence(tmp_path, one) for one in ids]
+    assert all(one.motion_seed % 5 and one.image.min() >= 1000 and one.donor == "somebody" for one in made)
+    assert provenance["render"] == "donor" and provenance["quality"]["reasons"]["donor_cannot_follow"] > 0
+    with pytest.raises(UserError, match="another generator, request or quality control"):
+        sample_to_folder(GENERATOR, asked(), tmp_path)
 
 
 def test_folders_of_any_batch_size_are_equal(calls, tmp_path):

@@ -50,7 +50,7 @@ class RunSteps:
         named = {"segmenter"} if not arm.checked_by_segmenter(self.study.bank) else set()
         named |= {"strength"} if "variations" not in arm.parts else set()
         bank = {k: v for k, v in plain(self.study.bank).items() if k not in named} | {"source": arm.source}
-        bank |= {"looks": arm.looks} if arm.looks else {}
+        bank |= ({"looks": arm.looks} if arm.looks else {}) | ({"render": arm.render} if arm.render != "decoder" else {})
         generator = {"generator": self._generator_settings()} if arm.needs_generator else {}
         return self._data | {"plans": plain(self.study.plans), "bank": bank, "fold": fold} | generator
 
@@ -76,6 +76,7 @@ class RunSteps:
         sizes = ["-n", str(size.sequences), "--frames", str(size.frames), "--seed", str(size.seed)]
         sizes += ["--strength", str(size.strength)] if "variations" in arm.parts else []
         sizes += ["--appearance", "scanners", "--looks", str(arm.looks)] if arm.looks else []
+        sizes += ["--render", arm.render] if arm.render != "decoder" else []
         witness, waits = [], [one.id for one in generator]
         if arm.needs_segmenter(size):
             witness = ["--segmenter", str(at.model(REAL, study.seeds[0]))]

@@ -23,7 +23,7 @@ VALIDATION = "validation"
 #: What arms call their sources: mixNN draws from the generator.
 _KINDS = {source.arm: name for name, source in sources.REGISTRY.items()}
 _ARM = re.compile(
-    rf"(?P<kinds>({'|'.join(_KINDS)})(\+({'|'.join(_KINDS)}))*)(_(?P<looks>[1-9])looks)?(?P<percent>\d\d|100)(to(?P<until>\d\d|100))?"
+    rf"(?P<kinds>({'|'.join(_KINDS)})(\+({'|'.join(_KINDS)}))*)(_(?P<render>donor|decoder))?(_(?P<looks>[1-9])looks)?(?P<percent>\d\d|100)(to(?P<until>\d\d|100))?"
 )
 Vendor = Annotated[str, OneOf(*VENDORS)]
 Device = Literal["cpu", "cuda", "mps"]
@@ -133,7 +133,7 @@ class Arm:
 
     ``mixNNtoMM`` begins with NN per cent and ends with MM, linearly over the epochs; likewise for the others. ``copies+phantomNN``
     draws from a bank that holds as many copies as phantoms, and ``copies_3looksNN`` from one that shows each copy in three looks of other
-    scanners.
+    scanners. ``mix_donorNN`` shows generated hearts in training patients' pixels, as 'synthaug bank --render donor'.
     """
 
     name: str
@@ -141,6 +141,7 @@ class Arm:
     percent: int
     until: int | None = None
     looks: int = 0  # of other scanners in which the bank shows each heart; 0: its own
+    render: str = "decoder"  # of generated hearts
 
     @property
     def trainer(self) -> str:
@@ -219,7 +220,9 @@ def parse_arm(name: str) -> Arm:
     if until == int(match["percent"]):
         raise UserError(f"arm {name}: {until} to {until} per cent is no change; for a constant share write {name.rpartition('to')[0]}")
     source = "+".join(sources.sources_of("+".join(_KINDS[kind] for kind in match["kinds"].split("+"))))
-    return Arm(name, source, int(match["percent"]), until, int(match["looks"] or 0))
+    if match["render"] and "generator" not in source.split("+"):
+        raise UserError(f"arm {name}: only generated hearts (mix) are rendered; leave out _{match['render']}")
+    return Arm(name, source, int(match["percent"]), until, int(match["looks"] or 0), match["render"] or "decoder")
 
 
 def ready_studies() -> dict[str, Path]:
@@ -250,9 +253,7 @@ def checked(study: Study, where: str) -> Study:
     arms = study.all_arms
     if len(arms) < 2:
         raise UserError(f"{where}: arms: only {REAL.name} is there; name at least one arm to compare with it, e.g. mix50")
-    if same := [
-        a.name for a in arms if [(b.source, b.looks, b.percent, b.until) for b in arms].count((a.source, a.looks, a.percent, a.until)) > 1
-    ]:
+    if same := [a.name for a in arms if [vars(b) | {"name": ""} for b in arms].count(vars(a) | {"name": ""}) > 1]:
         raise UserError(f"{where}: arms: {' and '.join(same)} are the same arm; name one of them")
     for key in ("folds", "seeds"):
         if not getattr(study, key):

@@ -66,7 +66,8 @@ class Workspace:
 
     def bank_name(self, arm: Arm) -> str:
         """Which bank an arm draws from."""
-        return self._named(arm, f"{arm.source}_{arm.looks}looks" if arm.looks else arm.source)
+        shown = [*([arm.render] if arm.render != "decoder" else []), *([f"{arm.looks}looks"] if arm.looks else [])]
+        return self._named(arm, "_".join([arm.source, *shown]))
 
     def run_name(self, arm: Arm) -> str:
         """What files call the arm."""

@@ -65,6 +65,12 @@ def bank(
     looks: Annotated[
         int | None, typer.Option("--looks", min=1, max=9, help="Of --appearance scanners: in how many looks a heart is shown. [default: 3]")
     ] = None,
+    render: Annotated[
+        Literal["decoder", "donor"],
+        typer.Option(
+            "--render", help="Of --source generator: hearts in decoded pixels, or in those of a training patient, warped to them."
+        ),
+    ] = "decoder",
     segmenter: CheckedBy = None,
     min_agreement: MinAgreement = None,
     generator: GeneratorFolder = None,
@@ -89,10 +95,12 @@ def bank(
     asked = parse_priors(prior or [])
     if looks is not None and appearance == "own":
         raise UserError("--looks is of --appearance scanners; add that, or leave out --looks")
+    if render != "decoder" and "generator" not in parts:
+        raise UserError(f"--render is of --source generator, and this bank is of {source}; leave it out")
     _refuse_unused([REGISTRY[part] for part in parts], source, asked, strength, segmenter, min_agreement, generator)
     if fold == "all":
         say(ABOUT_ALL)
-    shelf = _Shelf(target, fold, segmenter, min_agreement, generator, device, asked)
+    shelf = _Shelf(target, fold, segmenter, min_agreement, generator, device, asked, render)
     top = bank_folder(target.dataset, fold_of(fold)) / "sequences"
     folders = {part: top if len(parts) == 1 else top / part for part in parts}
     for part, number in zip(parts, numbers, strict=True):
@@ -143,6 +151,7 @@ class _Shelf:
     generator_folder: Path | None
     device: str
     asked: PriorRequest
+    render: str
     _loaded: dict[str, Generator] = field(default_factory=dict)  # a bank of two sources loads its generator once
 
     def job(self, source: str, folder: Path, n: int, seed: int, strength: float | None) -> Job:
@@ -161,6 +170,7 @@ class _Shelf:
             quality_control=self.quality_control,
             priors=self.asked,
             strength=strength,
+            render=self.render,
             vendors=self.vendors,
         )
 
@@ -188,30 +198,20 @@ class _Shelf:
         return real_only_network(self.target.dataset, self.fold, self.segmenter_folder, self.device)
 
     def cohort(self) -> tuple[Cohort, tuple[str, ...]]:
-        """The dataset, with no mask of those who are unlabelled in this fold, whatever lies in the folder; and the training patients."""
-        from nnunet_synth_aug.data.cohort import Cohort
-        from nnunet_synth_aug.data.splits import fold_patients
+        from nnunet_synth_aug.nnunet.bank.originals import training_cohort
 
-        split = fold_patients(cohort := Cohort.load(self.target.dataset), fold_of(self.fold))
-        return cohort.without_masks(split.unlabelled), split.train
+        return training_cohort(self.target, fold_of(self.fold))
 
     def originals(self) -> list[Original]:
-        """Contoured frames of the training patients, of a dataset that need not have been imported."""
-        from nnunet_synth_aug.nnunet.bank.originals import raw_originals
-        from nnunet_synth_aug.synthesis.sources.copies import cohort_originals
+        from nnunet_synth_aug.nnunet.bank.originals import training_originals
 
-        return cohort_originals(*self.cohort()) if self._imported() else raw_originals(self.target, self.fold)
+        return training_originals(self.target, fold_of(self.fold))
 
     def vendors(self) -> tuple[str, ...]:
         """Of the training patients: phantoms of other vendors would teach what none of them shows."""
-        if not self._imported():
+        from nnunet_synth_aug.nnunet.bank.originals import is_imported
+
+        if not is_imported(self.target):
             return ()
         cohort, patients = self.cohort()
         return tuple(sorted({vendor for s in cohort.select(patients).subjects if (vendor := s.priors.vendor) is not None}))
-
-    def _imported(self) -> bool:
-        """Whether the dataset says who its patients are. Copies and phantoms can do without."""
-        from nnunet_synth_aug.core.paths import raw_folder
-        from nnunet_synth_aug.data.cohort import COHORT
-
-        return (raw_folder(self.target.dataset) / COHORT).is_file()

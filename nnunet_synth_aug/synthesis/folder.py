@@ -45,6 +45,7 @@ class Record:
     calibration: tuple[Number, Number] | None
     open_loop: dict[str, Any] | None
     sound: dict[str, tuple[FromZero, FromZero]] | None = None  # folders of earlier versions lack it
+    donor: str | None = None
 
     @property
     def sound_slices(self) -> dict[int, tuple[int, int]] | None:
@@ -83,7 +84,8 @@ def write_sequence(folder: Path, sequence: SyntheticSequence) -> None:
             "calibration": sequence.calibration,
             "open_loop": None if sequence.open_loop is None else sequence.open_loop.specified(),
             "sound": None if sequence.sound is None else {str(frame): slices for frame, slices in sequence.sound.items()},
-        },
+        }
+        | ({} if sequence.donor is None else {"donor": sequence.donor}),
     )
 
 
@@ -125,6 +127,7 @@ def read_sequence(folder: Path, sequence_id: str) -> SyntheticSequence:
         context=record.context,
         open_loop=None if record.open_loop is None else _measured(record.open_loop),
         sound=record.sound_slices,
+        donor=record.donor,
     )
 
 

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -47,14 +47,15 @@ class QualityControl:
         """Reasons to reject an anatomy by its ED mask (X, Y, Z), before any motion is made for it."""
         return [*frame_defects(ed), *missed(anatomy.request.priors, measure(ed, None, anatomy.spacing), ANATOMY)]
 
-    def cycle(self, sequence: SyntheticSequence) -> list[str]:
-        """Reasons to reject a whole sequence; the segmenter, which costs most, is asked last."""
+    def motion(self, sequence: SyntheticSequence) -> list[str]:
+        """Reasons to reject a whole sequence by its masks."""
         if not self.check:
             return []
-        reasons = [*motion_defects(sequence.mask, sequence.es), *missed(sequence.requested, sequence.measured, ANATOMY | MOTION)]
-        if not reasons and self.agreement is not None:
-            reasons = disagreement(self.agreement(sequence), self.min_agreement)
-        return reasons
+        return [*motion_defects(sequence.mask, sequence.es), *missed(sequence.requested, sequence.measured, ANATOMY | MOTION)]
+
+    def witness(self, sequence: SyntheticSequence) -> list[str]:
+        """Reasons to reject a sequence that the segmenter gives, which costs most and is asked last, of what is shown in the end."""
+        return disagreement(self.agreement(sequence), self.min_agreement) if self.check and self.agreement is not None else []
 
     def with_trust(self, sequence: SyntheticSequence) -> SyntheticSequence:
         """An accepted sequence that says which of its slices can be trusted: all of them, if nothing is checked."""
@@ -90,10 +91,27 @@ class _Attempt:
         return _Attempt(request, [s[0] for s in seeds], [s[1:] for s in seeds])
 
 
-def sample_accepted(generator: Generator, requests: list[Request], quality: QualityControl) -> Iterator[Outcome]:
+class Show(Protocol):
+    """Shows accepted hearts in other pixels, such as a donor's."""
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """What the provenance says of it; with another one it makes other hearts."""
+
+    def __call__(self, heart: SyntheticSequence) -> SyntheticSequence | list[str]:
+        """The heart, or reasons why it cannot be shown."""
+
+
+def sample_accepted(generator: Generator, requests: list[Request], quality: QualityControl, show: Show | None = None) -> Iterator[Outcome]:
     """Sample the requests together until each is accepted or given up; yields them as they end, one sequence in memory.
 
     Anatomies are checked before any motion is made for them: decoding one frame costs a fraction of a cycle.
+
+    Args:
+        generator: a trained one.
+        requests: what is asked for.
+        quality: the quality control.
+        show: in what pixels hearts are shown that passed it; None: as they were decoded.
     """
     attempts = [_Attempt.of(request) for request in requests]
     while attempts:
@@ -104,11 +122,17 @@ def sample_accepted(generator: Generator, requests: list[Request], quality: Qual
         unfinished = []
         cycles = stream_cycles(generator, anatomies, [a.cycle_seeds.pop(0) for a in attempts]) if attempts else iter(())
         for attempt, sequence in zip(attempts, cycles, strict=True):
-            if reasons := quality.cycle(sequence):
+            reasons = quality.motion(sequence)
+            shown = quality.with_trust(sequence) if reasons or show is None else show(sequence)
+            if isinstance(shown, list):
+                reasons = shown
+            elif not reasons:
+                reasons = quality.witness(shown)
+            if reasons or isinstance(shown, list):
                 attempt.rejected.append(reasons)
                 unfinished.append(attempt)
             else:
-                yield Outcome(attempt.request, quality.with_trust(sequence), attempt.rejected)
+                yield Outcome(attempt.request, shown, attempt.rejected)
         attempts = unfinished
 
 
@@ -140,6 +164,7 @@ def sample_to_folder(
     skip_impossible: bool = False,
     batch: int = 8,
     about: dict[str, Any] | None = None,
+    show: Show | None = None,
 ) -> list[str]:
     """Write every requested sequence that is not there yet, then the index and ``priors.csv``.
 
@@ -154,12 +179,13 @@ def sample_to_folder(
         skip_impossible: leave out a request that the generator cannot meet (counted) instead of stopping.
         batch: hearts per call of the networks; results depend on it in the last bits of floating point only.
         about: what the provenance is to say besides the generator's own.
+        show: see :func:`sample_accepted`.
 
     Returns:
         ids of the sequences in the folder.
     """
     make_folder(folder)
-    _agree(folder / "plan.json", generator, requests, quality)
+    _agree(folder / "plan.json", generator, requests, quality, show)
     log = folder / "rejections.json"
     rejections: dict[str, list[list[str]]] = read_json(log) if log.is_file() else {}
 
@@ -171,7 +197,7 @@ def sample_to_folder(
         for first in range(0, len(requests), batch):
             group = [r for r in requests[first : first + batch] if not done(r)]
             ended: dict[str, list[list[str]]] = {}
-            for outcome in sample_accepted(generator, group, quality):
+            for outcome in sample_accepted(generator, group, quality, show):
                 if outcome.sequence is not None:
                     write_sequence(folder, outcome.sequence)
                 ended[outcome.request.id] = outcome.rejected
@@ -185,7 +211,8 @@ def sample_to_folder(
     ids = [r.id for r in requests if sequence_exists(folder, r.id)]
     if not ids:
         raise UserError(f"no request passed the quality control; train the generator longer, or see {log} for the reasons")
-    write_index(folder, ids, generator.provenance | {"quality": _quality(requests, ids, rejections, quality)} | (about or {}))
+    told = (about or {}) | (show.about if show else {})
+    write_index(folder, ids, generator.provenance | {"quality": _quality(requests, ids, rejections, quality)} | told)
     write_table(folder)
     return ids
 
@@ -225,16 +252,17 @@ def _quality(requests: list[Request], ids: list[str], rejections: dict[str, list
     }
 
 
-def _agree(path: Path, generator: Generator, requests: list[Request], quality: QualityControl) -> None:
+def _agree(path: Path, generator: Generator, requests: list[Request], quality: QualityControl, show: Show | None) -> None:
     """Refuse a folder of another generator or other requests; a folder may grow or be used in part."""
     least = None if quality.agreement is None else quality.min_agreement
     same = {"generator_hash": generator.provenance["generator_hash"], "check": quality.check, "min_agreement": least, "rules": RULES}
+    same |= {"shown": hash_json(show.about)} if show else {}
     if quality.segmenter is not None:
         same["segmenter"] = hash_json(dict(quality.segmenter))
     asked = {r.id: hash_json(_asked(r)) for r in requests}
     known = read_json(path) if path.is_file() else same | {"requests": {}}
     conflict = [i for i, h in asked.items() if known["requests"].get(i, h) != h]
-    if conflict or any(known.get(k) != v for k, v in same.items()):
+    if conflict or any(known.get(k) != same.get(k) for k in (same.keys() | known.keys()) - {"requests"}):
         raise UserError(
             f"{path.parent} holds sequences of another generator, request or quality control; choose another folder or delete this one"
         )

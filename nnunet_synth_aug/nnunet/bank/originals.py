@@ -1,4 +1,7 @@
-"""Cases of a plain nnU-Net dataset as originals of copies: no import of ours has to come first."""
+"""Contoured frames of a fold's training patients, which copies bend and generated hearts are shown in.
+
+A plain nnU-Net dataset serves as well as an imported one.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +16,31 @@ from nnunet_synth_aug.core.errors import UserError
 from nnunet_synth_aug.core.files import read_nifti
 from nnunet_synth_aug.core.labels import N_CLASSES
 from nnunet_synth_aug.core.paths import raw_folder
+from nnunet_synth_aug.data.cohort import COHORT, Cohort
+from nnunet_synth_aug.data.splits import fold_patients
 from nnunet_synth_aug.nnunet.patients import case_patients, fold_cases
 from nnunet_synth_aug.nnunet.target import Target, label_lookup
-from nnunet_synth_aug.synthesis.sources.copies import Original
+from nnunet_synth_aug.synthesis.sources.copies import Original, cohort_originals
+
+
+def is_imported(target: Target) -> bool:
+    """Whether the dataset says who its patients are."""
+    return (raw_folder(target.dataset) / COHORT).is_file()
+
+
+def training_cohort(target: Target, fold: int | str) -> tuple[Cohort, tuple[str, ...]]:
+    """An imported dataset, with no mask of those who are unlabelled in the fold, whatever lies in the folder; and the training patients."""
+    split = fold_patients(cohort := Cohort.load(target.dataset), fold)
+    return cohort.without_masks(split.unlabelled), split.train
+
+
+def training_originals(target: Target, fold: int | str) -> list[Original]:
+    """Contoured frames of the training patients of a fold.
+
+    Raises:
+        UserError: as :func:`raw_originals`, or no training patient has contours.
+    """
+    return cohort_originals(*training_cohort(target, fold)) if is_imported(target) else raw_originals(target, fold)
 
 
 def raw_originals(target: Target, fold: int | str) -> list[Original]:

@@ -31,13 +31,15 @@ from nnunet_synth_aug.model.generator import Generator, load_generator
 from nnunet_synth_aug.model.training.device import usable_device
 from nnunet_synth_aug.nnunet.bank.build import choose_frames, in_look, write_case
 from nnunet_synth_aug.nnunet.bank.manifest import Manifest, read_manifest
+from nnunet_synth_aug.nnunet.bank.originals import training_originals
 from nnunet_synth_aug.nnunet.refresh.cases import VERSION, add_to_journal, mend_journal, publish
 from nnunet_synth_aug.nnunet.refresh.trainer_side import STATE
 from nnunet_synth_aug.nnunet.target import Target, label_lookup, load_target
 from nnunet_synth_aug.synthesis.folder import frames_within
 from nnunet_synth_aug.synthesis.hearts import Request
+from nnunet_synth_aug.synthesis.render import Renderer, donors_among
 from nnunet_synth_aug.synthesis.requests import RequestPlan
-from nnunet_synth_aug.synthesis.sample import Outcome, QualityControl, sample_accepted
+from nnunet_synth_aug.synthesis.sample import Outcome, QualityControl, Show, sample_accepted
 
 #: Hearts per call of the networks.
 BATCH = 8
@@ -46,8 +48,11 @@ BATCH = 8
 class HeartReplacer:
     """Makes hearts in turn and puts their frames in the place of bank cases."""
 
-    def __init__(self, generator: Generator, manifest: Manifest, target: Target, live: Path, journal: Path) -> None:
-        """Goes on after the last heart in ``journal``; ``live`` is the folder of the replaced cases."""
+    def __init__(
+        self, generator: Generator, manifest: Manifest, target: Target, live: Path, journal: Path, show: Show | None = None
+    ) -> None:
+        """Goes on after the last heart in ``journal``; ``live`` is the folder of the replaced cases, ``show`` as the bank's hearts were."""
+        self._show = show
         self._generator, self._target, self._lookup = generator, target, label_lookup(target)
         self._sequences = manifest.sequences
         self._seed = int(manifest.hash[:12], 16)
@@ -66,7 +71,7 @@ class HeartReplacer:
         """Replace so many more cases, in whole hearts: what is left over adds to the next call. Yields after every heart."""
         self._owed += cases
         while hearts := self._affordable():
-            for outcome in sample_accepted(self._generator, [self._request(heart) for heart in hearts], self._quality_control):
+            for outcome in sample_accepted(self._generator, [self._request(heart) for heart in hearts], self._quality_control, self._show):
                 self._replace(outcome)
                 yield
 
@@ -162,7 +167,9 @@ def open_replacer(job: dict[str, Any], live: Path) -> HeartReplacer:
             f"the generator in {job['generator']} is not the one that made the bank of fold {job['fold']}; make the bank again with "
             f"'{target.bank_command} -f {job['fold']}', or name its generator with 'synthaug plans --refresh-generator'"
         )
-    return HeartReplacer(generator, manifest, target, live, Path(job["journal"]))
+    donors = banks.get("render") == "donor"
+    show = Renderer(donors_among(training_originals(target, job["fold"]))) if donors else None
+    return HeartReplacer(generator, manifest, target, live, Path(job["journal"]), show)
 
 
 def _leave_with_parent() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from nnunet_synth_aug.synthesis.figures import describe
+from nnunet_synth_aug.synthesis.render import Renderer, donors_among
 from nnunet_synth_aug.synthesis.requests import RequestPlan
 from nnunet_synth_aug.synthesis.sample import sample_to_folder
 from nnunet_synth_aug.synthesis.sources.job import Job
@@ -14,5 +15,6 @@ def make(job: Job) -> list[str]:
     plan = RequestPlan(seed=job.seed, priors=job.priors)
     about = {"asked": job.priors.to_json()} if job.priors else {}
     quality = job.quality_control(generator)
-    sample_to_folder(generator, plan.requests(generator, job.n), job.folder, skip_impossible=True, quality=quality, about=about)
+    show = Renderer(donors_among(job.originals())) if job.render == "donor" else None
+    sample_to_folder(generator, plan.requests(generator, job.n), job.folder, skip_impossible=True, quality=quality, about=about, show=show)
     return describe(job.folder, generator)

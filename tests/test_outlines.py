@@ -1,0 +1,110 @@
+"""Outlines in polar coordinates: what they are, and that a warp to others keeps order, contours and everything beyond the heart."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nnunet_synth_aug.core.errors import UserError
+from nnunet_synth_aug.core.labels import LV, MYO, RV
+from nnunet_synth_aug.data.outlines import DIRECTIONS, _monotone, outlines, warped
+
+SPACING = (1.5, 1.5, 8.0)
+
+
+def drawn(cavity: float = 20.0, wall: float = 9.0, rv: float = 25.0, slices: int = 6, size: int = 120) -> np.ndarray:
+    """Round ventricles that become smaller towards the apex, slice 0 at the base; the RV lies at the right."""
+    x, y = (np.indices((size, size)) - size / 2) * SPACING[0]
+    mask = np.zeros((size, size, slices), np.uint8)
+    for z in range(slices):
+        share = 1 - 0.1 * z
+        mask[..., z][np.hypot(x - 18 * share, y) < (rv + 10) * share * 0.9] = RV
+        mask[..., z][np.hypot(x, y) < (cavity + wall) * share] = MYO
+        mask[..., z][np.hypot(x, y) < cavity * share] = LV
+    return mask
+
+
+def volume(mask: np.ndarray, label: int) -> int:
+    return int(np.count_nonzero(mask == label))
+
+
+def test_they_are_the_radii():
+    found = outlines(drawn(), SPACING)
+    assert found.slices == (0, 1, 2, 3, 4, 5)
+    assert found.cavity[0] == pytest.approx(20, abs=1.0) and found.wall[0] == pytest.approx(9, abs=1.0)
+    assert found.septum == pytest.approx(0, abs=0.02)
+    assert found.beside[0, 0] > 15 > found.beside[0, DIRECTIONS // 2]
+
+
+def test_own_outlines_change_nothing():
+    mask, own = drawn(), outlines(drawn(), SPACING)
+    image = np.random.default_rng(0).uniform(0, 100, mask.shape).astype(np.float32)
+    shown, moved = warped(image, mask, SPACING, own, own)
+    np.testing.assert_array_equal(moved, mask)
+    np.testing.assert_allclose(shown, image, atol=1e-2)
+
+
+@pytest.mark.parametrize(("cavity", "wall"), [(1.3, 1.0), (0.75, 1.0), (1.0, 1.6), (1.2, 0.7)])
+def test_layers_get_the_thickness_asked_for_and_the_chest_stays(cavity, wall):
+    mask, own = drawn(), outlines(drawn(), SPACING)
+    image = np.where(mask == LV, 100, np.where(mask == MYO, 30, 60)).astype(np.float32)
+    shown, moved = warped(image, mask, SPACING, own, own.scaled(cavity, wall))
+    expected = outlines(moved, SPACING)
+    np.testing.assert_allclose(expected.cavity[:4], own.cavity[:4] * cavity, atol=1.2)
+    np.testing.assert_allclose(expected.wall[:4], own.wall[:4] * wall, atol=1.5)
+    # Pixels go with the contours.
+    assert np.median(shown[moved == LV]) == pytest.approx(100, abs=1) and np.median(shown[moved == MYO]) == pytest.approx(30, abs=1)
+    far = np.hypot(*((np.indices(mask.shape[:2]) - 60) * SPACING[0])) > 85
+    np.testing.assert_array_equal(shown[far], image[far])
+
+
+@pytest.mark.parametrize("turns", [0, 1, 2, 3])
+def test_a_turned_heart_with_its_slices_the_other_way_has_the_same_outlines(turns):
+    own, other = outlines(drawn(), SPACING), outlines(np.rot90(drawn(), turns)[..., ::-1], SPACING)
+    assert other.slices == (5, 4, 3, 2, 1, 0)
+    back = other.on(own)
+    for layer in ("cavity", "wall", "beside"):
+        np.testing.assert_allclose(getattr(back, layer), getattr(own, layer), atol=1.0)
+
+
+def test_another_stack_gets_the_outlines_from_base_to_apex():
+    few, many = outlines(drawn(slices=4), SPACING), outlines(drawn(cavity=26, slices=6), SPACING)
+    shown = many.on(few)
+    assert len(shown.cavity) == 4
+    np.testing.assert_allclose(shown.cavity[[0, -1]], many.cavity[[0, -1]], atol=0.3)
+    _, moved = warped(None, drawn(slices=4), SPACING, few, shown)
+    assert volume(moved, LV) == pytest.approx(volume(drawn(cavity=26, slices=6), LV) * 4 / 6, rel=0.1)
+
+
+@settings(max_examples=50)
+@given(st.lists(st.floats(1, 40), min_size=3, max_size=6), st.lists(st.floats(1, 40), min_size=6, max_size=6))
+def test_radii_keep_their_order(after, before):
+    knots, values = (np.cumsum(part[: len(after)]) for part in (after, before))
+    scale = knots[-1] / values[-1]  # the last of both is where nothing moves
+    values = values * scale
+
+    def sources(x: np.ndarray) -> np.ndarray:
+        return _monotone(x, *(np.repeat(part[:, None], x.size, axis=1) for part in (knots, values)))
+
+    x = np.linspace(0, knots[-1] * 1.2, 400)
+    assert (np.diff(sources(x)) >= -1e-9).all()
+    np.testing.assert_allclose(sources(knots), values)
+    np.testing.assert_array_equal(sources(x)[x >= knots[-1]], x[x >= knots[-1]])
+
+
+def test_a_layer_is_not_stretched_without_limit():
+    mask, own = drawn(), outlines(drawn(), SPACING)
+    _, moved = warped(None, mask, SPACING, own, dataclasses.replace(own, wall=own.wall * 20))
+    assert (moved == MYO).any() and (moved == LV).any()
+
+
+@pytest.mark.parametrize("missing", [RV, (LV, MYO)])
+def test_half_a_heart_has_none(missing):
+    mask = drawn()
+    mask[np.isin(mask, missing)] = 0
+    with pytest.raises(UserError, match="has no outlines"):
+        outlines(mask, SPACING)
