@@ -73,6 +73,7 @@ def house(figures: dict[str, dict[str, int]]) -> str:
 
 def inputs() -> str:
     """Every input that the tests try, and what the import says."""
+
     def rows(topic: str) -> str:
         found = [[case.what, case.outcome, f"... {case.says} ..." if case.says else "nothing"] for case in CASES if case.topic == topic]
         return table(["what", "it is", "what the import says of it"], found)
