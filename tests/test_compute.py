@@ -2,6 +2,8 @@
 
 import dataclasses
 import importlib
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -117,3 +119,31 @@ def test_timing_runs_the_whole_cascade_and_measures_memory(compute, monkeypatch)
     assert row["runs"] == 2
     assert row["seconds_per_case"] > 0
     assert 50 < row["peak_mib"] < 20_000
+
+
+@pytest.fixture(scope="module")
+def deadline():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(BENCHMARKS / "gpu"))
+        yield importlib.import_module("deadline")
+
+
+def test_a_step_is_interrupted_at_its_limit_and_may_clean_up(deadline, tmp_path):
+    marker = tmp_path / "cleaned"
+    script = (
+        "import pathlib, sys, time\n"
+        "print('up', flush=True)\n"
+        "try:\n    time.sleep(60)\n"
+        f"except KeyboardInterrupt:\n    pathlib.Path({str(marker)!r}).touch(); sys.exit(130)"
+    )
+    start = time.monotonic()
+    assert not deadline.run_within([sys.executable, "-c", script], {}, 1.5)
+    assert time.monotonic() - start < 20
+    assert marker.exists()
+
+
+def test_a_step_that_finishes_or_fails_says_so(deadline):
+    assert deadline.run_within([sys.executable, "-c", "pass"], {}, 60)
+    with pytest.raises(SystemExit) as failure:
+        deadline.run_within([sys.executable, "-c", "raise SystemExit(3)"], {}, None)
+    assert failure.value.code == 3
