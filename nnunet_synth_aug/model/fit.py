@@ -77,6 +77,7 @@ def fit_generator(
         cohort = Cohort.load(dataset)
         split = fold_patients(cohort, fold)
         cohort = cohort.without_masks(split.unlabelled)
+        _refuse_stills(cohort.select(split.train), fold, config)
         folder = folder or generator_folder(cohort.name, fold)
         about: dict[str, Any] = {"dataset": cohort.name, "fold": fold, "split_hash": split.hash}
         if segmenter is not None:
@@ -92,6 +93,15 @@ def fit_generator(
             start = load_generator(_pretrained(config, grid, mine), mine)
             _refuse_known(start, split.val, cohort.name)
         return _Fit(cohort, split.train, config, grid, mine, folder, about, start, reuse).run()
+
+
+def _refuse_stills(patients: Cohort, fold: int | str, config: GeneratorConfig) -> None:
+    """Without a cine nothing tells how hearts move, but a generator that knows it can be continued."""
+    if not config.pretrain.hearts and all(subject.cine is None for subject in patients.subjects):
+        raise UserError(
+            f"no training patient of {patients.name} has a 4D cine in fold {fold}, so nothing tells how hearts move; add --pretrain "
+            "phantom, whose motion is then adapted to the patients' ED and ES"
+        )
 
 
 def _segmented(cohort: Cohort, patients: tuple[str, ...], segmenter: FrameSegmenter, folder: Path) -> Cohort:
@@ -169,7 +179,8 @@ class _Fit:
     ) -> None:
         self.cohort, self.config, self.device, self.folder, self.start, self.reuse = cohort, config, device, folder, start, reuse
         self.data = load_training_set(cohort, patients, config, grid)
-        self.grain = measure_grain(self.data)
+        moving = any(case.cycle is not None for case in self.data.cases)
+        self.grain = measure_grain(self.data) if moving or start is None else start.grain
         self.steps = config if start is None else continued(config)
         known = read_json(folder / META) if (folder / META).is_file() else {"finished": {}}
         self.meta: dict[str, Any] = (

@@ -68,7 +68,7 @@ def describe(folder: Path, generator: Generator) -> list[str]:
     figures = {
         "n": len(ids),
         "closure_synthetic": _quartiles(ratios),
-        "closure_real": _quartiles(real) | {"n": len(real)},
+        "closure_real": (_quartiles(real) if real else {}) | {"n": len(real)},
         "priors": _errors(metas, "measured"),
         "priors_open_loop": _errors(metas, "open_loop"),  # of the same, calibrated sequences; empty where none was
         "closed_loop": all(m["calibration"] is not None for m in metas),
@@ -86,7 +86,8 @@ def describe(folder: Path, generator: Generator) -> list[str]:
             f"{name}: requested {e['mean_requested']:.1f}, measured {e['mean_measured']:.1f}{was[0]}, "
             f"mean absolute error {e['mean_absolute_error']:.1f}{was[1]} (n = {e['n']})"
         )
-    lines.append(f"closure (last-to-first step / mean step), median: {np.median(ratios):.2f}; real cines: {np.median(real):.2f}")
+    known = f"{np.median(real):.2f}" if real else "none"
+    lines.append(f"closure (last-to-first step / mean step), median: {np.median(ratios):.2f}; real cines: {known}")
     if not quality["checked"]:
         return [*lines, "quality control: off"]
     groups = ", ".join(f"{name} {c['accepted']} of {c['tries']}" for name, c in quality["by_diagnosis"].items())

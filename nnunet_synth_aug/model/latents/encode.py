@@ -9,20 +9,23 @@ import torch
 
 from nnunet_synth_aug.core.cases import Sequence
 from nnunet_synth_aug.core.console import progress
-from nnunet_synth_aug.core.errors import UserError
 from nnunet_synth_aug.core.priors import Priors
 from nnunet_synth_aug.data.cohort import load_sequence
+from nnunet_synth_aug.data.phantom.motion import Cycle
 from nnunet_synth_aug.data.remodel import Remodelling
 from nnunet_synth_aug.model.conditions import Conditions, PriorScaler
 from nnunet_synth_aug.model.config import GeneratorConfig
 from nnunet_synth_aug.model.grid import Gridded
 from nnunet_synth_aug.model.latents.measured_priors import measure_decoded, priors_after_gain
 from nnunet_synth_aug.model.latents.scale import LatentScale
-from nnunet_synth_aug.model.motion_basis import phases
+from nnunet_synth_aug.model.motion_basis import ES_SHARE, phases
 from nnunet_synth_aug.model.motion_schemes import motion_scheme
 from nnunet_synth_aug.model.training_set import TrainingCase, TrainingSet, augmented, chosen_frames
 from nnunet_synth_aug.model.vae.network import AnatomyVAE, latent_validity
 from nnunet_synth_aug.model.weaker_beat import STRONGER, beaten
+
+#: Frames of a cycle that is made of ED and ES.
+PAIR_FRAMES = 20
 
 
 @dataclass(frozen=True)
@@ -92,8 +95,6 @@ def encode_training_set(
         device: of the VAE.
         scales: of the pretrained generator; None computes them from these patients. How much and where the heart moves is always computed.
 
-    Raises:
-        UserError: no patient has a cine.
     """
     encoder = _CopyEncoder(data, vae, config, device)
     variants = config.latents.variants(len(data.cases))
@@ -113,6 +114,7 @@ class _CopyEncoder:
     def __init__(self, data: TrainingSet, vae: AnatomyVAE, config: GeneratorConfig, device: torch.device) -> None:
         self.data, self.vae, self.config, self.device = data, vae, config, device
         self.scheme = motion_scheme(config)
+        self.only_pairs = all(case.cycle is None for case in data.cases)  # then ED and ES of each tell how it moves
 
     def copy(self, case: TrainingCase, sequence: Sequence, number: int, variant: int) -> EncodedCopy:
         """One copy of a patient.
@@ -136,35 +138,49 @@ class _CopyEncoder:
             ends = latent[[ed, es]]
             measured = measure_decoded(self.vae, ends, gridded.valid, gridded.spacing, self.device, self.data.structures)
             priors = priors.completed(measured)
-        residuals = latent - latent[ed]
+        ends = latent[[ed, es]]
+        residuals, phi = latent - latent[ed], None
+        if case.cycle is not None:
+            phi = phases(case.subject.n_frames, case.cycle, case.subject.ed, case.subject.es)[frames].float()
+        elif self.only_pairs:
+            residuals, phi, ed, es = cycle_of_pair(residuals[es])
         if variant and (self.config.latents.gain or self.config.latents.remodel):
             # From a stream of its own: with and without it, a copy shows the same heart in the same pose.
             rng = np.random.default_rng([self.config.seed, number, variant, 1])
-            residuals, priors = self._beating(latent, residuals, gridded, priors, ed, es, rng)
-        motion, phase = None, torch.zeros(0)
-        if case.cycle is not None:
-            phi = phases(case.subject.n_frames, case.cycle, case.subject.ed, case.subject.es)[frames].float()
-            motion, phase = self.scheme.targets(residuals, phi, ed)
+            residuals, priors = self._beating(ends, residuals, gridded, priors, ed, es, rng)
+        motion, phase = (None, torch.zeros(0)) if phi is None else self.scheme.targets(residuals, phi, ed)
         valid = (latent_validity(gridded.valid[None, None].float(), self.vae.factor) > 0).float()[0]
-        return EncodedCopy(latent[ed], valid, priors, motion, phase, variant == 0)
+        return EncodedCopy(ends[0], valid, priors, motion, phase, variant == 0)
 
     def _beating(
-        self, latent: torch.Tensor, residuals: torch.Tensor, gridded: Gridded, priors: Priors, ed: int, es: int, rng: np.random.Generator
+        self, ends: torch.Tensor, residuals: torch.Tensor, gridded: Gridded, priors: Priors, ed: int, es: int, rng: np.random.Generator
     ) -> tuple[torch.Tensor, Priors]:
-        """Residuals and priors of a copy that beats less, or a little more, than its patient."""
+        """Residuals and priors of a copy that beats less, or a little more, than its patient; ``ends`` (2, C, x, y, Z) are ED and ES."""
         settings = self.config.latents
         gain = float(rng.uniform(1 - settings.gain, 1 + min(settings.gain, STRONGER)))
         gain *= Remodelling.drawn(rng, settings.remodel).beat
         residuals = beaten(residuals, ed, es, gain)
-        ends = torch.stack([latent[ed], latent[es], latent[ed] + residuals[es]])
-        return residuals, priors_after_gain(self.vae, ends, gridded.valid, gridded.spacing, priors, self.device)
+        three = torch.stack([*ends, ends[0] + residuals[es]])
+        return residuals, priors_after_gain(self.vae, three, gridded.valid, gridded.spacing, priors, self.device)
+
+
+def cycle_of_pair(contracted: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, int, int]:
+    """A cycle for a heart of which only ED and ES are known: between them it contracts and fills as hearts usually do.
+
+    Args:
+        contracted: residual of ES (C, x, y, Z).
+
+    Returns:
+        residuals (PAIR_FRAMES, C, x, y, Z), their phases in radians, and the indices of ED and ES.
+    """
+    usual = Cycle(PAIR_FRAMES, 1.0, ES_SHARE, 1.0, 0.3)
+    share = torch.from_numpy(usual.activation(usual.phases)).to(contracted)
+    return share[:, None, None, None, None] * contracted, phases(PAIR_FRAMES).float(), 0, round(ES_SHARE * PAIR_FRAMES)
 
 
 def _stacked(copies: list[EncodedCopy], components: int, scales: tuple[LatentScale, PriorScaler] | None) -> LatentSet:
     """The copies as one standardised set; ``scales`` as in :func:`encode_training_set`."""
     moving = torch.tensor([number for number, copy in enumerate(copies) for _ in copy.phase], dtype=torch.long)
-    if not len(moving):
-        raise UserError("no training patient of this fold has a 4D cine; the motion LDM cannot learn to move")
     latents, valid = torch.stack([copy.ed for copy in copies]), torch.stack([copy.valid for copy in copies])
     motion = torch.cat([copy.motion for copy in copies if copy.motion is not None])
     if scales is None:
