@@ -85,10 +85,11 @@ def test_damaged_texts(damage: list[tuple[float, bytes]]) -> None:
 
 
 @many
-@given(damage=DAMAGE)
-def test_damaged_tables(damage: list[tuple[float, bytes]]) -> None:
+@given(damage=DAMAGE, end=st.sampled_from(["\n", "\r\n", "\r"]), marks=st.text("\r\n\"';,\t|=", max_size=3), place=st.integers(0, 120))
+def test_damaged_tables(damage: list[tuple[float, bytes]], end: str, marks: str, place: int) -> None:
+    content = f"{MNMS_HEADER}{end}{ROW}{end}B2{ROW[2:]}{end}"
     with TemporaryDirectory() as name:
-        (Path(name) / "t.csv").write_bytes(damaged(f"{MNMS_HEADER}\n{ROW}\nB2{ROW[2:]}\n".encode(), damage))
+        (Path(name) / "t.csv").write_bytes(damaged((content[:place] + marks + content[place:]).encode(), damage if place % 2 else []))
         table = read_or_refused(lambda: find_table(Path(name), ("External code", "VendorName", "ED", "ES"), "External code"))
         if table is not None and "A1A1A1" in table.rows:
             assert all(frame is None or 0 <= frame < 4 for frame in [read_or_refused(lambda: table.frame("A1A1A1", "ED", 4))])

@@ -47,11 +47,11 @@ def read_table(path: Path) -> tuple[list[str], dict[int, dict[str, str]]]:
     Raises:
         UserError: the file cannot be read, has no columns or one of them twice, or a row has more cells than there are columns.
     """
-    first, _, rest = (text := read_words(path)).partition("\n")
-    said = re.fullmatch(r"\"?sep=(.)\"?\s*", first)  # a line that Excel understands
-    if said:
-        text, first = rest, rest.partition("\n")[0]
-    separator = said[1] if said else max(_SEPARATORS, key=lambda one: len(next(csv.reader([first], delimiter=one), [])))
+    text = read_words(path).lstrip("\r\n")
+    first = _first_line(text)
+    if said := re.fullmatch(r"\"?sep=(.)\"?\s*", first):  # a line that Excel understands
+        text = text[len(first) :].lstrip("\r\n")
+    separator = said[1] if said else max(_SEPARATORS, key=lambda one: _columns(first, one))
     try:
         columns, *lines = csv.reader(io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=True, strict=True)
     except ValueError:
@@ -71,6 +71,18 @@ def read_table(path: Path) -> tuple[list[str], dict[int, dict[str, str]]]:
         if any(cell.strip() for cell in cells):
             rows[number] = dict(zip(columns, [*(cell.strip() for cell in cells), *[""] * len(columns)], strict=False))
     return columns, rows
+
+
+def _first_line(text: str) -> str:
+    return re.split(r"[\r\n]", text, maxsplit=1)[0]
+
+
+def _columns(header: str, separator: str) -> int:
+    """How many columns a header has with this separator."""
+    try:
+        return len(next(csv.reader([header], delimiter=separator), []))
+    except csv.Error:
+        return 0
 
 
 def plain_number(text: str) -> str:

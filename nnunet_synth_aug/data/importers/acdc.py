@@ -87,7 +87,7 @@ def _patient_folders(folder: Path) -> dict[str, tuple[Path, str]]:
                 raise UserError(f"{path.name} is both in {found[path.name][0].parent} and in {path.parent}; remove one of the two")
             found[path.name] = (path, place)
     if not found:
-        others = [path.name for path in subfolders(folder)]
+        others = [path.name for path in subfolders(folder) if path.name.lower().startswith("pat")]
         remedy = (
             f"its folders are {shortened(others)}: rename them to patient001 and so on, with the files in them"
             if others
