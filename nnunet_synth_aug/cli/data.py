@@ -54,7 +54,7 @@ def _tell(folder: Path) -> None:
 
 @importers.command("acdc")
 def import_acdc(
-    folder: Annotated[Path, typer.Argument(help="database/ of the download, or a folder of patientNNN folders; testing/ becomes a test set.")],
+    folder: Annotated[Path, typer.Argument(help="database/ of the download, or a folder of patientNNN; testing/ becomes a test set.")],
     dataset_id: Annotated[int, typer.Option("-d", help="A free dataset number.")],
     name: Annotated[str, typer.Option("--name", help="Name after the number.")] = "ACDC",
     folds: Folds = 5,
