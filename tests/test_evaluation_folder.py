@@ -188,7 +188,8 @@ def test_acdc_folders_as_downloaded(tmp_path: Path, folders: Folders) -> None:
             write_nifti(patient / f"patient00{i}_frame{frame:02d}_gt.nii.gz", folders.truth(f"p{i}_{phase}"), SPACING)
             write_nifti(patient / f"patient00{i}_frame{frame:02d}.nii.gz", np.ones(SHAPE, np.float32), SPACING)
             write_nifti(tmp_path / "mine" / f"patient00{i}_frame{frame:02d}.nii.gz", folders.truth(f"p{i}_{phase}"), SPACING)
-        (patient / "Info.cfg").write_text("ED: 1\nES: 9\nGroup: DCM\nNbFrame: 30\n")
+        text, encoding = [("ED: 1\nES: 9\nGroup: DCM\nNbFrame: 30\n", "utf-8"), ("ed = 1\nes = 9\n", "utf-16")][i]
+        (patient / "Info.cfg").write_text(text, encoding=encoding)
     result = evaluate_folder(tmp_path / "mine", tmp_path / "out", gt=tmp_path / "acdc")
     assert set(result.table["phase"]) == {"ED", "ES"}
     assert (result.table.loc[result.table["metric"] == "Dice", "value"] == 1).all()

@@ -14,11 +14,11 @@ from nnunet_synth_aug.core.errors import UserError
 from nnunet_synth_aug.core.files import read_json
 from nnunet_synth_aug.core.labels import PHASES, STRUCTURES
 from nnunet_synth_aug.core.patients import COHORT, PATIENTS, SPLITS, Fold, patients_of, read_members, read_name, read_splits
-from nnunet_synth_aug.core.tables import read_table
+from nnunet_synth_aug.core.tables import read_table, read_words
 
 _DATASET = re.compile(r"Dataset\d{3}_.+")
 #: ED and ES frame of a patient in ACDC's own folders.
-_ACDC_FRAME = re.compile(rf"^({'|'.join(PHASES)})\s*:\s*(\d+)", re.MULTILINE)
+_ACDC_FRAME = re.compile(rf"^\s*({'|'.join(PHASES)})\s*(?:[:=]|\s)\s*(\d+)", re.MULTILINE | re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -199,7 +199,7 @@ def _acdc_phase(info: CaseInfo, reference: Path) -> CaseInfo:
     about = reference.with_name("Info.cfg")
     if not info.phase.startswith("frame") or not about.is_file():
         return info
-    frames = {int(number): phase for phase, number in _ACDC_FRAME.findall(about.read_text(errors="replace"))}
+    frames = {int(number): phase.upper() for phase, number in _ACDC_FRAME.findall(read_words(about))}
     return replace(info, phase=frames.get(int(info.phase.removeprefix("frame")), info.phase))
 
 
