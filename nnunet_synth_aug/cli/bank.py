@@ -27,7 +27,7 @@ from nnunet_synth_aug.cli.options import (
     torch_device,
 )
 from nnunet_synth_aug.core.bank_sources import REGISTRY, Source, shared_out, sources_of
-from nnunet_synth_aug.core.errors import UserError
+from nnunet_synth_aug.core.errors import IncompleteError, OtherSequencesError, UserError
 
 if TYPE_CHECKING:
     from nnunet_synth_aug.core.prior_request import PriorRequest
@@ -52,6 +52,15 @@ def bank(
     frames: Annotated[int, typer.Option("--frames", min=2, help="Frames taken from each: ED, ES and others spread over the cycle.")] = 4,
     source: Annotated[str, typer.Option("--source", help=f"{_SOURCES}. Several, as many sequences of each: copies+phantom.")] = "generator",
     prior: PriorTexts = None,
+    like: Annotated[
+        str | None,
+        typer.Option(
+            "--like",
+            metavar="patients|clinic|DATASET",
+            help="Of --source generator: hearts like the fold's training patients', like those of a clinic with all diagnoses, or like "
+            "those of another imported dataset. [default: patients; clinic with --render donor]",
+        ),
+    ] = None,
     strength: Annotated[
         float | None,
         typer.Option("--strength", min=0.05, max=1, help="How much variations vary: 1 makes new hearts in old chests. [default: 0.5]"),
@@ -77,16 +86,22 @@ def bank(
     gif: Annotated[int, typer.Option("--gif", min=0, help="Beating-heart GIFs of each source's first N sequences, beside them.")] = 3,
     device: Device = "cpu",
     seed: Seed = 0,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Delete the fold's sequences that were made otherwise, instead of refusing to mix.")
+    ] = False,
+    allow_fewer: Annotated[
+        bool, typer.Option("--allow-fewer", help="End well though some sequences could not be made; without it the exit code is then 3.")
+    ] = False,
 ) -> None:
     """Make sequences for one fold and preprocess them like nnU-Net's own cases. The same command resumes after a kill."""
     from nnunet_synth_aug.core.paths import bank_folder
     from nnunet_synth_aug.core.prior_request import parse_priors
     from nnunet_synth_aug.nnunet.bank.build import build_bank_cases
+    from nnunet_synth_aug.nnunet.bank.lock import bank_lock
     from nnunet_synth_aug.nnunet.patients import ABOUT_ALL
     from nnunet_synth_aug.nnunet.target import label_lookup, load_target
-    from nnunet_synth_aug.synthesis.folder import read_index
+    from nnunet_synth_aug.synthesis.folder import read_index, remove_other_sources, shortfall
     from nnunet_synth_aug.synthesis.pictures import write_gifs
-    from nnunet_synth_aug.synthesis.sources.job import make
 
     target = load_target(dataset, configuration, plans)  # this and the other checks before minutes of sampling
     label_lookup(target)
@@ -95,23 +110,46 @@ def bank(
     asked = parse_priors(prior or [])
     if looks is not None and appearance == "own":
         raise UserError("--looks is of --appearance scanners; add that, or leave out --looks")
-    if render != "decoder" and "generator" not in parts:
-        raise UserError(f"--render is of --source generator, and this bank is of {source}; leave it out")
+    for option, given in (("--render", render != "decoder"), ("--like", like is not None)):
+        if given and "generator" not in parts:
+            raise UserError(f"{option} is of --source generator, and this bank is of {source}; leave it out")
     _refuse_unused([REGISTRY[part] for part in parts], source, asked, strength, segmenter, min_agreement, generator)
     if fold == "all":
         say(ABOUT_ALL)
-    shelf = _Shelf(target, fold, segmenter, min_agreement, generator, device, asked, render)
+    like = like or ("clinic" if render == "donor" else "patients")
+    shelf = _Shelf(target, fold, segmenter, min_agreement, generator, device, asked, like, render)
     top = bank_folder(target.dataset, fold_of(fold)) / "sequences"
     folders = {part: top if len(parts) == 1 else top / part for part in parts}
-    for part, number in zip(parts, numbers, strict=True):
-        for line in make(shelf.job(part, folders[part], number, seed, strength)):
-            say(line)
-    for folder in folders.values() if gif else ():
-        write_gifs(folder, read_index(folder)[0][:gif])
-        say(f"hearts to look at: {folder / '*.gif'}")
-    number_of_looks = 0 if appearance == "own" else LOOKS if looks is None else looks
-    made = top if len(parts) == 1 else folders
-    say(f"bank: {build_bank_cases(made, dataset, fold_of(fold), configuration, plans, frames, number_of_looks)}")
+    with bank_lock(target.dataset, fold_of(fold)):
+        if replace:
+            remove_other_sources(top, folders)
+        for part, number in zip(parts, numbers, strict=True):
+            for line in _made(shelf.job(part, folders[part], number, seed, strength), replace):
+                say(line)
+        for folder in folders.values() if gif else ():
+            write_gifs(folder, read_index(folder)[0][:gif])
+            say(f"hearts to look at: {folder / '*.gif'}")
+        number_of_looks = 0 if appearance == "own" else LOOKS if looks is None else looks
+        made = top if len(parts) == 1 else folders
+        say(f"bank: {build_bank_cases(made, dataset, fold_of(fold), configuration, plans, frames, number_of_looks)}")
+    if lost := "; ".join(filter(None, (shortfall(folder) for folder in folders.values()))):
+        if not allow_fewer:
+            raise IncompleteError(f"{lost}; the bank holds the others: train with them, or say --allow-fewer if they are enough")
+        say(lost)
+
+
+def _made(job: Job, replace: bool) -> list[str]:
+    """Let a source fill its folder, in the place of what it holds from others if that is to be replaced."""
+    from nnunet_synth_aug.synthesis.folder import remove_sequences
+    from nnunet_synth_aug.synthesis.sources.job import make
+
+    try:
+        return make(job)
+    except OtherSequencesError:
+        if not replace:
+            raise
+        remove_sequences(job.folder)
+        return make(job)
 
 
 def _refuse_unused(
@@ -151,6 +189,7 @@ class _Shelf:
     generator_folder: Path | None
     device: str
     asked: PriorRequest
+    like: str
     render: str
     _loaded: dict[str, Generator] = field(default_factory=dict)  # a bank of two sources loads its generator once
 
@@ -170,6 +209,7 @@ class _Shelf:
             quality_control=self.quality_control,
             priors=self.asked,
             strength=strength,
+            like=self.like,
             render=self.render,
             vendors=self.vendors,
         )

@@ -20,11 +20,12 @@ from typing import Any, Literal
 
 import numpy as np
 
+from nnunet_synth_aug.core.bank_sources import REGISTRY
 from nnunet_synth_aug.core.cases import SyntheticSequence
 from nnunet_synth_aug.core.errors import UserError
 from nnunet_synth_aug.core.files import read_json, read_nifti, write_json, write_nifti
 from nnunet_synth_aug.core.priors import VARIABLES, Priors
-from nnunet_synth_aug.core.settings import FromZero, Number, Positive, read
+from nnunet_synth_aug.core.settings import Distinct, FromZero, Number, PlainName, Positive, read
 
 INDEX = "index.json"
 
@@ -55,7 +56,7 @@ class Record:
 
 @dataclass(frozen=True)
 class _Index:
-    sequences: tuple[str, ...]
+    sequences: Distinct[PlainName]
     provenance: dict[str, Any]
     format: Literal[1] = 1
 
@@ -161,3 +162,47 @@ def read_index(folder: Path) -> tuple[list[str], dict[str, Any]]:
     path = folder / INDEX
     index = read(_Index, read_json(path), str(path), remedy="run 'synthaug sample' or 'synthaug bank' again", others=True)
     return list(index.sequences), index.provenance
+
+
+def shortfall(folder: Path) -> str:
+    """A sentence if fewer hearts are in a folder than were asked for; "" if all could be made."""
+    quality = read_index(folder)[1].get("quality") or {}
+    asked, made = quality.get("requests", 0), quality.get("accepted", 0)
+    if made >= asked:
+        return ""
+    gone = [name for name, one in quality.get("by_diagnosis", {}).items() if one["requests"] and not one["accepted"]]
+    return f"{made} of {asked} hearts in {folder} passed the quality control" + (f", and none with {', '.join(gone)}" if gone else "")
+
+
+def remove_sequences(folder: Path) -> None:
+    """Delete the sequences that this package wrote into a folder, and what it wrote about them; other files stay.
+
+    Raises:
+        UserError: a file cannot be deleted.
+    """
+    plan, index = folder / "plan.json", folder / INDEX
+    known: set[str] = set()
+    for path, key in ((plan, "requests"), (index, "sequences")):
+        if path.is_file() and isinstance(content := read_json(path), dict) and isinstance(names := content.get(key), (dict, list)):
+            known |= {name for name in names if isinstance(name, str) and Path(name).name == name}
+    own = [name + ending for name in known for ending in (".json", "_image.nii.gz", "_mask.nii.gz", ".gif")]
+    try:
+        # The plan comes last: a kill in the middle leaves a folder that says what it held.
+        for name in (INDEX, *own, "rejections.json", "priors.csv", "figures.json", plan.name):
+            (folder / name).unlink(missing_ok=True)
+    except OSError as error:
+        raise UserError(f"{folder} cannot be emptied ({error.strerror or error}); change its permissions") from error
+
+
+def remove_other_sources(top: Path, wanted: Mapping[str, Path]) -> None:
+    """Delete the sequences of a bank that lie where a bank of other sources has them.
+
+    Args:
+        top: the folder of all sequences of a bank; with several sources each has a folder in it.
+        wanted: source -> folder, of the bank that is to be made.
+    """
+    for folder in (top, *(top / source for source in REGISTRY)):
+        if folder.is_dir() and folder not in wanted.values():
+            remove_sequences(folder)
+            if folder != top and not any(folder.iterdir()):
+                folder.rmdir()

@@ -35,6 +35,7 @@ class Request:
     n_frames: int | None = None
     calibrate: bool = False  # closed loop, see synthesis.closed_loop
     grain: bool = True  # images as noisy as real ones; False gives the decoder's mean
+    asked: Priors | None = None  # what the user set of ``priors``; None: all of it
     origin: Origin | None = None  # all requests of one call have one of the same strength, or none has
 
 

@@ -1,19 +1,25 @@
-"""Which hearts to ask for when the user wants many: priors near those of the training patients."""
+"""Which hearts to ask for when the user wants many: like the training patients, like those of a clinic, or like another cohort."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from nnunet_synth_aug.core.errors import UserError
+from nnunet_synth_aug.core.labels import DIAGNOSES, VENDORS
 from nnunet_synth_aug.core.prior_request import PriorRequest
-from nnunet_synth_aug.core.priors import VARIABLES, Priors
+from nnunet_synth_aug.core.priors import FROM_MASKS, VARIABLES, Priors
+from nnunet_synth_aug.data.cohort import Cohort
+from nnunet_synth_aug.data.phantom import physiology
 from nnunet_synth_aug.data.remodel import Remodelling
 from nnunet_synth_aug.model.generator import Generator
 from nnunet_synth_aug.synthesis.hearts import Request
 
+#: Whom requests are like: the generator's training patients, or a clinic of all diagnoses.
+PATIENTS, CLINIC = "patients", "clinic"
 #: Multiplicative (volumes, mass) and additive (EF, percentage points) spread around a training patient.
 VOLUME_SPREAD, EF_SPREAD = 0.12, 5.0
 
@@ -30,12 +36,34 @@ def draw_priors(generator: Generator, rng: np.random.Generator, given: Priors = 
     the patient is one of that group. A generator that was taught with remodelled copies is asked for remodelled hearts, whose
     diagnosis is then open. Patient data that identify (age, height, weight) are not passed on.
     """
-    pool = [t.priors for t in generator.templates if given.diagnosis in (None, t.priors.diagnosis)] or [
-        t.priors for t in generator.templates
-    ]
-    base = pool[rng.integers(len(pool))]
+    base = _one_of([t.priors for t in generator.templates], rng, given)
     if spread := generator.config.latents.remodel:  # its LDMs have seen remodelled copies
         base = replace(Remodelling.drawn(rng, spread).applied(base), diagnosis=None)
+    return near(base, rng, given)
+
+
+def clinic_priors(rng: np.random.Generator, index: int, given: Priors = Priors()) -> Priors:
+    """Priors of a heart as a clinic sees them: all diagnoses in turn, with the distributions that phantoms are drawn from.
+
+    Args:
+        rng: where the draw is from.
+        index: of the heart, which decides its diagnosis.
+        given: is kept.
+    """
+    diagnosis = given.diagnosis or DIAGNOSES[index % len(DIAGNOSES)]
+    drawn = physiology.draw_priors(rng, diagnosis, given.vendor or VENDORS[0], Priors())
+    known: dict[str, Any] = {name: round(float(getattr(drawn, name)), 1) for name in FROM_MASKS}
+    return Priors(diagnosis=diagnosis, **known).updated(given)
+
+
+def _one_of(pool: Sequence[Priors], rng: np.random.Generator, given: Priors) -> Priors:
+    """One of them; of the diagnosis that is given, if any has it."""
+    pool = [one for one in pool if given.diagnosis in (None, one.diagnosis)] or pool
+    return pool[int(rng.integers(len(pool)))]
+
+
+def near(base: Priors, rng: np.random.Generator, given: Priors = Priors()) -> Priors:
+    """Priors of a heart near this one, without what identifies a patient, and with everything that ``given`` sets put in."""
     values: dict[str, Any] = {}
     size = float(np.exp(rng.normal(0, VOLUME_SPREAD)))
     for name in ("lv_edv", "rv_edv", "lv_mass"):
@@ -85,6 +113,21 @@ def _shown(asked: Any) -> str:
     return "..".join(f"{value:g}" if isinstance(value, (int, float)) else str(value) for value in np.atleast_1d(np.asarray(asked, object)))
 
 
+def priors_like(like: str) -> tuple[Priors, ...]:
+    """Priors of the patients of a dataset that is named as an example; none for PATIENTS and CLINIC.
+
+    Raises:
+        UserError: there is no such dataset, or it says nothing of any patient's volumes.
+    """
+    if like in (PATIENTS, CLINIC):
+        return ()
+    cohort = Cohort.load(like)
+    known = tuple(one.priors for one in cohort.subjects if one.priors.lv_edv is not None)
+    if not known:
+        raise UserError(f"{cohort.name} says nothing of any patient's volumes, so hearts cannot be like them; name another dataset")
+    return known
+
+
 @dataclass(frozen=True)
 class RequestPlan:
     """How the hearts of a set are asked for. Request i is the same for any number of hearts."""
@@ -95,6 +138,8 @@ class RequestPlan:
     free: bool = False  # leave what ``priors`` does not set open, instead of drawing it near a training patient
     calibrate: bool = True  # close the loop on EDV and EF
     grain: bool = True  # images as noisy as the training patients'
+    like: str = PATIENTS  # whom the hearts are like in what ``priors`` leaves open: PATIENTS, CLINIC, or the name of another cohort
+    others: tuple[Priors, ...] = ()  # of that cohort
 
     def request(self, generator: Generator, index: int) -> Request:
         """Request number ``index``.
@@ -105,8 +150,13 @@ class RequestPlan:
         """
         rng = np.random.default_rng([self.seed, index])
         given = self.priors.draw(self.seed, index)
-        priors = given if self.free else draw_priors(generator, rng, given)
-        return Request(f"synth_{index:05d}", int(rng.integers(2**31)), priors, self.n_frames, self.calibrate, self.grain)
+        if self.free:
+            priors = given
+        elif self.like == CLINIC:
+            priors = clinic_priors(rng, index, given)
+        else:
+            priors = near(_one_of(self.others, rng, given), rng, given) if self.others else draw_priors(generator, rng, given)
+        return Request(f"synth_{index:05d}", int(rng.integers(2**31)), priors, self.n_frames, self.calibrate, self.grain, asked=given)
 
     def requests(self, generator: Generator, n: int) -> list[Request]:
         """The first ``n`` requests.

@@ -16,7 +16,7 @@ import numpy as np
 
 from nnunet_synth_aug.core.cases import SyntheticSequence
 from nnunet_synth_aug.core.console import progress
-from nnunet_synth_aug.core.errors import UserError
+from nnunet_synth_aug.core.errors import IncompleteError, OtherSequencesError, UserError
 from nnunet_synth_aug.core.files import hash_json, make_folder, read_json, write_json
 from nnunet_synth_aug.core.priors import measure
 from nnunet_synth_aug.model.generator import Generator
@@ -193,6 +193,7 @@ def sample_to_folder(
         # An id in the log without a sequence was given up; the unfinished group of a killed run is not in the log.
         return request.id in rejections and (skip_impossible or sequence_exists(folder, request.id))
 
+    lost: list[Request] = []
     with progress("sampling", len(requests), finished := sum(done(r) for r in requests)) as bar:
         for first in range(0, len(requests), batch):
             group = [r for r in requests[first : first + batch] if not done(r)]
@@ -206,22 +207,37 @@ def sample_to_folder(
             if group:
                 rejections |= {r.id: ended[r.id] for r in group}
                 write_json(log, rejections)
-            if not skip_impossible and (lost := [r for r in group if not sequence_exists(folder, r.id)]):
-                raise UserError(_impossible(lost[0], rejections[lost[0].id]))
+            if lost := [] if skip_impossible else [r for r in group if not sequence_exists(folder, r.id)]:
+                break
     ids = [r.id for r in requests if sequence_exists(folder, r.id)]
+    if lost and not ids:
+        raise UserError(impossible(lost[0], rejections[lost[0].id]))
     if not ids:
         raise UserError(f"no request passed the quality control; train the generator longer, or see {log} for the reasons")
     told = (about or {}) | (show.about if show else {})
     write_index(folder, ids, generator.provenance | {"quality": _quality(requests, ids, rejections, quality)} | told)
     write_table(folder)
+    if lost:
+        raise IncompleteError(f"{impossible(lost[0], rejections[lost[0].id])}; the {len(ids)} that passed are in {folder}")
     return ids
 
 
-def _impossible(request: Request, rejected: list[list[str]]) -> str:
-    common = Counter(r for reasons in rejected for r in reasons).most_common(3)
+def impossible(request: Request, rejected: list[list[str]], unchecked: str = "--no-check") -> str:
+    """A sentence on a request that was given up, with the commonest reasons.
+
+    Args:
+        request: the one.
+        rejected: reasons of every rejection.
+        unchecked: how to have hearts that nothing checks.
+    """
+    asked = (request.priors if request.asked is None else request.asked).specified()
+    # A heart is drawn near a training patient where nothing is asked for: those values the user does not know of.
+    unknown = {f"missed_{name}" for name in request.priors.specified().keys() - asked.keys()}
+    common = Counter("unlike its patient" if r in unknown else r for reasons in rejected for r in set(reasons)).most_common(3)
     return (
-        f"{request.id}: none of {len(rejected)} samples for {request.priors.specified()} passed the quality control "
-        f"({', '.join(f'{r} {n}x' for r, n in common)}); ask for values nearer to the training patients', train longer, or pass --no-check"
+        f"{request.id}: none of {len(rejected)} samples{f' for {asked}' if asked else ''} passed the quality control "
+        f"({', '.join(f'{r} {n}x' for r, n in common)}); {'ask for values nearer to those of training patients, ' if asked else ''}"
+        f"train longer, or pass {unchecked}"
     )
 
 
@@ -263,8 +279,9 @@ def _agree(path: Path, generator: Generator, requests: list[Request], quality: Q
     known = read_json(path) if path.is_file() else same | {"requests": {}}
     conflict = [i for i, h in asked.items() if known["requests"].get(i, h) != h]
     if conflict or any(known.get(k) != same.get(k) for k in (same.keys() | known.keys()) - {"requests"}):
-        raise UserError(
-            f"{path.parent} holds sequences of another generator, request or quality control; choose another folder or delete this one"
+        raise OtherSequencesError(
+            f"{path.parent} holds sequences of another generator, request or quality control; choose another folder, "
+            "or add --replace to 'synthaug bank', which deletes them first"
         )
     write_json(path, same | {"requests": known["requests"] | asked})
 

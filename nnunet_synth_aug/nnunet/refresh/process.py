@@ -38,7 +38,7 @@ from nnunet_synth_aug.nnunet.target import Target, label_lookup, load_target
 from nnunet_synth_aug.synthesis.folder import frames_within
 from nnunet_synth_aug.synthesis.hearts import Request
 from nnunet_synth_aug.synthesis.render import Renderer, donors_among
-from nnunet_synth_aug.synthesis.requests import RequestPlan
+from nnunet_synth_aug.synthesis.requests import PATIENTS, RequestPlan, priors_like
 from nnunet_synth_aug.synthesis.sample import Outcome, QualityControl, Show, sample_accepted
 
 #: Hearts per call of the networks.
@@ -56,7 +56,9 @@ class HeartReplacer:
         self._generator, self._target, self._lookup = generator, target, label_lookup(target)
         self._sequences = manifest.sequences
         self._seed = int(manifest.hash[:12], 16)
-        self._plan = RequestPlan(self._seed, PriorRequest.from_json(manifest.content["generator"].get("asked", {}), "the bank's manifest"))
+        made = manifest.content["generator"]
+        asked, like = PriorRequest.from_json(made.get("asked", {}), "the bank's manifest"), made.get("like", PATIENTS)
+        self._plan = RequestPlan(self._seed, asked, like=like, others=priors_like(like))
         self._quality_control = bank_quality_control(manifest)
         self._live, self._journal, self._workshop = live, journal, live / ".partial"
         shutil.rmtree(self._workshop, ignore_errors=True)

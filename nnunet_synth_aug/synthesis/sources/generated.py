@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from nnunet_synth_aug.synthesis.figures import describe
 from nnunet_synth_aug.synthesis.render import Renderer, donors_among
-from nnunet_synth_aug.synthesis.requests import RequestPlan
+from nnunet_synth_aug.synthesis.requests import PATIENTS, RequestPlan, priors_like
 from nnunet_synth_aug.synthesis.sample import sample_to_folder
 from nnunet_synth_aug.synthesis.sources.job import Job
 
@@ -12,8 +12,8 @@ from nnunet_synth_aug.synthesis.sources.job import Job
 def make(job: Job) -> list[str]:
     """Sample ``job.n`` hearts with the priors that ``job.priors`` asks for; see :func:`~nnunet_synth_aug.synthesis.sources.job.make`."""
     generator = job.generator()
-    plan = RequestPlan(seed=job.seed, priors=job.priors)
-    about = {"asked": job.priors.to_json()} if job.priors else {}
+    plan = RequestPlan(seed=job.seed, priors=job.priors, like=job.like, others=priors_like(job.like))
+    about = ({"asked": job.priors.to_json()} if job.priors else {}) | ({"like": job.like} if job.like != PATIENTS else {})
     quality = job.quality_control(generator)
     show = Renderer(donors_among(job.originals())) if job.render == "donor" else None
     sample_to_folder(generator, plan.requests(generator, job.n), job.folder, skip_impossible=True, quality=quality, about=about, show=show)

@@ -48,6 +48,7 @@ class Job:
     quality_control: Callable[[Generator], QualityControl] = field(repr=False)
     priors: PriorRequest = PriorRequest()  # what sampled hearts are asked for
     strength: float | None = None  # of variations; None: the usual one
+    like: str = "patients"  # whom the generator's hearts are like, see synthesis.requests
     render: str = "decoder"  # of the generator's hearts: in decoded pixels, or in a donor's
 
 
