@@ -6,7 +6,6 @@ Every function raises ``UserError``, one sentence that says what is wrong and wh
 from __future__ import annotations
 
 import warnings
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -102,7 +101,7 @@ def sample(
         UserError: an unknown prior, a value that no heart has, or one that this generator does not reach.
     """
     from nnunet_synth_aug.synthesis.requests import RequestPlan, beyond_training
-    from nnunet_synth_aug.synthesis.sample import ALL_CHECKS, UNCHECKED, sample_accepted
+    from nnunet_synth_aug.synthesis.sample import ALL_CHECKS, UNCHECKED, impossible, sample_accepted
 
     if not hasattr(generator, "config"):
         raise UserError(f"{generator!r} is no generator; load one with load_generator(folder)")
@@ -116,12 +115,7 @@ def sample(
     for first in range(0, n, _BATCH):
         for outcome in sample_accepted(generator, requests[first : first + _BATCH], ALL_CHECKS if check else UNCHECKED):
             if outcome.sequence is None:
-                reasons = Counter(reason for one in outcome.rejected for reason in one).most_common(3)
-                raise UserError(
-                    f"none of {len(outcome.rejected)} samples for {outcome.request.priors.specified()} passed the quality control "
-                    f"({', '.join(f'{reason} {times}x' for reason, times in reasons)}); ask for values nearer to the training patients', "
-                    "train longer, or pass check=False"
-                )
+                raise UserError(impossible(outcome.request, outcome.rejected, "check=False"))
             found[outcome.request.id] = outcome.sequence
     return [found[request.id] for request in requests]
 

@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 
 from nnunet_synth_aug.core.cases import SyntheticSequence
-from nnunet_synth_aug.core.errors import UserError
+from nnunet_synth_aug.core.errors import IncompleteError, UserError
 from nnunet_synth_aug.core.files import read_json
 from nnunet_synth_aug.core.labels import LV, MYO, RV
 from nnunet_synth_aug.core.priors import Priors, measure
 from nnunet_synth_aug.synthesis import sample as rounds
 from nnunet_synth_aug.synthesis.figures import describe
-from nnunet_synth_aug.synthesis.folder import read_index, read_sequence, write_sequence
+from nnunet_synth_aug.synthesis.folder import read_index, read_sequence, shortfall, write_sequence
 from nnunet_synth_aug.synthesis.hearts import Request
 from nnunet_synth_aug.synthesis.sample import MAX_ANATOMIES, MAX_CYCLES, QualityControl, sample_accepted, sample_to_folder
 
@@ -219,9 +219,30 @@ def test_a_request_beyond_the_generator_is_left_out_or_named_after_the_others_ar
     quality = read_index(tmp_path / "bank")[1]["quality"]
     assert quality["given_up"] == ["synth_00001"]
     assert quality["by_diagnosis"]["unspecified"]["accepted"] == 1
-    with pytest.raises(UserError, match=r"synth_00001: none of 16 samples .*missed_lv_edv 16x"):
+    assert shortfall(tmp_path / "bank") == f"3 of 4 hearts in {tmp_path / 'bank'} passed the quality control"
+    with pytest.raises(IncompleteError, match=r"synth_00001: none of 16 samples .*missed_lv_edv 16x.*; the 3 that passed are in"):
         sample_to_folder(GENERATOR, wanted, tmp_path / "sample")
     assert len(list((tmp_path / "sample").glob("*_image.nii.gz"))) == 3
+    kept = [f"synth_{i:05d}" for i in (0, 2, 3)]
+    assert read_index(tmp_path / "sample")[0] == kept
+    assert [line.split(",")[0] for line in (tmp_path / "sample" / "priors.csv").read_text().splitlines()[1:]] == kept
+
+
+def test_a_reason_names_only_what_was_asked_for(calls, tmp_path):
+    """The volumes of a heart that nobody set are drawn near a training patient's."""
+    drawn = Priors(diagnosis="HCM", lv_edv=500.0)
+    for asked_for, said in ((Priors(diagnosis="HCM"), "unlike its patient 16x"), (Priors(), "unlike its patient 16x")):
+        with pytest.raises(UserError, match=said) as caught:
+            sample_to_folder(GENERATOR, [replace(asked(1)[0], priors=drawn, asked=asked_for)], tmp_path / str(bool(asked_for)))
+        assert "lv_edv" not in str(caught.value)
+        assert ("HCM" in str(caught.value)) == bool(asked_for.specified())
+        assert ("ask for values nearer" in str(caught.value)) == bool(asked_for.specified())
+
+
+def test_a_diagnosis_that_is_missing_altogether_is_said(calls, tmp_path):
+    wanted = [replace(r, priors=replace(r.priors, lv_edv=500.0)) if r.priors.diagnosis == "HCM" else r for r in asked(6)]
+    sample_to_folder(GENERATOR, wanted, tmp_path, skip_impossible=True)
+    assert shortfall(tmp_path).endswith(f"4 of 6 hearts in {tmp_path} passed the quality control, and none with HCM")
 
 
 def test_a_segmenter_that_disagrees_rejects_everything_it_is_asked_about(calls, tmp_path):

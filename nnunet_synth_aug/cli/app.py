@@ -57,7 +57,7 @@ def _main(version: Annotated[bool, typer.Option("--version", callback=_version, 
 
 
 def main() -> Any:
-    """Entry point: a UserError becomes one line on stderr and exit code 2."""
+    """Entry point: a UserError becomes one line on stderr and its exit code."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # for terminals that know ASCII alone
@@ -65,7 +65,7 @@ def main() -> Any:
         app()
     except UserError as error:
         print(f"synthaug: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
+        raise SystemExit(error.code) from None
     except BrokenPipeError:  # e.g. piped into head
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(0) from None

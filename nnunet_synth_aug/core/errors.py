@@ -1,8 +1,20 @@
-"""The one exception that a user is meant to read."""
+"""The exceptions that a user is meant to read."""
 
 
 class UserError(Exception):
     """Something the user can mend: one sentence naming the file or option and what to do.
 
-    The command line prints it without a traceback and exits with code 2.
+    The command line prints it without a traceback and exits with its code.
     """
+
+    code = 2
+
+
+class IncompleteError(UserError):
+    """Less could be made than was asked for; what could be is there."""
+
+    code = 3
+
+
+class OtherSequencesError(UserError):
+    """A folder holds sequences that were made otherwise than those that are to be added."""

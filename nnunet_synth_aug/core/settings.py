@@ -110,6 +110,11 @@ BesidePath: TypeAlias = Annotated[Path, Beside()]
 FileName: TypeAlias = Annotated[
     str, Rule("letters, digits, - and _, since it becomes a file name", re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*").fullmatch)
 ]
+#: A name that becomes part of a file's, and leads to no other folder.
+PlainName: TypeAlias = Annotated[
+    str,
+    Rule("a name that leads to no other folder, without / \\ : and without a dot in front", re.compile(r"[^./\\:\0][^/\\:\0]*").fullmatch),
+]
 #: A list in which nothing is twice.
 Distinct: TypeAlias = Annotated[tuple[T, ...], Different()]
 

@@ -13,13 +13,12 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
 from nnunet_synth_aug import __version__
 from nnunet_synth_aug.core.errors import UserError
 from nnunet_synth_aug.nnunet.bank.manifest import Manifest, open_bank
-from nnunet_synth_aug.nnunet.mixing.dataset import LiveDataset, MixedDataset
+from nnunet_synth_aug.nnunet.mixing.dataset import BankDataset, LiveDataset, MixedDataset
 from nnunet_synth_aug.nnunet.mixing.exposure import FILE, Exposure
 from nnunet_synth_aug.nnunet.mixing.loader import is_mixed, mixed_loaders
 from nnunet_synth_aug.nnunet.mixing.mixture import BASE_NAME, Mix, parse_trainer_name
@@ -165,7 +164,7 @@ class nnUNetTrainerSynthAug(nnUNetTrainer):
             self._open_bank()
             assert self._manifest is not None
             if self._refresh is None:
-                bank = nnUNetDatasetBlosc2(str(self._manifest.folder), self._manifest.ids)
+                bank: Any = BankDataset(str(self._manifest.folder), self._manifest.ids)
             else:
                 live = live_folder(self._manifest.folder.parent, Path(self.output_folder))
                 bank = LiveDataset(self._manifest.folder, self._manifest.ids, live)

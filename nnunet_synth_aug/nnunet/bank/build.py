@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 import shutil
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -17,7 +16,9 @@ from nnunet_synth_aug.core.errors import UserError
 from nnunet_synth_aug.core.files import hash_json, sha256, write_json
 from nnunet_synth_aug.core.paths import bank_folder
 from nnunet_synth_aug.data import looks as scanners
-from nnunet_synth_aug.nnunet.bank.manifest import FORMAT, check_leak, manifest_path, together
+from nnunet_synth_aug.nnunet.bank.files import DamagedError, read_properties, whole, write_sums
+from nnunet_synth_aug.nnunet.bank.lock import bank_lock
+from nnunet_synth_aug.nnunet.bank.manifest import FORMAT, check_leak, known_sums, manifest_path, together
 from nnunet_synth_aug.nnunet.bank.preprocess import CASE_FILES, preprocess_frame, save_case
 from nnunet_synth_aug.nnunet.patients import case_patients, fold_cases
 from nnunet_synth_aug.nnunet.target import Target, label_lookup, load_target
@@ -76,7 +77,12 @@ def build_bank_cases(
     if looks:
         recipe = hash_json([recipe, scanners.VERSION])
     listed: list[dict[str, Any]] = []
-    with progress(f"bank {target.data_identifier}", len(ids)) as bar, _workshop(folder) as workshop:
+    before = known_sums(manifest)
+    with (
+        bank_lock(target.dataset, fold),
+        progress(f"bank {target.data_identifier}", len(ids)) as bar,
+        _workshop(folder) as workshop,
+    ):
         for done, (name, (where, source)) in enumerate(ids.items()):
             bar.advance(done, name)
             sequence_id = where.name
@@ -87,7 +93,7 @@ def build_bank_cases(
             sequence: SyntheticSequence | None = None
             for look in range(1, looks + 1) if looks else (0,):
                 wanted = {f"{name}{f'_look{look}' if look else ''}_t{frame:02d}": frame for frame in chosen}
-                open_cases = {case: frame for case, frame in wanted.items() if _stamp_of(folder / f"{case}.pkl") != stamp}
+                open_cases = {case: frame for case, frame in wanted.items() if not _is_done(folder, case, stamp, before.get(case))}
                 if open_cases:
                     manifest.unlink(missing_ok=True)  # it promises a complete bank
                     sequence = sequence or read_sequence(where.parent, sequence_id)
@@ -95,7 +101,10 @@ def build_bank_cases(
                     for case, frame in open_cases.items():
                         _make_case(shown, frame, lookup, target, workshop, folder, case, stamp)
                 about = {"look": look} if look else {}
-                listed += [_entry(case, name, record, frame) | about | source for case, frame in wanted.items()]
+                listed += [
+                    _entry(case, name, record, frame) | about | source | {"sha256": sha256(folder / f"{case}.pkl")}
+                    for case, frame in wanted.items()
+                ]
         _remove_strangers(folder, {entry["id"] for entry in listed})
         bar.advance(len(ids))
     write_json(
@@ -183,6 +192,7 @@ def write_case(
         raise UserError(f"{sequence.id}: its mask holds a label above {len(lookup) - 1}; delete the sequence and sample again") from error
     with _writing(folder / case):
         save_case(folder, case, data, seg, properties | notes, target)
+        write_sums(folder, case, properties | notes)
 
 
 @contextmanager
@@ -223,15 +233,16 @@ def _stamp(sequences: Path, sequence_id: str, recipe: str) -> str:
     return hash_json([recipe, *(sha256(path) for path in files)])
 
 
-def _stamp_of(properties: Path) -> str | None:
-    """The stamp of a complete case; None if the case is not there or unreadable."""
-    if not all(properties.with_name(properties.stem + ending).is_file() for ending in CASE_FILES):
-        return None
+def _is_done(folder: Path, case: str, stamp: str, known: str | None) -> bool:
+    """Whether a case is there, whole, and made from what the stamp stands for; ``known`` is its sum by an earlier manifest."""
+    path = folder / f"{case}.pkl"
+    if not path.is_file() or known not in (None, sha256(path)):
+        return False
     try:
-        with properties.open("rb") as stream:
-            return pickle.load(stream).get(_STAMP)  # nnU-Net's own format, written by this module
-    except (OSError, EOFError, pickle.UnpicklingError, AttributeError):
-        return None
+        properties = read_properties(path)
+    except DamagedError:
+        return False
+    return properties.get(_STAMP) == stamp and whole(folder, case, properties)
 
 
 @contextmanager

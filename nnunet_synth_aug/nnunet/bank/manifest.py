@@ -5,6 +5,7 @@ It lies beside the folder of cases (nnU-Net infers a folder's format from its fi
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,26 +15,31 @@ from nnunet_synth_aug.core.errors import UserError
 from nnunet_synth_aug.core.files import hash_json, read_json
 from nnunet_synth_aug.core.paths import bank_folder
 from nnunet_synth_aug.core.patients import refuse_shared
-from nnunet_synth_aug.core.settings import Rule, read
+from nnunet_synth_aug.core.settings import PlainName, Rule, read
+from nnunet_synth_aug.nnunet.bank.files import refuse_other_files
 from nnunet_synth_aug.nnunet.bank.preprocess import CASE_FILES
 from nnunet_synth_aug.nnunet.patients import case_patients, fold_cases, leaked_patients, refuse_leak, splits_file
 from nnunet_synth_aug.nnunet.target import Target
 
-FORMAT = 1
+FORMAT = 2  # 2: the sum of every case
+
+
+_SUM = Rule("the sum of the case's files, 64 digits from 0 to f", re.compile("[0-9a-f]{64}").fullmatch)
 
 
 @dataclass(frozen=True)
 class _Case:
-    id: str
+    id: PlainName
     sequence: str
     requested: dict[str, Any]
+    sha256: Annotated[str, _SUM]
 
 
 @dataclass(frozen=True)
 class _Content:
     """What every manifest says; more is there for people."""
 
-    format: Literal[1]
+    format: Literal[2]
     dataset: str
     fold: str | int
     data_identifier: str
@@ -42,6 +48,23 @@ class _Content:
     generator: dict[str, Any]
     cases: Annotated[tuple[_Case, ...], Rule("a list of at least one case", len)]
     case_patients: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _Pretraining:
+    patients: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Maker:
+    """Who made the hearts of a bank, as far as the leak guard looks at it."""
+
+    source: str | None = None
+    dataset: str | None = None
+    patients: tuple[str, ...] | None = None
+    phantoms: tuple[str, ...] | None = None
+    pretraining: _Pretraining | None = None
+    parts: dict[str, _Maker] | None = None
 
 
 @dataclass(frozen=True)
@@ -66,8 +89,8 @@ class Manifest:
 
     @property
     def hash(self) -> str:
-        """Of everything that the manifest says."""
-        return hash_json(self.content)
+        """Of everything that the manifest says but the sums, whose bits depend on the release that compressed the files."""
+        return hash_json(self.content | {"cases": [{k: v for k, v in c.items() if k != "sha256"} for c in self.content["cases"]]})
 
     @property
     def generator_hash(self) -> str | None:
@@ -101,6 +124,15 @@ def read_manifest(target: Target, fold: int | str) -> Manifest:
     return Manifest(content, path.parent / target.data_identifier)
 
 
+def known_sums(path: Path) -> dict[str, str]:
+    """Case id -> sum, by the manifest of a bank that is about to be made again; empty where none is or it cannot be read."""
+    try:
+        content = read_json(path)
+        return {case.id: case.sha256 for case in read(_Content, content, str(path), remedy="-", others=True).cases}
+    except UserError:
+        return {}
+
+
 def missing_cases(folder: Path, ids: Iterable[str]) -> list[str]:
     """Ids of which a file is missing, in their order."""
     present = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
@@ -117,7 +149,7 @@ def open_bank(target: Target, fold: int | str, train_cases: list[str], val_cases
         val_cases: its validation cases.
 
     Raises:
-        UserError: no bank; made for another dataset, fold, preprocessing or labels; files missing; or its generator
+        UserError: no bank; made for another dataset, fold, preprocessing or labels; files missing or not its own; or its generator
             saw a validation patient (not checked for fold "all", whose validation is no validation anyway).
     """
     manifest = read_manifest(target, fold)
@@ -138,6 +170,7 @@ def open_bank(target: Target, fold: int | str, train_cases: list[str], val_cases
             raise UserError(f"{where} was made for another {names.get(key, key)}{detail}; run '{command}' again")
     if missing := missing_cases(manifest.folder, manifest.ids):
         raise UserError(f"{manifest.folder} lacks {len(missing)} of {len(manifest.ids)} cases, such as {missing[0]}; run '{command}' again")
+    refuse_other_files(manifest.folder, {case["id"]: case["sha256"] for case in manifest.content["cases"]}, command)
     if str(fold) != "all":
         check_leak(manifest.content["generator"], target, fold, train_cases, val_cases, manifest.content.get("case_patients", {}))
     return manifest
@@ -160,24 +193,35 @@ def check_leak(
         train_cases, val_cases: of the fold.
         known: case -> patient as it was when the bank was made.
     """
-    if parts := generator.get("parts"):
-        for part in parts.values():
-            check_leak(part, target, fold, train_cases, val_cases, known)
-        return
-    names = (case_patients(target.dataset, [*train_cases, *val_cases], known), known or {})
+    again = f"run 'synthaug bank' again for fold {fold} of {target.dataset}"
+    maker = read(_Maker, generator, f"who made the bank of fold {fold}", remedy=again, others=True)
+    _refuse_leak(maker, target, fold, train_cases, val_cases, known or {})
+
+
+def _refuse_leak(
+    maker: _Maker, target: Target, fold: int | str, train_cases: list[str], val_cases: list[str], known: dict[str, str]
+) -> None:
+    names = (case_patients(target.dataset, [*train_cases, *val_cases], known), known)
     refuse_shared(splits_file(target.dataset), fold, train_cases, val_cases, names[0])
-    if generator.get("source") == "phantom":
-        _refuse_phantoms(generator, fold, val_cases, *names)
+    started_from = maker.pretraining.patients if maker.pretraining else ()  # phantoms, which a cohort of phantoms may hold too
+    if maker.parts:
+        for part in maker.parts.values():
+            _refuse_leak(part, target, fold, train_cases, val_cases, known)
+        # What it says of all together counts as well: parts cannot hide anybody.
+        everyone = [*(maker.patients or ()), *(maker.phantoms or ()), *started_from]
+        refuse_leak(leaked_patients(everyone, val_cases, *names), fold, target.dataset)
         return
-    patients = [str(p) for p in generator.get("patients") or []]
+    if maker.source == "phantom":
+        _refuse_phantoms(maker, fold, val_cases, *names)
+        return
+    patients = list(maker.patients or ())
     if not patients:
         raise UserError(
             f"the generator behind the bank of fold {fold} does not say which patients it was trained on, so a leak cannot be excluded; "
             f"train it again with 'synthaug fit -d {target.dataset} -f {fold}'"
         )
-    started_from = (generator.get("pretraining") or {}).get("patients", [])  # phantoms, which a cohort of phantoms may hold too
     refuse_leak(leaked_patients([*patients, *started_from], val_cases, *names), fold, target.dataset)
-    if generator.get("dataset") == target.dataset and not leaked_patients(patients, train_cases, *names):
+    if maker.dataset == target.dataset and not leaked_patients(patients, train_cases, *names):
         # Trained on this dataset, yet on none of its training patients: the names do not correspond.
         raise UserError(
             f"the generator's patients (such as {patients[0]}) match no patient of {target.dataset} (such as "
@@ -185,10 +229,10 @@ def check_leak(
         )
 
 
-def _refuse_phantoms(provenance: dict[str, Any], fold: int | str, val_cases: list[str], *names: dict[str, str]) -> None:
+def _refuse_phantoms(maker: _Maker, fold: int | str, val_cases: list[str], *names: dict[str, str]) -> None:
     """Raise UserError unless a bank of digital hearts names them and none of them is validated on."""
-    phantoms = [str(p) for p in provenance.get("phantoms") or []]
-    if not phantoms or provenance.get("patients"):
+    phantoms = list(maker.phantoms or ())
+    if not phantoms or maker.patients:
         raise UserError(f"the bank of fold {fold} calls itself a phantom's, but does not say which phantoms it holds; make it again")
     if leaked := leaked_patients(phantoms, val_cases, *names):
         raise UserError(f"the bank holds phantoms that fold {fold} validates on ({', '.join(leaked[:10])}); make it with another --seed")

@@ -5,13 +5,28 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import blosc2
 from nnunetv2.training.dataloading.nnunet_dataset import nnUNetBaseDataset, nnUNetDatasetBlosc2
 
 from nnunet_synth_aug.core.errors import UserError
+from nnunet_synth_aug.nnunet.bank.files import read_properties
+from nnunet_synth_aug.nnunet.bank.preprocess import CASE_FILES
 from nnunet_synth_aug.nnunet.refresh.cases import VERSION, read_case
 
 
-class LiveDataset(nnUNetDatasetBlosc2):
+class BankDataset(nnUNetDatasetBlosc2):
+    """A bank's cases as nnU-Net reads its own, but for the properties: nothing in them can run, see ``bank.files``."""
+
+    def load_case(self, identifier: str) -> tuple[Any, Any, Any, dict[str, Any]]:
+        """Image and segmentation as blosc2 arrays on disk, None (no cascade), properties."""
+        case = Path(self.source_folder) / identifier
+        image, seg = (
+            blosc2.open(urlpath=f"{case}{ending}", mode="r", dparams={"nthreads": 1}, **self.mmap_kwargs) for ending in CASE_FILES[:2]
+        )
+        return image, seg, None, read_properties(Path(f"{case}.pkl"))
+
+
+class LiveDataset(BankDataset):
     """A bank whose cases a generator replaces during training: the newest version of each, see ``refresh_cases``."""
 
     def __init__(self, bank: Path, identifiers: list[str], live: Path) -> None:

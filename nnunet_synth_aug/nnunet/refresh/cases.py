@@ -13,7 +13,6 @@ import contextlib
 import io
 import json
 import os
-import pickle
 import time
 import zipfile
 from pathlib import Path
@@ -23,12 +22,14 @@ import blosc2
 
 from nnunet_synth_aug.core.errors import UserError
 from nnunet_synth_aug.core.files import hash_json, write_text
+from nnunet_synth_aug.nnunet.bank.files import load_properties
 from nnunet_synth_aug.nnunet.bank.preprocess import CASE_FILES
 
 #: Key in a case's properties: how often it was replaced; the bank's own cases, version 0, lack it.
 VERSION = "synth_aug_version"
 #: In the training's output folder: one line per heart, before its cases are published.
 JOURNAL = "synth_aug_refresh.jsonl"
+_REMEDY = "delete it, and the training uses the bank's own case"
 #: Seconds between attempts where a file system refuses for a moment: a stale handle over NFS, a file that is open on Windows.
 _PAUSES = (0.01, 0.05, 0.2, 1.0, 5.0)
 
@@ -81,7 +82,7 @@ def read_case(folder: Path, case: str) -> tuple[Any, Any, None, dict[str, Any]] 
         image (C, Z, Y, X) and segmentation (1, Z, Y, X) as blosc2 arrays in memory, None (no cascade), properties.
 
     Raises:
-        UserError: the file is damaged.
+        UserError: the file is damaged, or its properties hold more than nnU-Net's plain types.
     """
     path = case_file(folder, case)
     content = _content(path)
@@ -92,9 +93,9 @@ def read_case(folder: Path, case: str) -> tuple[Any, Any, None, dict[str, Any]] 
             image, seg, properties = (archive.read(f"{case}{ending}") for ending in CASE_FILES)  # checks the sums
         # A copy, because older releases of blosc2 do not keep the buffer that their array points into.
         arrays = [blosc2.ndarray_from_cframe(frame, copy=True) for frame in (image, seg)]
-        return arrays[0], arrays[1], None, pickle.loads(properties)  # nnU-Net's own format, written by this package
-    except (zipfile.BadZipFile, KeyError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        raise UserError(f"{path} is damaged ({error}); delete it, and the training uses the bank's own case") from error
+    except (zipfile.BadZipFile, KeyError, RuntimeError, EOFError) as error:
+        raise UserError(f"{path} is damaged ({error}); {_REMEDY}") from error
+    return arrays[0], arrays[1], None, load_properties(properties, path, _REMEDY)
 
 
 def _content(path: Path) -> bytes | None:
