@@ -98,6 +98,8 @@ def test_options_of_the_segmenter_that_do_not_go_together(project: Project, monk
     for given, sentence in (
         ([*words, "--min-agreement", "0.7"], "--min-agreement is of no use without --segmenter"),
         ([*words, "--segmenter", str(project.root), "--source", "phantom"], "phantom are not sampled; leave it out"),
+        ([*words, "--vendors", "GE"], "--vendors is of --source phantom"),
+        ([*words[:-2], "--source", "phantom", "--vendors", "GE,Acme"], "--vendors GE,Acme: there is no 'Acme'; give all, own"),
         ([*words, "--looks", "2"], "--looks is of --appearance scanners; add that"),
         ([*words, "--strength", "0.5"], "--strength is of --source variations, and this bank is of generator"),
         (

@@ -51,7 +51,7 @@ def _refuse_incomplete(study: Study, at: Workspace) -> None:
     if not (raw / "dataset.json").is_file():
         raise UserError(f"{raw} is no nnU-Net dataset (dataset.json is missing); give another for data.dataset")
     if not splits.is_file():
-        raise UserError(f"{splits} does not exist; write a patient-grouped split there, e.g. by importing the data with 'synthaug import'")
+        raise UserError(f"{splits} does not exist; write a split by patient with 'synthaug split -d {at.dataset}'")
     n = len(read_json(splits))
     if beyond := [fold for fold in study.folds if fold >= n]:
         raise UserError(f"folds: {beyond[0]} is out of range; {splits} holds the folds 0 to {n - 1}")

@@ -49,6 +49,7 @@ class RunSteps:
         # Named only where there is one: other banks are those of a study without it.
         named = {"segmenter"} if not arm.checked_by_segmenter(self.study.bank) else set()
         named |= {"strength"} if "variations" not in arm.parts else set()
+        named |= {"vendors"} if "phantom" not in arm.parts else set()
         bank = {k: v for k, v in plain(self.study.bank).items() if k not in named} | {"source": arm.source}
         bank |= ({"looks": arm.looks} if arm.looks else {}) | ({"render": arm.render} if arm.render != "decoder" else {})
         generator = {"generator": self._generator_settings()} if arm.needs_generator else {}
@@ -72,11 +73,12 @@ class RunSteps:
             return []
         study, at, size = self.study, self.at, self.study.bank
         generator = [self._generator(fold)] if arm.needs_generator else []
-        which = ["-d", number(at), "-f", str(fold), "-c", study.plans.configuration, "-p", PLANS]
+        which = ["-d", number(at), "-f", str(fold), "-c", study.plans.configuration, "-p", PLANS, "--allow-fewer"]
         sizes = ["-n", str(size.sequences), "--frames", str(size.frames), "--seed", str(size.seed)]
         sizes += ["--strength", str(size.strength)] if "variations" in arm.parts else []
         sizes += ["--appearance", "scanners", "--looks", str(arm.looks)] if arm.looks else []
         sizes += ["--render", arm.render] if arm.render != "decoder" else []
+        sizes += ["--vendors", size.vendors] if "phantom" in arm.parts else []
         witness, waits = [], [one.id for one in generator]
         if arm.needs_segmenter(size):
             witness = ["--segmenter", str(at.model(REAL, study.seeds[0]))]

@@ -110,6 +110,7 @@ class BankSettings:
     seed: FromZero = 0
     segmenter: bool = False  # whether the real-only training of the fold's first seed rejects hearts whose mask it disputes
     strength: Annotated[Number, Interval(ge=0.05, le=1)] = 0.5  # of variationsNN, as 'synthaug bank --strength'
+    vendors: str = "all"  # of phantoms, as 'synthaug bank --vendors'
 
 
 @dataclass(frozen=True)

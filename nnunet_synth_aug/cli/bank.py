@@ -28,6 +28,7 @@ from nnunet_synth_aug.cli.options import (
 )
 from nnunet_synth_aug.core.bank_sources import REGISTRY, Source, shared_out, sources_of
 from nnunet_synth_aug.core.errors import IncompleteError, OtherSequencesError, UserError
+from nnunet_synth_aug.core.labels import VENDORS
 
 if TYPE_CHECKING:
     from nnunet_synth_aug.core.prior_request import PriorRequest
@@ -80,6 +81,14 @@ def bank(
             "--render", help="Of --source generator: hearts in decoded pixels, or in those of a training patient, warped to them."
         ),
     ] = "decoder",
+    vendors: Annotated[
+        str | None,
+        typer.Option(
+            "--vendors",
+            metavar="all|own|NAME,...",
+            help=f"Of --source phantom: their scanners. own: the training patients'; or {', '.join(VENDORS)}. [default: all]",
+        ),
+    ] = None,
     segmenter: CheckedBy = None,
     min_agreement: MinAgreement = None,
     generator: GeneratorFolder = None,
@@ -95,10 +104,11 @@ def bank(
 ) -> None:
     """Make sequences for one fold and preprocess them like nnU-Net's own cases. The same command resumes after a kill."""
     from nnunet_synth_aug.core.paths import bank_folder
+    from nnunet_synth_aug.core.patients import ungrouped
     from nnunet_synth_aug.core.prior_request import parse_priors
     from nnunet_synth_aug.nnunet.bank.build import build_bank_cases
     from nnunet_synth_aug.nnunet.bank.lock import bank_lock
-    from nnunet_synth_aug.nnunet.patients import ABOUT_ALL
+    from nnunet_synth_aug.nnunet.patients import ABOUT_ALL, case_patients
     from nnunet_synth_aug.nnunet.target import label_lookup, load_target
     from nnunet_synth_aug.synthesis.folder import read_index, remove_other_sources, shortfall
     from nnunet_synth_aug.synthesis.pictures import write_gifs
@@ -113,11 +123,14 @@ def bank(
     for option, given in (("--render", render != "decoder"), ("--like", like is not None)):
         if given and "generator" not in parts:
             raise UserError(f"{option} is of --source generator, and this bank is of {source}; leave it out")
+    if vendors is not None and "phantom" not in parts:
+        raise UserError(f"--vendors is of --source phantom, and this bank is of {source}; leave it out")
+    named = _named_vendors(vendors or "all")
     _refuse_unused([REGISTRY[part] for part in parts], source, asked, strength, segmenter, min_agreement, generator)
-    if fold == "all":
-        say(ABOUT_ALL)
+    if note := ABOUT_ALL if fold == "all" else ungrouped(case_patients(target.dataset, target.cases())):
+        say(note)
     like = like or ("clinic" if render == "donor" else "patients")
-    shelf = _Shelf(target, fold, segmenter, min_agreement, generator, device, asked, like, render)
+    shelf = _Shelf(target, fold, segmenter, min_agreement, generator, device, asked, like, render, named)
     top = bank_folder(target.dataset, fold_of(fold)) / "sequences"
     folders = {part: top if len(parts) == 1 else top / part for part in parts}
     with bank_lock(target.dataset, fold_of(fold)):
@@ -136,6 +149,16 @@ def bank(
         if not allow_fewer:
             raise IncompleteError(f"{lost}; the bank holds the others: train with them, or say --allow-fewer if they are enough")
         say(lost)
+
+
+def _named_vendors(text: str) -> tuple[str, ...] | None:
+    """The vendors that ``--vendors`` names: none for all, None for the training patients'."""
+    if text in ("all", "own"):
+        return () if text == "all" else None
+    names = tuple(part.strip() for part in text.split(","))
+    if unknown := [name for name in names if name not in VENDORS]:
+        raise UserError(f"--vendors {text}: there is no {unknown[0]!r}; give all, own, or some of {', '.join(VENDORS)} with commas between")
+    return names
 
 
 def _made(job: Job, replace: bool) -> list[str]:
@@ -191,6 +214,7 @@ class _Shelf:
     asked: PriorRequest
     like: str
     render: str
+    named_vendors: tuple[str, ...] | None  # None: the training patients'
     _loaded: dict[str, Generator] = field(default_factory=dict)  # a bank of two sources loads its generator once
 
     def job(self, source: str, folder: Path, n: int, seed: int, strength: float | None) -> Job:
@@ -248,9 +272,11 @@ class _Shelf:
         return training_originals(self.target, fold_of(self.fold))
 
     def vendors(self) -> tuple[str, ...]:
-        """Of the training patients: phantoms of other vendors would teach what none of them shows."""
+        """Whose scanners phantoms imitate; none for all."""
         from nnunet_synth_aug.nnunet.bank.originals import is_imported
 
+        if self.named_vendors is not None:
+            return self.named_vendors
         if not is_imported(self.target):
             return ()
         cohort, patients = self.cohort()

@@ -44,7 +44,7 @@ class Job:
     originals: Callable[[], list[Original]] = field(repr=False)  # contoured frames of the training patients
     generator: Callable[[], Generator] = field(repr=False)  # of the fold
     segmenter: Callable[[], RealOnlyNetwork] = field(repr=False)  # of the fold
-    vendors: Callable[[], tuple[str, ...]] = field(repr=False)  # of the training patients; none where nobody says
+    vendors: Callable[[], tuple[str, ...]] = field(repr=False)  # whose scanners phantoms imitate; none for all
     quality_control: Callable[[Generator], QualityControl] = field(repr=False)
     priors: PriorRequest = PriorRequest()  # what sampled hearts are asked for
     strength: float | None = None  # of variations; None: the usual one
