@@ -148,7 +148,7 @@ def test_every_finding_has_its_remedy(project: Project, monkeypatch: pytest.Monk
         (plans, {"configurations": {"2d": {}}}, "plans", "KeyError", "if all are sound, run 'nnUNetv2_plan_and_preprocess -d 731 -c 2d'"),
         (plans, None, "plans", "does not exist", "run 'nnUNetv2_plan_and_preprocess -d 731' first or name other plans with -p"),
         (project.preprocessed / "dataset.json", None, "plans", "does not exist", "run 'nnUNetv2_plan_and_preprocess -d 731 -c 2d'"),
-        (splits, None, "fold", "does not exist", "write patient-grouped splits with 'synthaug import'"),
+        (splits, None, "fold", "does not exist", f"write one with 'synthaug split -d {DATASET}'"),
         (
             splits,
             [{"train": ["patient009_ED"], "val": ["patient001_ED"]}],
@@ -156,7 +156,13 @@ def test_every_finding_has_its_remedy(project: Project, monkeypatch: pytest.Monk
             "names 1 cases that are not preprocessed",
             "nnUNetv2_preprocess -d 731",
         ),
-        (splits, [{"train": []}], "fold", "is not a list of folds with 'train' and 'val' case ids", "restore or remake it"),
+        (
+            splits,
+            [{"train": []}],
+            "fold",
+            "is not a list of folds with 'train' and 'val' case ids",
+            f"remove it and run 'synthaug split -d {DATASET}'",
+        ),
         (manifest_path(DATASET, 0, f"{PLANS}_2d"), None, "bank", "no complete bank", f"synthaug bank -d {DATASET} -c 2d -p {PLANS} -f 0"),
     ):
         good = path.read_text()

@@ -22,6 +22,7 @@ from evaluation.scoring.rules import BY_DEFAULT, ScoringRules
 from evaluation.scoring.table import COLUMNS, REFERENCE_VOLUME, UNITS, validated
 from nnunet_synth_aug.core.console import progress
 from nnunet_synth_aug.core.errors import UserError
+from nnunet_synth_aug.core.patients import ungrouped
 
 
 class Where(TypedDict, total=False):
@@ -141,6 +142,8 @@ def score_masks(arms: Sequence[Arm], rules: ScoringRules, where: Where) -> Score
     given = (where.get("labels"), where.get("prediction_labels"), where.get("reference_labels"))
     read = [label_maps(arm, found, gt, *given) for arm in arms]
     notes = [note for _, told in read for note in told]
+    if alone := ungrouped({case: info.patient for case, info in found.cases.items() if case in cases}):
+        notes.append(f"{alone[0].upper()}{alone[1:]}.")
     maps = _same_structures(arms, [one for one, _ in read])
     n = where.get("workers", 1)
     workers = workers_for(sum(len(arm.predictions) for arm in arms)) if n is None else n

@@ -12,7 +12,7 @@ from typer.core import TyperGroup
 
 from nnunet_synth_aug import __version__
 from nnunet_synth_aug.cli.bank import bank
-from nnunet_synth_aug.cli.data import importers, phantom
+from nnunet_synth_aug.cli.data import importers, phantom, split
 from nnunet_synth_aug.cli.evaluate import evaluate
 from nnunet_synth_aug.cli.generator import fit, report, sample
 from nnunet_synth_aug.cli.nnunet import doctor, install_trainers, plans
@@ -40,7 +40,7 @@ app = typer.Typer(
     rich_markup_mode=None,  # units in brackets are no markup
     pretty_exceptions_enable=False,
 )
-for command in (doctor, install_trainers, phantom, fit, sample, report, bank, plans, evaluate, compare, benchmark, demo):
+for command in (doctor, install_trainers, phantom, split, fit, sample, report, bank, plans, evaluate, compare, benchmark, demo):
     app.command()(command)
 app.add_typer(importers, name="import")
 

@@ -1,4 +1,4 @@
-"""Commands that make nnU-Net datasets: ``phantom`` and ``import``."""
+"""Commands that make nnU-Net datasets: ``phantom``, ``import`` and ``split``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nnunet_synth_aug.cli.options import Folds, Seed, say
+from nnunet_synth_aug.cli.options import Dataset, Folds, Seed, say
+from nnunet_synth_aug.core.paths import folder_to_write
 
 if TYPE_CHECKING:
     from nnunet_synth_aug.data.importers.subject import SourceSubject
@@ -30,17 +31,37 @@ def phantom(
     from nnunet_synth_aug.data.phantom import phantom_cohort
     from nnunet_synth_aug.data.raw_dataset import write_dataset
 
+    _refuse_mistyped()
     source = {"source": "phantom", "n": n, "seed": seed}
     hearts = phantom_cohort(n, seed, min(n, os.cpu_count() or 1))
     _tell(write_dataset(hearts, dataset_id, name, folds=folds, total=n, source=source))
+
+
+def split(
+    dataset: Dataset,
+    folds: Folds = 5,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Same seed, same folds. [default: the import's]")] = 12345,
+) -> None:
+    """Write splits_final.json with all cases of a patient on one side, for any nnU-Net dataset; one that is there is never replaced."""
+    from nnunet_synth_aug.nnunet.patients import write_split
+
+    for line in write_split(dataset, folds, seed):
+        say(line)
 
 
 def _import(subjects: Iterator[SourceSubject], total: int, source: str, dataset_id: int, name: str, folds: int, notes: list[str]) -> None:
     """Write what an importer reads as a dataset, and say where it is."""
     from nnunet_synth_aug.data.raw_dataset import write_dataset
 
+    _refuse_mistyped()
     about = {"source": source}
     _tell(write_dataset(subjects, dataset_id, name, folds=folds, total=total, source=about, source_notes=notes))
+
+
+def _refuse_mistyped() -> None:
+    """nnU-Net's folders have to be there: one that is not may be a slip in its name."""
+    for name in ("nnUNet_raw", "nnUNet_preprocessed"):
+        folder_to_write(name)
 
 
 def _tell(folder: Path) -> None:
@@ -101,6 +122,7 @@ def import_sunnybrook(
     from nnunet_synth_aug.data.importers.sunnybrook import list_sunnybrook, notes_sunnybrook, read_sunnybrook
     from nnunet_synth_aug.data.test_set import write_test_set
 
+    _refuse_mistyped()
     total, notes = len(list_sunnybrook(folder)), notes_sunnybrook(folder)
     source = {"source": "Sunnybrook"}
     _tell(write_test_set(read_sunnybrook(folder), dataset_id, name, total=total, source=source, source_notes=notes))

@@ -64,12 +64,24 @@ def make_folder(path: Path) -> None:
     """Make a folder with all above it, if it is not there.
 
     Raises:
-        UserError: it cannot be made, or a file has its name.
+        UserError: it cannot be made, a file has its name, or nothing can be written into it.
     """
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"the folder {path} cannot be made ({error.strerror or error}); choose another one") from error
+    refuse_read_only(path)
+
+
+def refuse_read_only(folder: Path) -> None:
+    """Raise UserError if nothing can be written into a folder: now, and not after hours of work."""
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise UserError(
+            f"nothing can be written into {folder} ({error.strerror or error}); choose another folder or change its permissions"
+        ) from error
 
 
 def write_text(path: Path, text: str) -> None:

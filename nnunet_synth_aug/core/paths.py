@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from nnunet_synth_aug.core.errors import UserError
+from nnunet_synth_aug.core.files import refuse_read_only
 
 
 def nnunet_folder(name: str) -> Path:
@@ -16,7 +17,25 @@ def nnunet_folder(name: str) -> Path:
     value = os.environ.get(name)
     if not value:
         raise UserError(f"the environment variable {name} is not set; export it as for any nnU-Net run, e.g. export {name}=/data/{name}")
+    if value[0] in "~'\"" or value[-1] in "'\"" or value != value.strip():  # nnU-Net would look for a folder of that very name
+        raise UserError(
+            f"the environment variable {name} is {value!r}, which nnU-Net does not understand; "
+            f"export it without quotes inside, spaces around and ~, e.g. export {name}=$HOME/{name}"
+        )
     return Path(value)
+
+
+def folder_to_write(name: str) -> Path:
+    """One of nnU-Net's folders, into which something is about to be written.
+
+    Raises:
+        UserError: it does not exist, which may be a slip in its name, or it cannot be written.
+    """
+    folder = nnunet_folder(name)
+    if not folder.is_dir():
+        raise UserError(f"{name} is {folder}, which is no folder; correct the variable, or make the folder with mkdir -p '{folder}'")
+    refuse_read_only(folder)
+    return folder
 
 
 def dataset_name(dataset: str | int) -> str:

@@ -203,12 +203,11 @@ def read_splits(path: Path) -> list[Fold]:
     """
     if not path.is_file():
         raise UserError(
-            f"{path} does not exist, and nnU-Net's own split would separate ED and ES of one patient; "
-            "write patient-grouped splits with 'synthaug import'"
+            f"{path} does not exist, and nnU-Net's own split would separate ED and ES of one patient; write one with {_command(path)}"
         )
     content = read_json(path)
     if not isinstance(content, list) or not content:
-        raise UserError(f"{path} is not a list of folds with 'train' and 'val' case ids; restore or remake it")
+        raise UserError(f"{path} is not a list of folds with 'train' and 'val' case ids; {remake(path)}")
     return [_read_fold(path, number, one) for number, one in enumerate(content)]
 
 
@@ -227,9 +226,9 @@ def read_fold(path: Path, fold: int | str) -> Fold:
 def _read_fold(path: Path, number: int, one: Any) -> Fold:
     sides: list[Any] = [one.get("train"), one.get("val"), one.get("unlabelled", [])] if isinstance(one, dict) else [None]
     if not all(map(_are_names, sides)):
-        raise UserError(f"{path} is not a list of folds with 'train' and 'val' case ids (see fold {number}); restore or remake it")
+        raise UserError(f"{path} is not a list of folds with 'train' and 'val' case ids (see fold {number}); {remake(path)}")
     if empty := [side for side in ("train", "val") if not one[side]]:
-        raise UserError(f"{path} has no case in '{empty[0]}' of fold {number}; make a split with cases on both sides")
+        raise UserError(f"{path} has no case in '{empty[0]}' of fold {number}; {remake(path)}")
     return Fold(*(tuple(side) for side in sides))
 
 
@@ -245,9 +244,19 @@ def refuse_shared(where: str | Path, fold: int | str, train: Iterable[str], val:
     if both := sorted({patients[case] for case in train} & {patients[case] for case in val}):
         shown = ", ".join(both[:10]) + (f" and {len(both) - 10} more" if len(both) > 10 else "")
         raise UserError(
-            f"{where} puts {shown} into both training and validation of fold {fold}; "
-            "make a split that keeps all cases of a patient on one side"
+            f"{where} puts {shown} into both training and validation of fold {fold}; {remake(Path(where))}, which keeps all cases of a "
+            "patient on one side"
         )
+
+
+def _command(splits: Path) -> str:
+    """What writes a split of this dataset."""
+    return f"'synthaug split -d {splits.parent.name}'"
+
+
+def remake(splits: Path) -> str:
+    """What to do about a split that does not fit."""
+    return f"remove it and run {_command(splits)}"
 
 
 def _are_names(value: Any) -> bool:

@@ -14,7 +14,7 @@ from pathlib import Path
 from nnunet_synth_aug.core.errors import UserError
 from nnunet_synth_aug.core.files import hash_json
 from nnunet_synth_aug.core.paths import preprocessed_folder
-from nnunet_synth_aug.core.patients import SPLITS, Fold, read_fold, refuse_shared
+from nnunet_synth_aug.core.patients import SPLITS, Fold, read_fold, refuse_shared, remake
 from nnunet_synth_aug.data.cohort import Cohort
 
 
@@ -86,7 +86,7 @@ def fold_patients(cohort: Cohort, fold: int | str) -> FoldPatients:
     split = read_fold(path, fold)
     owner = {case: subject.patient for subject in cohort.subjects for case in subject.cases.values()}
     if unknown := sorted({*split.train, *split.val} - owner.keys()):
-        raise UserError(f"{path} names the case {unknown[0]} in fold {fold}, which {cohort.folder} does not have; make the split again")
+        raise UserError(f"{path} names the case {unknown[0]} in fold {fold}, which {cohort.folder} does not have; {remake(path)}")
     refuse_shared(path, fold, split.train, split.val, owner)
     train, val = {owner[case] for case in split.train}, {owner[case] for case in split.val}
     silent = {subject.patient for subject in cohort.subjects if not subject.cases}

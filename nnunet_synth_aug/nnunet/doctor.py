@@ -48,7 +48,7 @@ def run_checks(
     again = f"-d {dataset} -c {configuration}"
     checks.append(_guarded("plans", lambda: _plans(dataset, configuration, plans), f"run 'nnUNetv2_plan_and_preprocess {again}'"))
     if fold is not None:
-        splits = "run 'synthaug import' again, which writes patient-grouped splits"
+        splits = f"run 'synthaug split -d {dataset}', which writes a split by patient"
         checks.append(_guarded("fold", lambda: _fold(dataset, fold, configuration, plans), splits))
         command = f"run 'synthaug bank {again} -p {plans} -f {fold}'"
         checks.append(_guarded("bank", lambda: _bank(dataset, fold, configuration, plans), command))

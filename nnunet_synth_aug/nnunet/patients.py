@@ -1,13 +1,18 @@
-"""The leak guard: the cases of a fold by a dataset's name, and whether a generator has seen those it validates on."""
+"""Splits by patient, and the leak guard: the cases of a fold, and whether a generator has seen those that it validates on."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from nnunetv2.utilities.utils import get_filenames_of_train_images_and_targets
+
 from nnunet_synth_aug.core.errors import UserError
-from nnunet_synth_aug.core.paths import preprocessed_folder, raw_folder
-from nnunet_synth_aug.core.patients import SPLITS, patients_of, read_fold, read_name, refuse_shared
+from nnunet_synth_aug.core.files import read_json, write_json
+from nnunet_synth_aug.core.paths import dataset_name, folder_to_write, preprocessed_folder, raw_folder
+from nnunet_synth_aug.core.patients import COHORT, SPLITS, patients_of, read_fold, read_name, refuse_shared, ungrouped
+from nnunet_synth_aug.data.cohort import Cohort
+from nnunet_synth_aug.data.splits import make_splits
 
 #: Said wherever nnU-Net shows a "validation" of fold all.
 ABOUT_ALL = (
@@ -45,6 +50,54 @@ def fold_cases(dataset: str, fold: int | str, cases: list[str]) -> tuple[list[st
     split = read_fold(splits_file(dataset), fold)
     refuse_shared(splits_file(dataset), fold, split.train, split.val, case_patients(dataset, [*split.train, *split.val]))
     return list(split.train), list(split.val)
+
+
+def write_split(dataset: str | int, folds: int, seed: int) -> list[str]:
+    """Write ``splits_final.json`` of a dataset in nnUNet_raw, imported or not, with all cases of a patient on one side.
+
+    Diagnoses, where an import has told them, are spread evenly. With the import's seed it is the import's split.
+
+    Args:
+        dataset: id or name.
+        folds: their number.
+        seed: decides who goes where.
+
+    Returns:
+        lines for the screen.
+
+    Raises:
+        UserError: no such dataset, cases that cannot be grouped, too few patients, or a split is there that is another one.
+    """
+    name = dataset_name(dataset)
+    cases = _training_cases(name)
+    patients = case_patients(name, cases)
+    grouped: dict[str, list[str]] = {}
+    for case in cases:
+        grouped.setdefault(patients[case], []).append(case)
+    imported = (raw_folder(name) / COHORT).is_file()
+    groups = {subject.patient: subject.priors.diagnosis for subject in Cohort.load(name).subjects} if imported else {}
+    splits, path = make_splits(grouped, groups, folds, seed), splits_file(name)
+    if path.exists():
+        if read_json(path) != splits:
+            raise UserError(f"{path} holds another split, which trainings and banks may rest on; remove it to have this one")
+    else:
+        folder_to_write("nnUNet_preprocessed")
+        write_json(path, splits)
+    note = ungrouped(patients)
+    return [f"{folds} folds of {len(grouped)} patients with {len(cases)} cases: {path}", *([f"note: {note}"] if note else [])]
+
+
+def _training_cases(dataset: str) -> list[str]:
+    """Ids of the cases in nnUNet_raw, as nnU-Net finds them."""
+    folder = raw_folder(dataset)
+    about = read_json(folder / "dataset.json")
+    try:
+        found = sorted(get_filenames_of_train_images_and_targets(str(folder), about))
+    except (KeyError, TypeError, AttributeError, OSError, AssertionError, ValueError) as error:
+        raise UserError(f"{folder} is no dataset that nnU-Net can read ({error!r}); correct its dataset.json and imagesTr") from error
+    if not found:
+        raise UserError(f"{folder / 'imagesTr'} holds no {about['file_ending']} files; add the training images")
+    return found
 
 
 def splits_file(dataset: str) -> Path:

@@ -17,6 +17,7 @@ from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
 from nnunet_synth_aug import __version__
 from nnunet_synth_aug.core.errors import UserError
+from nnunet_synth_aug.core.patients import ungrouped
 from nnunet_synth_aug.nnunet.bank.manifest import Manifest, open_bank
 from nnunet_synth_aug.nnunet.mixing.dataset import BankDataset, LiveDataset, MixedDataset
 from nnunet_synth_aug.nnunet.mixing.exposure import FILE, Exposure
@@ -24,7 +25,7 @@ from nnunet_synth_aug.nnunet.mixing.loader import is_mixed, mixed_loaders
 from nnunet_synth_aug.nnunet.mixing.mixture import BASE_NAME, Mix, parse_trainer_name
 from nnunet_synth_aug.nnunet.mixing.settings import PLANS_KEY, refuse_changes, resolve_settings
 from nnunet_synth_aug.nnunet.mixing.weighting import WeightedPatches, draw_probabilities
-from nnunet_synth_aug.nnunet.patients import ABOUT_ALL
+from nnunet_synth_aug.nnunet.patients import ABOUT_ALL, case_patients
 from nnunet_synth_aug.nnunet.refresh.cases import JOURNAL, live_folder, read_journal
 from nnunet_synth_aug.nnunet.refresh.trainer_side import Refresher
 from nnunet_synth_aug.nnunet.target import Target, label_lookup, refuse_unsupported
@@ -112,6 +113,8 @@ class nnUNetTrainerSynthAug(nnUNetTrainer):
         refuse_unsupported(target := self._target())
         train_cases, val_cases = self.do_split()
         self._manifest = open_bank(target, self.fold, train_cases, val_cases)
+        if self.fold != "all" and (note := ungrouped(case_patients(target.dataset, [*train_cases, *val_cases]))):
+            self.print_to_log_file(note)
         ratios = self.ratios()
         share = f"{self.ratio:.0%}" if self._schedule is None else f"{ratios[0]:.0%} to {ratios[-1]:.0%} ({self._schedule.shape})"
         self.print_to_log_file(

@@ -16,9 +16,10 @@ from nnunet_synth_aug.core.errors import UserError
 from nnunet_synth_aug.core.files import read_nifti
 from nnunet_synth_aug.core.labels import N_CLASSES
 from nnunet_synth_aug.core.paths import raw_folder
+from nnunet_synth_aug.core.patients import remake
 from nnunet_synth_aug.data.cohort import COHORT, Cohort
 from nnunet_synth_aug.data.splits import fold_patients
-from nnunet_synth_aug.nnunet.patients import case_patients, fold_cases
+from nnunet_synth_aug.nnunet.patients import case_patients, fold_cases, splits_file
 from nnunet_synth_aug.nnunet.target import Target, label_lookup
 from nnunet_synth_aug.synthesis.sources.copies import Original, cohort_originals
 
@@ -62,7 +63,8 @@ def raw_originals(target: Target, fold: int | str) -> list[Original]:
     folder = raw_folder(target.dataset)
     files = get_filenames_of_train_images_and_targets(str(folder), target.dataset_json)
     if missing := sorted(set(train) - set(files)):
-        raise UserError(f"{folder} has no case {missing[0]}, which fold {fold} trains on; restore it, or make the split again")
+        split = splits_file(target.dataset)
+        raise UserError(f"{folder} has no case {missing[0]}, which fold {fold} of {split} trains on; restore it, or {remake(split)}")
     values = label_lookup(target)
     return [
         Original(case, patients[case], partial(_read, values, Path(files[case]["images"][0]), Path(files[case]["label"]))) for case in train
