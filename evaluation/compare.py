@@ -33,6 +33,7 @@ from evaluation.report.writing import REPORT, write_overview, write_results
 from evaluation.scoring.rules import BY_DEFAULT, ScoringRules
 from evaluation.scoring.table import METRICS, PRIMARY
 from nnunet_synth_aug.core.errors import UserError
+from nnunet_synth_aug.core.files import refuse_read_only
 
 Paths = Path | Sequence[Path]
 
@@ -131,6 +132,7 @@ def folder_name(arm: str) -> str:
 def _check_arguments(sources: Mapping[str, Sequence[Path]], out: Path, margins: Margins | None) -> None:
     if out.exists() and not out.is_dir():
         raise UserError(f"{out} is a file; choose a folder for the report")
+    refuse_read_only(out)
     if len({folder_name(name) for name in sources}) < len(sources):
         raise UserError(f"the arms {', '.join(sources)} need names that still differ as names of folders")
     for what, limits in (("tie", margins.ties), ("margin", margins.noninferiority)) if margins else ():

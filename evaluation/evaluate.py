@@ -21,7 +21,7 @@ from evaluation.scoring.masks import LabelMaps, Labels
 from evaluation.scoring.rules import BY_DEFAULT, ScoringRules, to_json
 from evaluation.scoring.table import BOTH_EMPTY, HD95_DIRECTED, METRICS
 from nnunet_synth_aug.core.errors import UserError
-from nnunet_synth_aug.core.files import write_json, write_text
+from nnunet_synth_aug.core.files import refuse_read_only, write_json, write_text
 
 TABLE, SUMMARY, ABOUT = "metrics.csv", "summary.json", "evaluation.json"
 STRUCTURES_TABLE, CLINICAL, AGREEMENT = "structures.csv", "clinical.csv", "agreement.csv"
@@ -59,6 +59,7 @@ def evaluate_folder(
     """
     if out.exists() and not out.is_dir():
         raise UserError(f"{out} is a file; choose a folder for the results")
+    refuse_read_only(out)
     arm = read_arm(predictions, name or _model_name(predictions))
     if predictions.suffix == ".json":
         rules = ScoringRules(empty=rules.empty)  # the values are the file's own

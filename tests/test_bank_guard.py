@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pickle
+import re
 import shutil
 import subprocess
 import sys
@@ -21,7 +22,7 @@ from nnunet_fixture import DATASET, PATIENTS, PLANS, Project, write_sequences
 from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2
 from typer.testing import CliRunner
 
-from nnunet_synth_aug.cli.app import app
+from nnunet_synth_aug.cli.app import app, main
 from nnunet_synth_aug.core.errors import UserError
 from nnunet_synth_aug.core.files import read_json, write_json
 from nnunet_synth_aug.nnunet.bank.build import build_bank_cases
@@ -32,6 +33,7 @@ from nnunet_synth_aug.nnunet.bank.preprocess import CASE_FILES
 from nnunet_synth_aug.nnunet.mixing.dataset import BankDataset
 from nnunet_synth_aug.nnunet.refresh.cases import publish, read_case
 from nnunet_synth_aug.nnunet.target import Target, load_target
+from nnunet_synth_aug.synthesis.folder import read_index, write_index
 
 
 @pytest.fixture
@@ -243,4 +245,76 @@ def test_two_banks_at_once_name_each_other(project: Project, tmp_path: Path) -> 
     finally:
         other.kill()
         other.communicate()
+        shutil.rmtree(project.preprocessed / "synth_aug" / "fold_1", ignore_errors=True)
+
+
+# ------------------------------------------------------------------ other sequences, and fewer than asked for
+
+
+@pytest.fixture
+def plain_dataset(project: Project) -> Iterator[Project]:
+    """The project as one that nobody imported: copies are made of its cases."""
+    cohort, aside = project.raw / "cohort.json", project.root / "cohort.json"
+    cohort.rename(aside)
+    yield project
+    aside.rename(cohort)
+    shutil.rmtree(project.preprocessed / "synth_aug" / "fold_1", ignore_errors=True)
+
+
+def fill(*words: str) -> None:
+    done = CliRunner().invoke(app, ["bank", "-d", "731", "-f", "1", "-p", PLANS, "--gif", "0", "--frames", "2", *words])
+    if done.exception is not None:
+        raise done.exception
+
+
+def test_sequences_that_were_made_otherwise_are_replaced_only_when_asked(plain_dataset: Project) -> None:
+    sequences = plain_dataset.preprocessed / "synth_aug" / "fold_1" / "sequences"
+    fill("--source", "copies", "-n", "2")
+    (sequences / "notes.txt").write_text("mine")
+    before = sorted(sequences.iterdir())
+    for other in (["--source", "bent", "-n", "1"], ["--source", "copies", "-n", "2", "--seed", "5"]):
+        with pytest.raises(UserError, match="holds sequences that were made otherwise; add --replace, which deletes them first"):
+            fill(*other)
+    assert sorted(sequences.iterdir()) == before
+    fill("--source", "bent", "-n", "1", "--replace")
+    target = load_target(731, "2d", PLANS)
+    assert {case["sequence"] for case in bank_status(target, 1).content["cases"]} == {"copy_00000"}
+    assert bank_status(target, 1).content["generator"]["source"] == "bent"
+    assert (sequences / "notes.txt").read_text() == "mine"
+    assert not list(sequences.glob("copy_00001*"))
+    made = (sequences / "copy_00000.json").stat().st_mtime_ns
+    fill("--source", "bent", "-n", "2", "--replace")  # what is the same stays: a killed command goes on
+    assert (sequences / "copy_00000.json").stat().st_mtime_ns == made
+    fill("--source", "copies+bent", "-n", "2", "--replace")
+    assert sorted(path.name for path in sequences.iterdir()) == ["bent", "copies", "notes.txt"]
+    fill("--source", "bent", "-n", "1", "--replace")
+    assert not [path for path in sequences.iterdir() if path.is_dir()]
+
+
+def test_fewer_hearts_than_asked_for_end_with_a_code_of_their_own(
+    project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def make(job: Any) -> list[str]:
+        write_sequences(job.folder, count=1, patients=PATIENTS[2:])
+        ids, provenance = read_index(job.folder)
+        groups = {"DCM": {"requests": 2, "accepted": 1}, "HCM": {"requests": 2, "accepted": 0}}
+        write_index(job.folder, ids, provenance | {"quality": {"requests": 4, "accepted": 1, "by_diagnosis": groups}})
+        return []
+
+    monkeypatch.setattr("nnunet_synth_aug.synthesis.sources.generated.make", make)
+    words = ["synthaug", "bank", "-d", "731", "-f", "1", "-p", PLANS, "-n", "4", "--gif", "0"]
+    try:
+        monkeypatch.setattr(sys, "argv", words)
+        with pytest.raises(SystemExit) as caught:
+            main()
+        assert caught.value.code == 3
+        said = capsys.readouterr().err
+        assert re.search(r"synthaug: 1 of 4 hearts in \S+ passed the quality control, and none with HCM; .*--allow-fewer", said)
+        assert len(bank_status(load_target(731, "2d", PLANS), 1).ids) == 4  # what could be made is a bank
+        monkeypatch.setattr(sys, "argv", [*words, "--allow-fewer"])
+        with pytest.raises(SystemExit) as caught:
+            main()
+        assert caught.value.code == 0
+        assert "none with HCM" in capsys.readouterr().out
+    finally:
         shutil.rmtree(project.preprocessed / "synth_aug" / "fold_1", ignore_errors=True)

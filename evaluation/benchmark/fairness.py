@@ -11,9 +11,9 @@ from evaluation.benchmark.steps import difference
 from evaluation.benchmark.study import REAL, Arm, Study
 from evaluation.benchmark.workspace import Workspace
 from evaluation.inputs.arms import without_mix
-from evaluation.inputs.dataset import cases_in, read_object
+from evaluation.inputs.dataset import cases_in
 from nnunet_synth_aug.core.errors import UserError
-from nnunet_synth_aug.core.files import read_json
+from nnunet_synth_aug.core.files import read_json, read_object
 
 _SPLIT = re.compile(r"This split has (\d+) training and (\d+) validation cases")
 

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from evaluation.benchmark.study import Data
-from evaluation.inputs.dataset import CaseInfo, cases_in, find_dataset, read_object, structure_labels
+from evaluation.inputs.dataset import CaseInfo, cases_in, find_dataset, structure_labels
 from nnunet_synth_aug.core.errors import UserError
-from nnunet_synth_aug.core.files import read_nifti, write_json
+from nnunet_synth_aug.core.files import read_nifti, read_object, write_json
 from nnunet_synth_aug.core.patients import read_fold, read_members, read_splits
 
 Splits = list[dict[str, list[str]]]

@@ -83,7 +83,7 @@ class RunSteps:
         if arm.needs_segmenter(size):
             witness = ["--segmenter", str(at.model(REAL, study.seeds[0]))]
             waits.append(self.train_id(REAL, fold, study.seeds[0]))
-        command = fixed("synthaug", "bank", *which, *sizes, "--source", arm.source, *witness, "-device", study.device)
+        command = fixed("synthaug", "bank", *which, *sizes, "--source", arm.source, *witness, "--allow-fewer", "-device", study.device)
         bank = at.bank(arm, fold)
         step = Step(
             self._bank_id(arm, fold),

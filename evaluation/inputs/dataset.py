@@ -11,7 +11,7 @@ from typing import Any
 
 from evaluation.scoring.volumes import ending_of
 from nnunet_synth_aug.core.errors import UserError
-from nnunet_synth_aug.core.files import read_json
+from nnunet_synth_aug.core.files import read_object
 from nnunet_synth_aug.core.labels import PHASES, STRUCTURES
 from nnunet_synth_aug.core.patients import COHORT, PATIENTS, SPLITS, Fold, patients_of, read_members, read_name, read_splits
 from nnunet_synth_aug.core.tables import read_table, read_words
@@ -70,14 +70,6 @@ def reference_cases(folder: Path) -> dict[str, Path]:
         found = {case: path for sub in sorted(folder.iterdir()) if sub.is_dir() for case, path in cases_in(sub).items()}
     marked = {case.removesuffix("_gt"): path for case, path in found.items() if case.endswith("_gt")}
     return marked or found
-
-
-def read_object(path: Path) -> dict[str, Any]:
-    """A JSON file that must hold an object."""
-    value = read_json(path)
-    if not isinstance(value, dict):
-        raise UserError(f"{path} holds a {type(value).__name__} where a JSON object is needed; restore or remake it")
-    return value
 
 
 def shortened(names: Iterable[str], limit: int = 5) -> str:

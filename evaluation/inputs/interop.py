@@ -13,12 +13,11 @@ import numpy as np
 import pandas as pd
 
 from evaluation.inputs.arms import Arm, ScoredCase
-from evaluation.inputs.dataset import read_object
 from evaluation.scoring.masks import Labels
 from evaluation.scoring.metrics import Counts, Score
 from evaluation.scoring.table import BOTH_EMPTY, METRICS, PREDICTION_EMPTY, REFERENCE_EMPTY, TOLERANCE_MM
 from nnunet_synth_aug.core.errors import UserError
-from nnunet_synth_aug.core.files import write_text
+from nnunet_synth_aug.core.files import read_object, write_text
 from nnunet_synth_aug.core.labels import LABEL_MAPS, STRUCTURES
 
 #: The long table beside ``metrics.csv``, where pyarrow is installed.

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from evaluation.inputs.dataset import read_object, shortened
+from evaluation.inputs.dataset import shortened
 from evaluation.scoring.rules import ScoringRules, from_json
 from evaluation.scoring.table import read_table
 from nnunet_synth_aug.core.errors import UserError
+from nnunet_synth_aug.core.files import read_object
 
 
 def rules_beside(table: Path) -> ScoringRules | None:

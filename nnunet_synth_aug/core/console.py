@@ -52,7 +52,7 @@ def progress(title: str, total: int, start: int = 0) -> Iterator[Bar]:
     if os.environ.get("RANK", "0") != "0":  # of several processes, the first one speaks
         yield _Silent(None, 0, title, total, start)
         return
-    if not console.is_terminal:
+    if not console.is_terminal or console.is_dumb_terminal:  # which could not draw over a line
         yield Bar(None, 0, title, total, start)
         return
     columns = (

@@ -18,6 +18,9 @@ import numpy as np
 from nnunet_synth_aug.core.errors import UserError
 from nnunet_synth_aug.core.geometry import read_grid
 
+#: Levels of lists and mappings in each other.
+_DEEPEST = 100
+
 
 @contextlib.contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
@@ -74,9 +77,9 @@ def make_folder(path: Path) -> None:
 
 
 def refuse_read_only(folder: Path) -> None:
-    """Raise UserError if nothing can be written into a folder: now, and not after hours of work."""
+    """Raise UserError if nothing can be written into a folder, or where it would be made: now, and not after hours of work."""
     try:
-        with tempfile.TemporaryFile(dir=folder):
+        with tempfile.TemporaryFile(dir=next(one for one in (folder, *folder.absolute().parents) if one.exists())):
             pass
     except OSError as error:
         raise UserError(
@@ -102,13 +105,47 @@ def read_json(path: Path) -> Any:
         UserError: there is no such file, or it is not JSON.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise UserError(f"{path} does not exist") from error
     except RecursionError:
-        raise UserError(f"{path} is nested too deeply to be read; restore or remake it") from None
+        content = None
+        deep = True
     except (OSError, ValueError) as error:
         raise UserError(f"{path} is not readable JSON ({error}); restore or remake it") from error
+    else:
+        deep = too_deep(content)
+    if deep:
+        raise UserError(f"{path} is nested too deeply to be read; restore or remake it")
+    return content
+
+
+def too_deep(value: Any) -> bool:
+    """Whether lists and mappings lie in each other deeper than any file of ours does, so that whoever walks through them may fail."""
+    level = [value]
+    for _ in range(_DEEPEST):
+        inner = (one.values() if isinstance(one, dict) else one for one in level if isinstance(one, (dict, list)))
+        # By identity: YAML's references may lead to one list very often.
+        level = list({id(one): one for several in inner for one in several if isinstance(one, (dict, list))}.values())
+    return bool(level)
+
+
+def read_object(path: Path, *keys: str) -> dict[str, Any]:
+    """The content of a JSON file that must hold an object.
+
+    Args:
+        path: the file.
+        keys: that the object must have.
+
+    Raises:
+        UserError: as :func:`read_json`, or it holds something else.
+    """
+    value = read_json(path)
+    if not isinstance(value, dict):
+        raise UserError(f"{path} holds a {type(value).__name__} where a JSON object is needed; restore or remake it")
+    if lacking := [key for key in keys if key not in value]:
+        raise UserError(f"{path} lacks the key {lacking[0]!r}; restore or remake it")
+    return value
 
 
 def _plain(value: Any) -> Any:

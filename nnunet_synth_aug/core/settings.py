@@ -34,6 +34,7 @@ from pydantic import ConfigDict, GetCoreSchemaHandler, TypeAdapter, ValidationEr
 from pydantic_core import PydanticCustomError, core_schema
 
 from nnunet_synth_aug.core.errors import UserError
+from nnunet_synth_aug.core.files import too_deep
 
 T = TypeVar("T")
 _WORDS: dict[Any, str] = {int: "a whole number", float: "a number", str: "a text", bool: "true or false", Path: "a path", Any: "anything"}
@@ -145,11 +146,14 @@ def read_yaml(path: Path) -> Any:
         UserError: it cannot be read, is not YAML, or has a key twice.
     """
     try:
-        return yaml.load(path.read_text(encoding="utf-8"), _Loader)
+        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except RecursionError:
         raise UserError(f"{path} is nested too deeply to be read; correct it there") from None
     except (OSError, yaml.YAMLError, ValueError) as error:
         raise UserError(f"{path} is not YAML ({' '.join(str(error).split())}); correct it there") from error
+    if too_deep(content):
+        raise UserError(f"{path} is nested too deeply to be read; correct it there")
+    return content
 
 
 def read(kind: type[T], value: Any, where: str, *, remedy: str = "", folder: Path | None = None, others: bool = False) -> T:

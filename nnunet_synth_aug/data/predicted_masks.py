@@ -16,7 +16,7 @@ import numpy as np
 from nnunet_synth_aug.core.cases import Sequence, Spacing, Subject
 from nnunet_synth_aug.core.components import without_islands
 from nnunet_synth_aug.core.console import progress
-from nnunet_synth_aug.core.files import hash_json, nifti_shape, read_json, write_json, write_nifti
+from nnunet_synth_aug.core.files import hash_json, nifti_shape, read_object, write_json, write_nifti
 from nnunet_synth_aug.core.labels import LV, MYO, RV
 from nnunet_synth_aug.data.cohort import Cohort, load_sequence
 
@@ -86,7 +86,7 @@ def with_predicted_masks(cohort: Cohort, patients: tuple[str, ...], segmenter: F
 
 
 def _predict(cohort: Cohort, wanted: dict[str, Path], segmenter: FrameSegmenter, recipe: str, folder: Path) -> None:
-    if not (folder / RECIPE).is_file() or read_json(folder / RECIPE)["recipe"] != recipe:
+    if not (folder / RECIPE).is_file() or read_object(folder / RECIPE, "recipe")["recipe"] != recipe:
         for path in wanted.values():  # of other contours or another network
             path.unlink(missing_ok=True)
         write_json(folder / RECIPE, {"recipe": recipe, "predictor": segmenter.provenance})

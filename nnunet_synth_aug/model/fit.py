@@ -19,7 +19,7 @@ import torch
 from nnunet_synth_aug import __version__
 from nnunet_synth_aug.core.console import console
 from nnunet_synth_aug.core.errors import UserError
-from nnunet_synth_aug.core.files import hash_json, make_folder, read_json, sha256, write_json
+from nnunet_synth_aug.core.files import hash_json, read_json, refuse_read_only, sha256, write_json
 from nnunet_synth_aug.core.paths import generator_folder, pretraining_folder
 from nnunet_synth_aug.data.cohort import Cohort
 from nnunet_synth_aug.data.predicted_masks import FrameSegmenter, with_predicted_masks
@@ -85,7 +85,7 @@ def fit_generator(
             about["contoured_by"] = segmenter.provenance
         if is_complete(folder, config, cohort, split.train):
             return folder
-        make_folder(folder)  # before hours of work
+        refuse_read_only(folder)  # before hours of work
         if segmenter is not None:
             cohort = _segmented(cohort, split.train, segmenter, folder / PREDICTED)
         grid = cohort_grid(cohort.select(split.train), config)

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from nnunet_synth_aug.core.errors import UserError
-from nnunet_synth_aug.core.files import hash_json, read_json, sha256
+from nnunet_synth_aug.core.files import hash_json, read_object, sha256
 from nnunet_synth_aug.model.conditions import PriorScaler
 from nnunet_synth_aug.model.config import GeneratorConfig
 from nnunet_synth_aug.model.grid import Grid
@@ -63,7 +63,7 @@ def load_generator(folder: Path, device: torch.device) -> Generator:
     """Load a complete generator; refuses an unfinished one and checkpoints that do not belong together."""
     if not (folder / META).is_file():
         raise UserError(f"there is no generator in {folder}; run 'synthaug fit' for this dataset and fold first")
-    meta = read_json(folder / META)
+    meta = read_object(folder / META, "config", "finished")
     if missing := [s for s in STAGES if s not in meta["finished"]]:
         raise UserError(f"the generator in {folder} is not finished ({', '.join(missing)}); run the same 'synthaug fit' again to resume")
     for stage in STAGES:

@@ -9,7 +9,7 @@ from typing import Any
 
 from nnunet_synth_aug.core.console import console
 from nnunet_synth_aug.core.errors import UserError
-from nnunet_synth_aug.core.files import atomic_path, hash_json, read_json
+from nnunet_synth_aug.core.files import atomic_path, hash_json, read_json, read_object
 from nnunet_synth_aug.data.cohort import Cohort
 from nnunet_synth_aug.model.config import SAMPLING, GeneratorConfig, LatentConfig, LDMConfig
 from nnunet_synth_aug.model.generator import META, STAGES
@@ -25,7 +25,7 @@ def is_complete(folder: Path, config: GeneratorConfig, cohort: Cohort, patients:
     """Whether ``folder`` holds this very generator, finished; refuses another one."""
     if not (folder / META).is_file():
         return False
-    meta = read_json(folder / META)
+    meta = read_object(folder / META, "config", "identity", "finished")
     # Settings are compared as this version reads them: one that is gone since then is no difference.
     config_then = GeneratorConfig.from_json(meta["config"])
     if meta["identity"] | {"config": hash_json(config_then.to_json())} != generator_identity(config, cohort, patients):

@@ -21,7 +21,7 @@ from nnunet_synth_aug.nnunet.install import installed_shim, is_current
 
 _TRAINER = "nnUNetTrainerSynthAug_mix50"
 _FOLDERS = ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")
-#: nnU-Net's checkpoints of one fold (three of up to 250 MB each) with room for predictions.
+#: nnU-Net's checkpoints of one fold (three of up to 250 MB each) with room for predictions; a bank of 800 cases takes less.
 _NEEDED_GB = 2.0
 
 
@@ -52,7 +52,7 @@ def run_checks(
         checks.append(_guarded("fold", lambda: _fold(dataset, fold, configuration, plans), splits))
         command = f"run 'synthaug bank {again} -p {plans} -f {fold}'"
         checks.append(_guarded("bank", lambda: _bank(dataset, fold, configuration, plans), command))
-    checks.append(_guarded("disk", _disk, "choose a nnUNet_results folder that can be read"))
+    checks.append(_guarded("disk", _disk, "choose folders that can be read"))
     return checks
 
 
@@ -94,7 +94,8 @@ def _folder(name: str) -> Check:
     try:
         folder = nnunet_folder(name)
     except UserError as error:
-        return Check(name, False, f"{name} is not set", str(error).rpartition("; ")[2])
+        message, _, remedy = str(error).rpartition("; ")
+        return Check(name, False, f"{name} is not set" if name not in os.environ else message, remedy)
     if not folder.is_dir():
         return Check(name, False, f"{folder} does not exist", f"mkdir -p {folder}")
     try:
@@ -171,8 +172,11 @@ def _bank(dataset: str | int, fold: int | str, configuration: str, plans: str) -
 
 
 def _disk() -> str:
-    folder = nnunet_folder("nnUNet_results")
-    free = shutil.disk_usage(folder if folder.is_dir() else Path.cwd()).free / 1e9
-    if free < _NEEDED_GB:
-        raise UserError(f"{folder} has {free:.1f} GB left; free at least {_NEEDED_GB:g} GB")
-    return f"{free:.0f} GB free for results"
+    """The disks that trainings and banks are written to."""
+    free = {}
+    for name, use in (("nnUNet_results", "results"), ("nnUNet_preprocessed", "banks")):
+        folder = nnunet_folder(name)
+        free[use] = shutil.disk_usage(folder if folder.is_dir() else Path.cwd()).free / 1e9
+        if free[use] < _NEEDED_GB:
+            raise UserError(f"{folder} has {free[use]:.1f} GB left; free at least {_NEEDED_GB:g} GB")
+    return ", ".join(f"{gigabytes:.0f} GB free for {use}" for use, gigabytes in free.items())

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from nnunet_synth_aug.core.errors import UserError
-from nnunet_synth_aug.core.files import read_json, write_json
+from nnunet_synth_aug.core.files import read_object, write_json
 from nnunet_synth_aug.nnunet.mixing.settings import PLANS_KEY, resolve_settings
 from nnunet_synth_aug.nnunet.target import load_target
 
@@ -56,7 +56,7 @@ def write_small_plans(
         )
     target = load_target(dataset, "2d", base)
     path = target.folder / f"{name}.json"
-    if path.is_file() and _MARK not in read_json(path):
+    if path.is_file() and _MARK not in read_object(path):
         raise UserError(f"{path} exists and was not made by this command; choose another name for the plans")
     plans = copy.deepcopy(target.plans_manager.plans)
     plans["plans_name"] = name

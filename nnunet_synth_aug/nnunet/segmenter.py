@@ -17,7 +17,7 @@ import torch
 
 from nnunet_synth_aug.core.cases import Spacing, SyntheticSequence
 from nnunet_synth_aug.core.errors import UserError
-from nnunet_synth_aug.core.files import read_json, sha256
+from nnunet_synth_aug.core.files import read_object, sha256
 from nnunet_synth_aug.core.labels import STRUCTURES
 from nnunet_synth_aug.model.generator import Generator
 from nnunet_synth_aug.nnunet.patients import case_patients, leaked_patients
@@ -113,7 +113,7 @@ def fold_segmenter(folder: Path, dataset: str, fold: int | str, patients: Iterab
         )
     summary = folder / f"fold_{fold}" / "validation" / "summary.json"
     if str(fold) != "all" and summary.is_file():
-        cases = [Path(case["prediction_file"]).name.split(".")[0] for case in read_json(summary)["metric_per_case"]]
+        cases = [Path(case["prediction_file"]).name.split(".")[0] for case in read_object(summary, "metric_per_case")["metric_per_case"]]
         if leaked := leaked_patients(patients, cases, case_patients(dataset, cases)):
             raise UserError(
                 f"the segmenter in {folder} held out {', '.join(leaked[:5])}, whom fold {fold} trains on: it was another split then; train "
@@ -150,7 +150,7 @@ def _load(folder: Path, fold: int | str, device: torch.device) -> tuple[nnUNetPr
             f"{folder} is not an nnU-Net results folder; give nnUNet_results/DatasetNNN_Name/TRAINER__PLANS__CONFIGURATION of a training"
         )
     if not (folder / f"fold_{fold}" / CHECKPOINT).is_file():
-        number = read_json(folder / "plans.json")["dataset_name"]
+        number = read_object(folder / "plans.json", "dataset_name")["dataset_name"]
         raise UserError(
             f"{folder} has no finished fold {fold}, the fold of the generator; train it with "
             f"'nnUNetv2_train {number} {parts[2]} {fold} -tr {parts[0]} -p {parts[1]}'"
@@ -176,7 +176,7 @@ def _refuse_synthetic(fold: Path, trainer: str) -> None:
         if trainer.startswith(BASE_NAME):
             raise UserError(f"{record} is missing, so {trainer} may have seen synthetic cases; give a segmenter trained by nnUNetTrainer")
         return
-    if (drawn := read_json(record)["synthetic_samples"]) > 0:
+    if (drawn := read_object(record, "synthetic_samples")["synthetic_samples"]) > 0:
         raise UserError(
             f"the segmenter in {fold} was trained on {drawn} synthetic samples, so it is not independent; "
             f"give one trained on real cases only (nnUNetTrainer or {BASE_NAME}_mix00)"

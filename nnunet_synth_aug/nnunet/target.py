@@ -11,7 +11,7 @@ from nnunetv2.training.dataloading.nnunet_dataset import infer_dataset_class
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 
 from nnunet_synth_aug.core.errors import UserError
-from nnunet_synth_aug.core.files import hash_json, read_json
+from nnunet_synth_aug.core.files import hash_json, read_object
 from nnunet_synth_aug.core.labels import STRUCTURES
 from nnunet_synth_aug.core.paths import dataset_name, preprocessed_folder
 
@@ -91,11 +91,13 @@ def load_target(dataset: str | int, configuration: str, plans: str) -> Target:
     path = folder / f"{plans}.json"
     if not path.is_file():
         raise UserError(f"{path} does not exist; run 'nnUNetv2_plan_and_preprocess -d {int(name[7:10])}' first or name other plans with -p")
-    content = read_json(path)
-    if configuration not in content.get("configurations", {}):
-        raise UserError(f"{path} has no configuration {configuration}; choose one of {', '.join(content.get('configurations', {}))}")
+    content, about = read_object(path), read_object(folder / "dataset.json", "labels", "file_ending")
+    if not isinstance(configurations := content.get("configurations"), dict) or not isinstance(about["labels"], dict):
+        raise UserError(f"{path} or dataset.json beside it is damaged; run 'nnUNetv2_plan_and_preprocess -d {int(name[7:10])}' again")
+    if configuration not in configurations:
+        raise UserError(f"{path} has no configuration {configuration}; choose one of {', '.join(configurations)}")
     manager = PlansManager(content)
-    target = Target(name, plans, configuration, manager, manager.get_configuration(configuration), read_json(folder / "dataset.json"))
+    target = Target(name, plans, configuration, manager, manager.get_configuration(configuration), about)
     refuse_unsupported(target)
     return target
 

@@ -17,7 +17,7 @@ import numpy as np
 from nnunet_synth_aug.core.cases import SyntheticSequence
 from nnunet_synth_aug.core.console import progress
 from nnunet_synth_aug.core.errors import IncompleteError, OtherSequencesError, UserError
-from nnunet_synth_aug.core.files import hash_json, make_folder, read_json, write_json
+from nnunet_synth_aug.core.files import hash_json, make_folder, read_object, write_json
 from nnunet_synth_aug.core.priors import measure
 from nnunet_synth_aug.model.generator import Generator
 from nnunet_synth_aug.synthesis.cascade import anatomy_masks, sample_anatomies, stream_cycles
@@ -187,7 +187,7 @@ def sample_to_folder(
     make_folder(folder)
     _agree(folder / "plan.json", generator, requests, quality, show)
     log = folder / "rejections.json"
-    rejections: dict[str, list[list[str]]] = read_json(log) if log.is_file() else {}
+    rejections: dict[str, list[list[str]]] = read_object(log) if log.is_file() else {}
 
     def done(request: Request) -> bool:
         # An id in the log without a sequence was given up; the unfinished group of a killed run is not in the log.
@@ -276,7 +276,9 @@ def _agree(path: Path, generator: Generator, requests: list[Request], quality: Q
     if quality.segmenter is not None:
         same["segmenter"] = hash_json(dict(quality.segmenter))
     asked = {r.id: hash_json(_asked(r)) for r in requests}
-    known = read_json(path) if path.is_file() else same | {"requests": {}}
+    known = read_object(path, "requests") if path.is_file() else same | {"requests": {}}
+    if not isinstance(known["requests"], dict):
+        raise UserError(f"{path} is damaged; delete the sequences in this folder and make them again")
     conflict = [i for i, h in asked.items() if known["requests"].get(i, h) != h]
     if conflict or any(known.get(k) != same.get(k) for k in (same.keys() | known.keys()) - {"requests"}):
         raise OtherSequencesError(

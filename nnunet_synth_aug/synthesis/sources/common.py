@@ -11,7 +11,7 @@ import numpy as np
 from nnunet_synth_aug.core.cases import Subject, SyntheticSequence
 from nnunet_synth_aug.core.console import progress
 from nnunet_synth_aug.core.errors import OtherSequencesError, UserError
-from nnunet_synth_aug.core.files import hash_json, make_folder, read_json, write_json
+from nnunet_synth_aug.core.files import hash_json, make_folder, read_object, write_json
 from nnunet_synth_aug.data.cohort import Cohort
 from nnunet_synth_aug.model.grid import Gridded
 from nnunet_synth_aug.synthesis.figures import write_table
@@ -33,7 +33,7 @@ def agree(folder: Path, maker: str, requests: dict[str, Any]) -> list[str]:
     path = folder / "plan.json"
     same = {"generator_hash": maker, "check": False, "min_agreement": None}
     asked = {i: hash_json(value) for i, value in requests.items()}
-    known: dict[str, Any] = read_json(path) if path.is_file() else {**same, "requests": {}}
+    known: dict[str, Any] = read_object(path, "requests") if path.is_file() else {**same, "requests": {}}
     if any(known.get(k) != v for k, v in same.items()) or any(known["requests"].get(i, h) != h for i, h in asked.items()):
         raise OtherSequencesError(f"{folder} holds sequences that were made otherwise; add --replace, which deletes them first")
     write_json(path, {**same, "requests": known["requests"] | asked})
