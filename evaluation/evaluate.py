@@ -22,6 +22,7 @@ from evaluation.scoring.rules import BY_DEFAULT, ScoringRules, to_json
 from evaluation.scoring.table import BOTH_EMPTY, HD95_DIRECTED, METRICS
 from nnunet_synth_aug.core.errors import UserError
 from nnunet_synth_aug.core.files import refuse_read_only, write_json, write_text
+from nnunet_synth_aug.core.tables import quoted_table
 
 TABLE, SUMMARY, ABOUT = "metrics.csv", "summary.json", "evaluation.json"
 STRUCTURES_TABLE, CLINICAL, AGREEMENT = "structures.csv", "clinical.csv", "agreement.csv"
@@ -183,7 +184,7 @@ def _write(result: Evaluation, scored: list[ScoredCase], references: Mapping[str
         for name, table in tables.items():
             if "metric" in table and name != TABLE:
                 table = table.assign(definition=[METRICS[m].short for m in table["metric"]])
-            write_text(staging / name, table.to_csv(index=False, lineterminator="\n"))
+            write_text(staging / name, quoted_table(table).to_csv(index=False, lineterminator="\n"))
         write_parquet(staging / PARQUET, result.table)
         write_summary(staging / SUMMARY, scored, references, labels, result.about)
         write_json(staging / ABOUT, result.about | {"failures": result.failures.to_dict("records")})

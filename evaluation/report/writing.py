@@ -30,6 +30,7 @@ from evaluation.scoring.table import METRICS, PRIMARY
 from nnunet_synth_aug.core.console import console
 from nnunet_synth_aug.core.errors import UserError
 from nnunet_synth_aug.core.files import write_json, write_text
+from nnunet_synth_aug.core.tables import quoted_table
 
 TABLE, SUMMARY, NUMBERS, REPORT, TEXT = "metrics.csv", "summary.csv", "comparison.json", "report.html", "report.md"
 RANKING, SIGNIFICANCE, OVERVIEW = "ranking.csv", "significance.csv", "overview.json"
@@ -182,7 +183,7 @@ def headline_long(summary: pd.DataFrame) -> pd.DataFrame:
 
 
 def _csv(table: pd.DataFrame) -> str:
-    return table.to_csv(index=False, lineterminator="\n")
+    return quoted_table(table).to_csv(index=False, lineterminator="\n")
 
 
 def _records(table: pd.DataFrame) -> list[dict[Any, Any]]:

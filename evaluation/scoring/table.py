@@ -10,6 +10,7 @@ import numpy as np
 
 from evaluation.scoring.levels import LEVEL_METRICS
 from nnunet_synth_aug.core.errors import UserError
+from nnunet_synth_aug.core.tables import unquoted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -139,6 +140,8 @@ def read_table(path: Path) -> pd.DataFrame:
         table = pd.read_csv(
             path, dtype={c: str for c in COLUMNS if c not in _NUMBERS}, keep_default_na=False, na_values={c: [""] for c in _NUMBERS}
         )
+        texts = [c for c in COLUMNS if c not in _NUMBERS and c in table]
+        table = table.assign(**{c: table[c].map(unquoted) for c in texts})
     except (ValueError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is not a readable metrics table ({error}); write it again with 'synthaug compare'") from error
     return validated(table, str(path))

@@ -6,9 +6,14 @@ import csv
 import io
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from nnunet_synth_aug.core.errors import UserError
 
+if TYPE_CHECKING:
+    import pandas as pd
+
+_FORMULA = re.compile(r"'*[=+\-@\t\r]")
 _SEPARATORS = ",;\t|"
 _MARKS = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
 
@@ -69,7 +74,7 @@ def read_table(path: Path) -> tuple[list[str], dict[int, dict[str, str]]]:
                 "save it with semicolons between the cells"
             )
         if any(cell.strip() for cell in cells):
-            rows[number] = dict(zip(columns, [*(cell.strip() for cell in cells), *[""] * len(columns)], strict=False))
+            rows[number] = dict(zip(columns, [*(unquoted(cell.strip()) for cell in cells), *[""] * len(columns)], strict=False))
     return columns, rows
 
 
@@ -83,6 +88,23 @@ def _columns(header: str, separator: str) -> int:
         return len(next(csv.reader([header], delimiter=separator), []))
     except csv.Error:
         return 0
+
+
+def quoted(cell: Any) -> Any:
+    """A cell to be written: a text that a spreadsheet program would run as a formula gets a ``'`` in front; anything else as it is."""
+    return f"'{cell}" if isinstance(cell, str) and _FORMULA.match(cell) else cell
+
+
+def unquoted(cell: str) -> str:
+    """A cell that was read, as it was before :func:`quoted`."""
+    return cell[1:] if cell[:1] == "'" and _FORMULA.match(cell) else cell
+
+
+def quoted_table(table: pd.DataFrame) -> pd.DataFrame:
+    """A table to be written, with all its texts :func:`quoted`."""
+    from pandas.api.types import is_numeric_dtype
+
+    return table.assign(**{name: table[name].map(quoted) for name in table.columns if not is_numeric_dtype(table[name])})
 
 
 def plain_number(text: str) -> str:

@@ -23,7 +23,7 @@ from nnunet_synth_aug.core.labels import N_CLASSES, PHASES, STRUCTURES
 from nnunet_synth_aug.core.paths import dataset_name, raw_folder
 from nnunet_synth_aug.core.patients import COHORT, cohort_records, named_patients
 from nnunet_synth_aug.core.priors import FROM_MASKS, VARIABLES, Priors
-from nnunet_synth_aug.core.tables import plain_number, read_table
+from nnunet_synth_aug.core.tables import plain_number, quoted_table, read_table
 
 PRIORS = "priors.csv"
 
@@ -158,7 +158,7 @@ def write_cohort(folder: Path, subjects: Seq[Subject], source: dict[str, Any] | 
     # dtype object: a column of integers with a gap would otherwise turn into floats.
     table = pd.DataFrame(rows, columns=["patient", *VARIABLES], dtype=object)
     with atomic_path(folder / PRIORS) as temporary:
-        table.to_csv(temporary, index=False)
+        quoted_table(table).to_csv(temporary, index=False)
     records = {kind: [_record(subject, folder) for subject in subjects if subject.test == kind] for kind in (False, True)}
     test = {"test": records[True]} if records[True] else {}
     write_json(folder / COHORT, {"format": 1, "source": source or {}, "notes": list(notes), "subjects": records[False], **test})

@@ -19,6 +19,7 @@ from nnunet_synth_aug.core.cases import Subject
 from nnunet_synth_aug.core.console import progress
 from nnunet_synth_aug.core.files import atomic_path, write_json
 from nnunet_synth_aug.core.labels import STRUCTURES
+from nnunet_synth_aug.core.tables import quoted
 from nnunet_synth_aug.data.cohort import Cohort, load_sequence
 from nnunet_synth_aug.data.cycle import cycle_frames
 from nnunet_synth_aug.model.generator import Generator
@@ -75,7 +76,7 @@ def reconstruction_report(generator: Generator, cohort: Cohort, out: Path) -> di
     with atomic_path(out / "reconstruction.csv") as temporary, temporary.open("w", newline="") as stream:
         writer = csv.DictWriter(stream, ["patient", "vendor", *FIGURES])
         writer.writeheader()
-        writer.writerows({k: "" if isinstance(v, float) and math.isnan(v) else v for k, v in row.items()} for row in rows)
+        writer.writerows({k: "" if isinstance(v, float) and math.isnan(v) else quoted(v) for k, v in row.items()} for row in rows)
     write_json(out / "reconstruction.json", report)
     return report
 

@@ -12,6 +12,7 @@ import numpy as np
 from nnunet_synth_aug.core.console import progress
 from nnunet_synth_aug.core.files import atomic_path, read_json, write_json
 from nnunet_synth_aug.core.priors import VARIABLES
+from nnunet_synth_aug.core.tables import quoted
 from nnunet_synth_aug.data.cycle import closure_ratio
 from nnunet_synth_aug.model.generator import Generator
 from nnunet_synth_aug.synthesis.folder import read_index, read_sequence
@@ -36,7 +37,7 @@ def write_table(folder: Path) -> Path:
     with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.DictWriter(stream, list(dict.fromkeys(column for row in rows for column in row)), lineterminator="\n")
         writer.writeheader()
-        writer.writerows(rows)
+        writer.writerows({name: quoted(cell) for name, cell in row.items()} for row in rows)
     return path
 
 

@@ -16,6 +16,7 @@ import numpy as np
 from nnunet_synth_aug.core.errors import UserError
 from nnunet_synth_aug.core.files import atomic_path, write_json
 from nnunet_synth_aug.core.labels import DIAGNOSES
+from nnunet_synth_aug.core.tables import quoted
 from nnunet_synth_aug.nnunet.segmenter import Segmenter
 from nnunet_synth_aug.reports.cines import request_group
 from nnunet_synth_aug.reports.controllability.agreement import agreement
@@ -81,7 +82,7 @@ def controllability_report(
     with atomic_path(out / "controllability.csv") as temporary, temporary.open("w", newline="") as stream:
         writer = csv.DictWriter(stream, COLUMNS)
         writer.writeheader()
-        writer.writerows(points)
+        writer.writerows({name: quoted(cell) for name, cell in point.items()} for point in points)
     write_scatter(out / "controllability.png", points, report["open_loop"], VARIABLES)
     write_json(out / "controllability.json", report)
     return report

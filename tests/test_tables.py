@@ -1,0 +1,55 @@
+"""Tables that spreadsheet programs open: no text in them is a formula, and each is read back as it was."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import pandas as pd
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from evaluation.scoring.table import COLUMNS
+from evaluation.scoring.table import read_table as read_scores
+from nnunet_synth_aug.core.cases import Subject
+from nnunet_synth_aug.core.priors import Priors
+from nnunet_synth_aug.core.tables import quoted, quoted_table, read_table, unquoted
+from nnunet_synth_aug.data.cohort import write_cohort
+
+
+@given(st.text(max_size=8))
+@example("=1+1")
+@example("'=1+1")
+@example("-5")
+@example("@SUM(A1)")
+@example("\t=1")
+@example("'")
+def test_a_text_is_no_formula_and_comes_back(text: str) -> None:
+    assert quoted(text)[:1] not in ("=", "+", "-", "@", "\t", "\r")
+    assert unquoted(quoted(text)) == text
+
+
+def test_numbers_and_gaps_are_left_alone() -> None:
+    for value in (-1.5, -3, None, True):
+        assert quoted(value) is value
+    table = pd.DataFrame({"name": ["=a", "b", None], "value": [-1.5, 2.0, float("nan")], "n": [-1, 2, 3]})
+    assert quoted_table(table).to_csv(index=False) == "name,value,n\n'=a,-1.5,-1\nb,2.0,2\n,,3\n"
+
+
+def test_patients_called_like_formulas_are_written_and_read(tmp_path: Path) -> None:
+    """The import refuses such names; a cohort that somebody else made may have them."""
+    subjects = [Subject(name, (1.5, 1.5, 8.0), Priors(lv_ef=50.0), None, 2, 0, 1) for name in ("=p1", "+p2", "p3")]
+    write_cohort(tmp_path, subjects)
+    with (tmp_path / "priors.csv").open(newline="") as stream:
+        assert [row["patient"] for row in csv.DictReader(stream)] == ["'=p1", "'+p2", "p3"]
+    rows = read_table(tmp_path / "priors.csv")[1].values()
+    assert [(row["patient"], row["lv_ef"]) for row in rows] == [("=p1", "50.0"), ("+p2", "50.0"), ("p3", "50.0")]
+
+
+def test_scores_of_such_patients_are_read_back(tmp_path: Path) -> None:
+    row = dict.fromkeys(COLUMNS, "x") | {"patient": "=p1", "value": -1.0, "spacing_mm": "1x1x1", "metric": "Dice", "structure": "LV"}
+    table = pd.DataFrame([row])
+    path = tmp_path / "metrics.csv"
+    path.write_text(quoted_table(table).to_csv(index=False))
+    assert "'=p1" in path.read_text()
+    assert read_scores(path)["patient"].tolist() == ["=p1"]
