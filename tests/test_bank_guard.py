@@ -22,13 +22,14 @@ from nnunet_fixture import DATASET, PATIENTS, PLANS, Project, write_sequences
 from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2
 from typer.testing import CliRunner
 
+from evaluation.inputs.arms import generator_patients
 from nnunet_synth_aug.cli.app import app, main
 from nnunet_synth_aug.core.errors import UserError
 from nnunet_synth_aug.core.files import read_json, write_json
 from nnunet_synth_aug.nnunet.bank.build import build_bank_cases
 from nnunet_synth_aug.nnunet.bank.files import DamagedError, load_properties, read_properties
 from nnunet_synth_aug.nnunet.bank.lock import bank_lock
-from nnunet_synth_aug.nnunet.bank.manifest import bank_status, check_leak, read_manifest
+from nnunet_synth_aug.nnunet.bank.manifest import bank_status, check_leak, read_manifest, together
 from nnunet_synth_aug.nnunet.bank.preprocess import CASE_FILES
 from nnunet_synth_aug.nnunet.mixing.dataset import BankDataset
 from nnunet_synth_aug.nnunet.refresh.cases import publish, read_case
@@ -113,7 +114,24 @@ def test_ids_lead_to_no_other_folder(bank: tuple[Path, Path, Target], name: str)
 # ------------------------------------------------------------------ the leak guard
 
 
-@pytest.mark.parametrize("key", ["patients", "phantoms", "pretraining"])
+def test_who_lends_pixels_counts_as_seen(bank: tuple[Path, Path, Target]) -> None:
+    """A generator of other patients says nothing of those whose pixels show its hearts."""
+    cases, _, target = bank
+    path = cases.parent / f"manifest_{cases.name}.json"
+    content = read_json(path)
+    maker = {"patients": ["somebody"], "dataset": "Dataset999_Others", "render": "donor"}
+    for donors, leaked in ((PATIENTS[-1:], False), (PATIENTS[:1], True)):
+        for generator in ({**maker, "donors": donors}, together({"generator": {**maker, "donors": donors}})):
+            write_json(path, content | {"generator": generator})
+            if not leaked:
+                bank_status(target, 1)
+                continue
+            with pytest.raises(UserError, match=r"validation patients of fold 1 \(patient001\)"):
+                bank_status(target, 1)
+            assert generator_patients({"manifest": {"generator": generator}}) == ["somebody", *donors]
+
+
+@pytest.mark.parametrize("key", ["patients", "phantoms", "pretraining", "donors"])
 def test_parts_hide_nobody(bank: tuple[Path, Path, Target], key: str) -> None:
     cases, _, target = bank
     path = cases.parent / f"manifest_{cases.name}.json"

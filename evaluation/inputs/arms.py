@@ -246,8 +246,12 @@ def leaked_patients(arm: Arm, dataset: Dataset) -> set[str]:
 
 
 def generator_patients(record: dict[str, Any]) -> list[str]:
-    """Training patients of the generator in a ``synth_aug.json``; the manifest holds them itself or under ``generator``."""
-    return [str(p) for p in provenance(record).get("patients") or []]
+    """Patients whom the generator was trained on, or whose pixels show its hearts, in a ``synth_aug.json``.
+
+    The manifest holds them itself or under ``generator``.
+    """
+    source = provenance(record)
+    return [str(p) for key in ("patients", "donors") for p in source.get(key) or []]
 
 
 def provenance(record: dict[str, Any]) -> dict[str, Any]:

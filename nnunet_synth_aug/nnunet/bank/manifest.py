@@ -62,6 +62,7 @@ class _Maker:
     source: str | None = None
     dataset: str | None = None
     patients: tuple[str, ...] | None = None
+    donors: tuple[str, ...] | None = None  # patients whose pixels show the hearts
     phantoms: tuple[str, ...] | None = None
     pretraining: _Pretraining | None = None
     parts: dict[str, _Maker] | None = None
@@ -203,12 +204,13 @@ def _refuse_leak(
 ) -> None:
     names = (case_patients(target.dataset, [*train_cases, *val_cases], known), known)
     refuse_shared(splits_file(target.dataset), fold, train_cases, val_cases, names[0])
-    started_from = maker.pretraining.patients if maker.pretraining else ()  # phantoms, which a cohort of phantoms may hold too
+    # Beside the generator's own: phantoms, which a cohort of phantoms may hold too, and those who lend their pixels.
+    others = [*(maker.pretraining.patients if maker.pretraining else ()), *(maker.donors or ())]
     if maker.parts:
         for part in maker.parts.values():
             _refuse_leak(part, target, fold, train_cases, val_cases, known)
         # What it says of all together counts as well: parts cannot hide anybody.
-        everyone = [*(maker.patients or ()), *(maker.phantoms or ()), *started_from]
+        everyone = [*(maker.patients or ()), *(maker.phantoms or ()), *others]
         refuse_leak(leaked_patients(everyone, val_cases, *names), fold, target.dataset)
         return
     if maker.source == "phantom":
@@ -220,7 +222,7 @@ def _refuse_leak(
             f"the generator behind the bank of fold {fold} does not say which patients it was trained on, so a leak cannot be excluded; "
             f"train it again with 'synthaug fit -d {target.dataset} -f {fold}'"
         )
-    refuse_leak(leaked_patients([*patients, *started_from], val_cases, *names), fold, target.dataset)
+    refuse_leak(leaked_patients([*patients, *others], val_cases, *names), fold, target.dataset)
     if maker.dataset == target.dataset and not leaked_patients(patients, train_cases, *names):
         # Trained on this dataset, yet on none of its training patients: the names do not correspond.
         raise UserError(
@@ -244,7 +246,10 @@ def together(makers: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
     Args:
         makers: provenance by the source's name.
     """
-    seen = {key: sorted({str(one) for maker in makers.values() for one in maker.get(key) or []}) for key in ("patients", "phantoms")}
+    seen = {
+        key: sorted({str(one) for maker in makers.values() for one in maker.get(key) or []}) for key in ("patients", "phantoms", "donors")
+    }
+    seen = {key: names for key, names in seen.items() if names or key != "donors"}
     hashes = [maker["generator_hash"] for maker in makers.values() if "generator_hash" in maker]
     own = {"generator_hash": hashes[0]} if hashes else {}  # a fold has one generator
     return {"source": "+".join(makers), **seen, **own, "parts": dict(makers)}
