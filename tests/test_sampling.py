@@ -145,6 +145,18 @@ def test_what_cannot_be_shown_is_tried_again_and_counted(calls, tmp_path):
         sample_to_folder(GENERATOR, asked(), tmp_path)
 
 
+def test_contours_that_are_shown_are_checked_as_those_that_were_decoded(calls):
+    class Torn(Shown):
+        def __call__(self, heart: SyntheticSequence) -> SyntheticSequence | list[str]:
+            return replace(heart, mask=np.where(heart.mask == RV, 0, heart.mask).astype(np.uint8)) if heart.motion_seed % 3 else heart
+
+    outcomes = list(sample_accepted(GENERATOR, asked(8), QualityControl(), Torn()))
+    assert all(one.sequence is None or one.sequence.motion_seed % 3 == 0 for one in outcomes)
+    assert any("missing_RV_at_es" in reasons for one in outcomes for reasons in one.rejected)
+    unchecked = list(sample_accepted(GENERATOR, asked(8), QualityControl(check=False), Torn()))
+    assert any(one.sequence is not None and one.sequence.motion_seed % 3 for one in unchecked)
+
+
 def test_folders_of_any_batch_size_are_equal(calls, tmp_path):
     for batch in (1, 8):
         sample_to_folder(GENERATOR, asked(), tmp_path / str(batch), batch=batch)

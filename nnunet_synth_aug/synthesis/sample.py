@@ -127,7 +127,8 @@ def sample_accepted(generator: Generator, requests: list[Request], quality: Qual
             if isinstance(shown, list):
                 reasons = shown
             elif not reasons:
-                reasons = quality.witness(shown)
+                # The cascade's own contours were checked above; those that are shown may be others.
+                reasons = (quality.motion(shown) if show else []) or quality.witness(shown)
             if reasons or isinstance(shown, list):
                 attempt.rejected.append(reasons)
                 unfinished.append(attempt)
