@@ -138,3 +138,19 @@ def test_arms_of_rendered_hearts():
     assert parse_arm("mix50").render == "decoder"
     with pytest.raises(UserError, match="only generated hearts"):
         parse_arm("copies_donor50")
+    with pytest.raises(UserError, match=r"there is no arm 'mix_2looks_donor50'.* mix_donor_3looksNN, in this order"):
+        parse_arm("mix_2looks_donor50")
+
+
+@pytest.mark.parametrize("below", [0.0, -300.0])
+def test_negative_grey_values_hide_nothing(heart, below):
+    """Z-scored images and those of some programs begin below zero: the same heart in the same look."""
+    look = look_of("heart", 1)
+    plain, moved = (looked(dataclasses.replace(heart, image=heart.image + offset), look, [0]) for offset in (0.0, below))
+    dark = min(float(np.quantile(heart.image[0] + below, 0.001)), 0.0)
+    np.testing.assert_allclose(moved.image[0], plain.image[0] + dark, atol=1e-2 * float(plain.image[0].max()))
+
+
+def test_nothing_but_heart_can_be_seen(heart):
+    whole = dataclasses.replace(heart, mask=np.full_like(heart.mask, LV))
+    assert np.isfinite(looked(whole, look_of("heart", 1), [0]).image).all()

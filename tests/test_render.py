@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +14,8 @@ from nnunet_synth_aug.core.cases import Sequence, SyntheticSequence
 from nnunet_synth_aug.core.errors import UserError
 from nnunet_synth_aug.core.labels import LV, MYO, RV
 from nnunet_synth_aug.core.priors import Priors, measure
+from nnunet_synth_aug.nnunet.bank.manifest import Manifest
+from nnunet_synth_aug.nnunet.refresh import process
 from nnunet_synth_aug.synthesis.folder import read_sequence, write_sequence
 from nnunet_synth_aug.synthesis.render import Renderer, _drawn, donors_among, rendered
 from nnunet_synth_aug.synthesis.sources.copies import Original
@@ -98,3 +103,25 @@ def test_the_donor_is_kept_beside_the_heart(heart, donors, tmp_path):
     assert show.about == {"render": "donor", "donors": sorted(donor.patient for donor in donors)}
     write_sequence(tmp_path, made)
     assert read_sequence(tmp_path, made.id).donor == made.donor
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.0, 1.0), (-2.0, 5.0), (0.0, 60000.0), (0.0, 900.0)])
+def test_grey_values_of_any_range_survive_the_folder(heart, tmp_path, low, high):
+    ramp = np.linspace(low, high, heart.image.size, dtype=np.float32).reshape(heart.image.shape)
+    write_sequence(tmp_path, dataclasses.replace(heart, image=ramp))
+    np.testing.assert_allclose(read_sequence(tmp_path, heart.id).image, ramp, atol=0.5 if high == 900 else 0)
+
+
+def test_new_hearts_of_a_training_are_shown_by_the_banks_donors(donors, monkeypatch):
+    sequence = Sequence(donors[0].image, donors[0].mask, donors[0].spacing, 0, 1, (0, 1))
+    monkeypatch.setattr(process, "training_originals", lambda target, fold: [Original("a", "anna", lambda: sequence)])
+    target: Any = SimpleNamespace(bank_command="synthaug bank -d 1")
+
+    def bank(**maker: Any) -> Manifest:
+        return Manifest({"fold": 2, "generator": maker}, Path())
+
+    show = process.bank_show(bank(render="donor", donors=["anna"]), target)
+    assert isinstance(show, Renderer) and show.about["donors"] == ["anna"]
+    assert process.bank_show(bank(), target) is None
+    with pytest.raises(UserError, match="other patients' pixels than a new one; run 'synthaug bank -d 1 -f 2' again"):
+        process.bank_show(bank(render="donor", donors=["anna", "bert"]), target)

@@ -214,8 +214,8 @@ def parse_arm(name: str) -> Arm:
     if match is None or int(match["percent"]) == 0:
         raise UserError(
             f"there is no arm {name!r}; choose from real, synthetic, {', '.join(f'{kind}NN' for kind in _KINDS)} with NN per cent from "
-            "01 to 100, mixNNtoMM for a share that changes, copies+phantomNN for a bank of several sources, or copies_3looksNN for looks "
-            "of other scanners"
+            "01 to 100, mixNNtoMM for a share that changes, copies+phantomNN for a bank of several sources, copies_3looksNN for looks of "
+            "other scanners, or mix_donorNN and mix_donor_3looksNN, in this order, for hearts in patients' pixels"
         )
     until = None if match["until"] is None else int(match["until"])
     if until == int(match["percent"]):

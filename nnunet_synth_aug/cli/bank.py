@@ -112,6 +112,7 @@ def bank(
     from nnunet_synth_aug.nnunet.target import label_lookup, load_target
     from nnunet_synth_aug.synthesis.folder import read_index, remove_other_sources, shortfall
     from nnunet_synth_aug.synthesis.pictures import write_gifs
+    from nnunet_synth_aug.synthesis.requests import priors_like
 
     target = load_target(dataset, configuration, plans)  # this and the other checks before minutes of sampling
     label_lookup(target)
@@ -130,6 +131,7 @@ def bank(
     if note := ABOUT_ALL if fold == "all" else ungrouped(case_patients(target.dataset, target.cases())):
         say(note)
     like = like or ("clinic" if render == "donor" else "patients")
+    priors_like(like, target.dataset)  # refused before anything is deleted
     shelf = _Shelf(target, fold, segmenter, min_agreement, generator, device, asked, like, render, named)
     top = bank_folder(target.dataset, fold_of(fold)) / "sequences"
     folders = {part: top if len(parts) == 1 else top / part for part in parts}

@@ -121,22 +121,23 @@ def looked(sequence: SyntheticSequence, look: Look, frames: Iterable[int]) -> Sy
     A frame comes out alike whichever others are asked for: grey values are measured at ED.
 
     Args:
-        sequence: image in any positive grey values.
+        sequence: image in any grey values; where some are negative, the darkest of ED stand for no signal.
         look: of :meth:`Look.drawn`.
         frames: which.
     """
-    ed = np.clip(sequence.image[sequence.ed], 0, None)
+    dark = min(float(np.quantile(sequence.image[sequence.ed], 0.001)), 0.0)
+    ed = np.clip(sequence.image[sequence.ed] - dark, 0, None)
     white = float(np.quantile(ed, 0.995)) or 1.0
     centres = _parts(ed[sequence.mask[sequence.ed] == 0] / white)
 
     def shown(frame: int) -> np.ndarray:
-        own = np.clip(sequence.image[frame], 0, None)
+        own = np.clip(sequence.image[frame] - dark, 0, None)
         return white * _shown(own / white, sequence.mask[frame], sequence.spacing, look, centres, frame)
 
     image = sequence.image.copy()
     for frame in frames:
-        image[frame] = shown(frame)
-    return replace(sequence, image=image, context=_context(sequence.context, ed, shown(sequence.ed)))
+        image[frame] = shown(frame) + dark
+    return replace(sequence, image=image, context=_context(sequence.context, dark, ed, shown(sequence.ed)))
 
 
 def _shown(image: np.ndarray, mask: np.ndarray, spacing: Spacing, look: Look, centres: np.ndarray, frame: int) -> np.ndarray:
@@ -168,8 +169,8 @@ def _gains(image: np.ndarray, mask: np.ndarray, spacing: Spacing, look: Look, ce
 
 def _parts(values: np.ndarray) -> np.ndarray:
     """Grey values of the dark, middle and bright parts, rising (3,)."""
-    start = np.quantile(values, (0.2, 0.6, 0.9))
-    if np.diff(start).min() < 0.01:  # nearly one grey value
+    start = np.quantile(values, (0.2, 0.6, 0.9)) if values.size else np.zeros(3)
+    if np.diff(start).min() < 0.01:  # nearly one grey value, or nothing but heart
         return np.array([0.1, 0.4, 0.8])
     thinned = values[:: max(values.size // 20_000, 1)].astype(np.float64)
     return np.sort(kmeans2(thinned[:, None], start[:, None], minit="matrix", missing="raise")[0][:, 0])
@@ -183,12 +184,12 @@ def _shading(shape: tuple[int, ...], look: Look) -> np.ndarray:
     return np.exp(sum((c * term for c, term in zip(look.shading, terms, strict=True)), look.slices * slices[None, None]))
 
 
-def _context(context: tuple[float, float] | None, before: np.ndarray, after: np.ndarray) -> tuple[float, float] | None:
+def _context(context: tuple[float, float] | None, dark: float, before: np.ndarray, after: np.ndarray) -> tuple[float, float] | None:
     """Mean and standard deviation of the whole field of view, changed as those of what is at hand."""
     if context is None:
         return None
     mean, spread = (float(of(after)) / max(float(of(before)), 1e-6) for of in (np.mean, np.std))
-    return context[0] * mean, context[1] * spread
+    return (context[0] - dark) * mean + dark, context[1] * spread
 
 
 def _with_agent(tissue: Tissue, name: str) -> Tissue:

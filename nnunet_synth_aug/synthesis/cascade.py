@@ -137,7 +137,7 @@ def _sequence(anatomy: Anatomy, seed: int, loop: Loop, image: np.ndarray, mask: 
     es = smallest_lv(mask, anatomy.expected_es)
     return SyntheticSequence(
         id=request.id,
-        image=np.clip((image + 1) / 2 * (high - low) + low, 0, None).astype(np.float32),
+        image=np.clip((image + 1) / 2 * (high - low) + low, min(low, 0), None).astype(np.float32),
         mask=mask,
         spacing=spacing,
         ed=0,

@@ -28,6 +28,8 @@ from nnunet_synth_aug.core.priors import VARIABLES, Priors
 from nnunet_synth_aug.core.settings import Distinct, FromZero, Number, PlainName, Positive, read
 
 INDEX = "index.json"
+#: Grey values are rounded where their range is at least so wide.
+FEWEST_STEPS = 255
 
 
 @dataclass(frozen=True)
@@ -61,10 +63,18 @@ class _Index:
     format: Literal[1] = 1
 
 
+def stored(image: np.ndarray) -> np.ndarray:
+    """Grey values as a file holds them: whole numbers (int16) where they fit and their range is wide, else float32."""
+    low, high, limits = float(image.min()), float(image.max()), np.iinfo(np.int16)
+    if high - low < FEWEST_STEPS or low < limits.min or high > limits.max:
+        return image.astype(np.float32)
+    return np.round(image).astype(np.int16)
+
+
 def write_sequence(folder: Path, sequence: SyntheticSequence) -> None:
     """Write image, mask and JSON of one sequence."""
-    image = np.moveaxis(sequence.image, 0, -1)
-    write_nifti(folder / f"{sequence.id}_image.nii.gz", np.round(image).astype(np.int16), sequence.spacing, sequence.frame_seconds)
+    image = np.moveaxis(stored(sequence.image), 0, -1)
+    write_nifti(folder / f"{sequence.id}_image.nii.gz", image, sequence.spacing, sequence.frame_seconds)
     write_nifti(
         folder / f"{sequence.id}_mask.nii.gz", np.moveaxis(sequence.mask, 0, -1).astype(np.uint8), sequence.spacing, sequence.frame_seconds
     )

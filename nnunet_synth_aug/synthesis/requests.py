@@ -10,6 +10,7 @@ import numpy as np
 
 from nnunet_synth_aug.core.errors import UserError
 from nnunet_synth_aug.core.labels import DIAGNOSES, VENDORS
+from nnunet_synth_aug.core.paths import dataset_name
 from nnunet_synth_aug.core.prior_request import PriorRequest
 from nnunet_synth_aug.core.priors import FROM_MASKS, VARIABLES, Priors
 from nnunet_synth_aug.data.cohort import Cohort
@@ -69,7 +70,7 @@ def near(base: Priors, rng: np.random.Generator, given: Priors = Priors()) -> Pr
     for name in ("lv_edv", "rv_edv", "lv_mass"):
         if (value := getattr(base, name)) is not None:
             drawn_value = float(value) * size * float(np.exp(rng.normal(0, VOLUME_SPREAD / 2)))
-            values[name] = round(min(drawn_value, VARIABLES[name].high), 1)
+            values[name] = round(min(max(drawn_value, VARIABLES[name].low), VARIABLES[name].high), 1)
     for name in ("lv_ef", "rv_ef"):
         if (value := getattr(base, name)) is not None:
             values[name] = near_ef(float(value), rng)
@@ -113,14 +114,20 @@ def _shown(asked: Any) -> str:
     return "..".join(f"{value:g}" if isinstance(value, (int, float)) else str(value) for value in np.atleast_1d(np.asarray(asked, object)))
 
 
-def priors_like(like: str) -> tuple[Priors, ...]:
+def priors_like(like: str, own: str) -> tuple[Priors, ...]:
     """Priors of the patients of a dataset that is named as an example; none for PATIENTS and CLINIC.
 
+    Args:
+        like: PATIENTS, CLINIC, or id or name of the dataset.
+        own: name of the dataset that the hearts are for.
+
     Raises:
-        UserError: there is no such dataset, or it says nothing of any patient's volumes.
+        UserError: there is no such dataset, it is the own one, or it says nothing of any patient's volumes.
     """
     if like in (PATIENTS, CLINIC):
         return ()
+    if dataset_name(like) == own:
+        raise UserError(f"--like {like}: {own} holds the patients that are validated on, too; say --like patients for those of training")
     cohort = Cohort.load(like)
     known = tuple(one.priors for one in cohort.subjects if one.priors.lv_edv is not None)
     if not known:

@@ -35,7 +35,7 @@ from nnunet_synth_aug.nnunet.bank.originals import training_originals
 from nnunet_synth_aug.nnunet.refresh.cases import VERSION, add_to_journal, mend_journal, publish
 from nnunet_synth_aug.nnunet.refresh.trainer_side import STATE
 from nnunet_synth_aug.nnunet.target import Target, label_lookup, load_target
-from nnunet_synth_aug.synthesis.folder import frames_within
+from nnunet_synth_aug.synthesis.folder import frames_within, stored
 from nnunet_synth_aug.synthesis.hearts import Request
 from nnunet_synth_aug.synthesis.render import Renderer, donors_among
 from nnunet_synth_aug.synthesis.requests import PATIENTS, RequestPlan, priors_like
@@ -58,7 +58,7 @@ class HeartReplacer:
         self._seed = int(manifest.hash[:12], 16)
         made = manifest.content["generator"]
         asked, like = PriorRequest.from_json(made.get("asked", {}), "the bank's manifest"), made.get("like", PATIENTS)
-        self._plan = RequestPlan(self._seed, asked, like=like, others=priors_like(like))
+        self._plan = RequestPlan(self._seed, asked, like=like, others=priors_like(like, target.dataset))
         self._quality_control = bank_quality_control(manifest)
         self._live, self._journal, self._workshop = live, journal, live / ".partial"
         shutil.rmtree(self._workshop, ignore_errors=True)
@@ -107,7 +107,7 @@ class HeartReplacer:
         entry: dict[str, Any] = {"heart": heart, "version": version, "cases": {}, "rejected": outcome.rejected}
         if (sequence := outcome.sequence) is not None:
             # The bank's own sequences were rounded when they were written as NIfTI.
-            sequence = replace(sequence, image=np.round(sequence.image))
+            sequence = replace(sequence, image=stored(sequence.image).astype(np.float32))
             within = frames_within(len(sequence.image), sequence.sound)
             for look, cases in self._by_look(heart).items():
                 frames = dict(zip(cases, choose_frames(len(sequence.image), sequence.ed, sequence.es, len(cases), within), strict=False))
@@ -120,7 +120,7 @@ class HeartReplacer:
                 "motion_seed": sequence.motion_seed,
                 "requested": sequence.requested.specified(),
                 "measured": sequence.measured.specified(),
-            }
+            } | ({} if sequence.donor is None else {"donor": sequence.donor})
         add_to_journal(self._journal, entry)  # first: no version without its line
         for case in entry["cases"]:
             publish(self._workshop, self._live, case)
@@ -151,6 +151,21 @@ def bank_quality_control(manifest: Manifest) -> QualityControl:
     return QualityControl(quality.get("checked", True))
 
 
+def bank_show(manifest: Manifest, target: Target) -> Show | None:
+    """In whose pixels the bank's own hearts were shown; None: as they were decoded.
+
+    Raises:
+        UserError: other patients would lend theirs now.
+    """
+    maker, fold = manifest.content["generator"], manifest.content["fold"]
+    if maker.get("render") != "donor":
+        return None
+    show = Renderer(donors_among(training_originals(target, fold)))
+    if show.about["donors"] != maker.get("donors"):
+        raise UserError(f"the bank of fold {fold} shows other patients' pixels than a new one; run '{target.bank_command} -f {fold}' again")
+    return show
+
+
 def open_replacer(job: dict[str, Any], live: Path) -> HeartReplacer:
     """Load what the job names.
 
@@ -169,9 +184,7 @@ def open_replacer(job: dict[str, Any], live: Path) -> HeartReplacer:
             f"the generator in {job['generator']} is not the one that made the bank of fold {job['fold']}; make the bank again with "
             f"'{target.bank_command} -f {job['fold']}', or name its generator with 'synthaug plans --refresh-generator'"
         )
-    donors = banks.get("render") == "donor"
-    show = Renderer(donors_among(training_originals(target, job["fold"]))) if donors else None
-    return HeartReplacer(generator, manifest, target, live, Path(job["journal"]), show)
+    return HeartReplacer(generator, manifest, target, live, Path(job["journal"]), bank_show(manifest, target))
 
 
 def _leave_with_parent() -> None:

@@ -79,4 +79,4 @@ def filled(gridded: Gridded, *arrays: np.ndarray) -> list[np.ndarray]:
 def in_grey(image: np.ndarray, gridded: Gridded) -> np.ndarray:
     """An image in [-1, 1] in the patient's grey values."""
     low, high = gridded.grey
-    return np.clip((image + 1) / 2 * (high - low) + low, 0, None).astype(np.float32)
+    return np.clip((image + 1) / 2 * (high - low) + low, min(low, 0), None).astype(np.float32)

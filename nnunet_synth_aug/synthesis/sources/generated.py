@@ -12,7 +12,7 @@ from nnunet_synth_aug.synthesis.sources.job import Job
 def make(job: Job) -> list[str]:
     """Sample ``job.n`` hearts with the priors that ``job.priors`` asks for; see :func:`~nnunet_synth_aug.synthesis.sources.job.make`."""
     generator = job.generator()
-    plan = RequestPlan(seed=job.seed, priors=job.priors, like=job.like, others=priors_like(job.like))
+    plan = RequestPlan(seed=job.seed, priors=job.priors, like=job.like, others=priors_like(job.like, job.dataset))
     about = ({"asked": job.priors.to_json()} if job.priors else {}) | ({"like": job.like} if job.like != PATIENTS else {})
     quality = job.quality_control(generator)
     show = Renderer(donors_among(job.originals())) if job.render == "donor" else None
