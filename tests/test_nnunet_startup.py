@@ -181,7 +181,16 @@ def test_every_finding_has_its_remedy(project: Project, monkeypatch: pytest.Monk
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=int(0.5e9)))
     assert (found("disk").message, found("disk").remedy) == (f"{project.results.parent} has 0.5 GB left", "free at least 2 GB")
 
+    full = {str(project.preprocessed.parent): int(0.5e9)}
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=full.get(str(path), int(9e9))))
+    assert (found("disk").message, found("disk").remedy) == (f"{project.preprocessed.parent} has 0.5 GB left", "free at least 2 GB")
+
     for value, message, remedy in (
+        (
+            "~/raw",
+            "which nnU-Net does not understand",
+            "export it without quotes inside, spaces around and ~, e.g. export nnUNet_raw=$HOME/nnUNet_raw",
+        ),
         (None, "nnUNet_raw is not set", "export it as for any nnU-Net run, e.g. export nnUNet_raw=/data/nnUNet_raw"),
         (str(tmp_path / "none"), "does not exist", f"mkdir -p {tmp_path / 'none'}"),
     ):

@@ -217,7 +217,7 @@ def test_leak_stops_the_command_before_any_step(project: Project, manifest: Path
     assert not list(project.results.rglob("synth_aug.json"))
 
 
-CASE = {"id": "synth_00099_t00", "sequence": "synth_00099", "frame": 0, "seed": 1, "requested": {}, "measured": {}}
+CASE = {"id": "synth_00099_t00", "sequence": "synth_00099", "frame": 0, "seed": 1, "requested": {}, "measured": {}, "sha256": "0" * 64}
 
 
 @pytest.mark.parametrize(

@@ -62,6 +62,20 @@ def test_ctrl_c_says_that_the_same_command_goes_on(tmp_path, monkeypatch):
     assert not list((tmp_path / "nnUNet_raw").iterdir())  # nothing half-written
 
 
+@pytest.mark.skipif(os.name == "nt", reason="terminals of POSIX")
+def test_a_dumb_terminal_gets_lines_instead_of_bars():
+    code = "from nnunet_synth_aug.core.console import console, progress\nassert console.is_terminal\n"
+    code += "with progress('work', 2) as bar:\n    bar.advance(1, 'one')\n    bar.advance(2, 'two')"
+    ours, theirs = os.openpty()
+    environment = os.environ | {"TERM": "dumb"}
+    subprocess.run([sys.executable, "-c", code], stderr=theirs, check=True, timeout=120, env=environment)
+    os.close(theirs)
+    said = os.read(ours, 4096).decode()
+    os.close(ours)
+    assert [line.split(" ", 2)[1].rstrip(",") for line in said.splitlines()] == ["1/2", "2/2"]
+    assert "\x1b" not in said
+
+
 def test_a_terminal_that_knows_ascii_alone_shows_what_it_can():
     words = [program("synthaug"), "compare", "--baseline", "Zürich", "--augmented", "b", "-o", "c"]
     refused = run(*words, env=os.environ | {"PYTHONIOENCODING": "ascii"})
