@@ -14,10 +14,12 @@ from nnunet_synth_aug.core.cases import Sequence, SyntheticSequence
 from nnunet_synth_aug.core.errors import UserError
 from nnunet_synth_aug.core.labels import LV, MYO, RV
 from nnunet_synth_aug.core.priors import Priors, measure
+from nnunet_synth_aug.data.outlines import Outlines
 from nnunet_synth_aug.nnunet.bank.manifest import Manifest
 from nnunet_synth_aug.nnunet.refresh import process
+from nnunet_synth_aug.synthesis import render
 from nnunet_synth_aug.synthesis.folder import read_sequence, write_sequence
-from nnunet_synth_aug.synthesis.render import Renderer, _drawn, donors_among, rendered
+from nnunet_synth_aug.synthesis.render import Donor, Renderer, _drawn, donors_among, rendered
 from nnunet_synth_aug.synthesis.sources.copies import Original
 
 
@@ -125,3 +127,17 @@ def test_new_hearts_of_a_training_are_shown_by_the_banks_donors(donors, monkeypa
     assert process.bank_show(bank(), target) is None
     with pytest.raises(UserError, match="other patients' pixels than a new one; run 'synthaug bank -d 1 -f 2' again"):
         process.bank_show(bank(render="donor", donors=["anna", "bert"]), target)
+
+
+def test_a_donor_that_fails_at_ed_is_not_tried_at_es(heart, donors, monkeypatch):
+    tried = []
+
+    class Fit(render._Fit):
+        def __init__(self, donor: Donor, shape: Outlines, wanted: np.ndarray) -> None:
+            super().__init__(donor, shape, wanted)
+            tried.append(float(wanted[0]))
+
+    monkeypatch.setattr(render, "_Fit", Fit)
+    impossible = dataclasses.replace(heart, requested=Priors(lv_edv=590.0, lv_ef=50.0, lv_mass=20.0))
+    assert rendered(impossible, donors) == ["donor_cannot_follow"]
+    assert tried == [590.0] * len(donors)

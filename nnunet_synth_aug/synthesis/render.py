@@ -103,8 +103,12 @@ def rendered(heart: SyntheticSequence, donors: tuple[Donor, ...]) -> SyntheticSe
     for donor in _drawn(donors, wanted[heart.ed], np.random.default_rng([heart.seed, heart.motion_seed, 9])):
         target = wanted.copy()
         target[:, 1] *= _muscle(donor, wanted[:, 0])
-        fits = {t: _Fit(donor, shapes[t], target[t]) for t in (heart.ed, heart.es)}
-        if max(*fits[heart.ed].errors, fits[heart.es].errors[0]) > GOOD:
+        fits = {heart.ed: _Fit(donor, shapes[heart.ed], target[heart.ed])}
+        follows = max(fits[heart.ed].errors) <= GOOD
+        if follows and heart.es != heart.ed:
+            fits[heart.es] = _Fit(donor, shapes[heart.es], target[heart.es])
+            follows = fits[heart.es].errors[0] <= GOOD
+        if not follows:
             reasons.append("donor_cannot_follow")
             continue
         frames = [(fits.get(t) or _Fit(donor, shapes[t], target[t])).shown() for t in range(len(shapes))]
