@@ -19,6 +19,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from nnunet_fixture import DATASET, PATIENTS, PLANS, Project, write_sequences
+from nnunet_training import make
 from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2
 from typer.testing import CliRunner
 
@@ -26,6 +27,7 @@ from evaluation.inputs.arms import generator_patients
 from nnunet_synth_aug.cli.app import app, main
 from nnunet_synth_aug.core.errors import UserError
 from nnunet_synth_aug.core.files import read_json, write_json
+from nnunet_synth_aug.core.patients import ungrouped
 from nnunet_synth_aug.nnunet.bank.build import build_bank_cases
 from nnunet_synth_aug.nnunet.bank.files import DamagedError, load_properties, read_properties
 from nnunet_synth_aug.nnunet.bank.lock import bank_lock
@@ -335,4 +337,30 @@ def test_fewer_hearts_than_asked_for_end_with_a_code_of_their_own(
         assert caught.value.code == 0
         assert "none with HCM" in capsys.readouterr().out
     finally:
+        shutil.rmtree(project.preprocessed / "synth_aug" / "fold_1", ignore_errors=True)
+
+
+def test_bank_and_trainer_say_where_nothing_groups_the_cases(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    cohort, aside = project.raw / "cohort.json", project.root / "cohort.json"
+    cases = load_target(731, "2d", PLANS).cases()
+    note = "every case counts as a patient of its own"
+    said: list[str] = []
+
+    def every_case_alone(patients: dict[str, str]) -> str:
+        assert set(patients) == set(cases)
+        return ungrouped({f"heart{number}": f"heart{number}" for number in range(len(patients))})
+
+    for module in ("core.patients", "nnunet.trainer"):
+        monkeypatch.setattr(f"nnunet_synth_aug.{module}.ungrouped", every_case_alone)
+    cohort.rename(aside)  # copies of a dataset that nobody imported
+    try:
+        done = CliRunner().invoke(app, ["bank", "-d", "731", "-f", "1", "-p", PLANS, "--source", "copies", "-n", "1", "--gif", "0"])
+        assert done.exception is None
+        assert note in done.stdout
+        made = make("nnUNetTrainerSynthAug_mix50", fold=1)
+        monkeypatch.setattr(made, "print_to_log_file", lambda *words, **_: said.append(" ".join(map(str, words))))
+        made._open_bank()
+        assert any(line.startswith(note) for line in said)
+    finally:
+        aside.rename(cohort)
         shutil.rmtree(project.preprocessed / "synth_aug" / "fold_1", ignore_errors=True)

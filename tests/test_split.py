@@ -13,6 +13,7 @@ from shared_folders import set_folders
 from test_dataset import hearts
 from typer.testing import CliRunner
 
+from evaluation.evaluate import evaluate_folder
 from nnunet_synth_aug.cli.app import app
 from nnunet_synth_aug.core.errors import UserError
 from nnunet_synth_aug.core.files import write_json, write_nifti
@@ -187,3 +188,22 @@ def test_a_folder_that_cannot_be_written_is_told_at_once(folders: Path, monkeypa
         folder_to_write("nnUNet_raw")
     done = CliRunner().invoke(app, ["phantom", "-d", "9", "-n", "10000"])  # would take an hour
     assert "Read-only file system" in str(done.exception)
+
+
+# ------------------------------------------------------------------ where nothing groups the cases
+
+
+def test_the_report_says_where_nothing_groups_the_cases(folders: Path) -> None:
+    mask = np.zeros((12, 12, 3), np.uint8)
+    mask[2:9, 2:9], mask[4:7, 4:7], mask[9:11, 2:9] = 2, 3, 1
+    told = {}
+    for names in (("a", "b", "c"), ("a_ED", "a_ES", "b_ED")):
+        for case in names:
+            for place in ("gt", "predicted"):
+                write_nifti(folders / names[0] / place / f"{case}.nii.gz", mask, (1.5, 1.5, 8.0))
+        found = evaluate_folder(folders / names[0] / "predicted", folders / names[0] / "out", gt=folders / names[0] / "gt")
+        told[names[0]] = [note for note in found.notes if "patient of its own" in note]
+    assert told == {
+        "a": ["Every case counts as a patient of its own; if some are of one patient, say so in patients.csv (columns case,patient)."],
+        "a_ED": [],
+    }
