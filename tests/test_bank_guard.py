@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import pickle
 import re
@@ -16,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from nnunet_fixture import DATASET, PATIENTS, PLANS, Project, write_sequences
 from nnunet_training import make
@@ -34,6 +35,7 @@ from nnunet_synth_aug.nnunet.bank.lock import bank_lock
 from nnunet_synth_aug.nnunet.bank.manifest import bank_status, check_leak, read_manifest, together
 from nnunet_synth_aug.nnunet.bank.preprocess import CASE_FILES
 from nnunet_synth_aug.nnunet.mixing.dataset import BankDataset
+from nnunet_synth_aug.nnunet.mixing.weighting import draw_probabilities
 from nnunet_synth_aug.nnunet.refresh.cases import publish, read_case
 from nnunet_synth_aug.nnunet.target import Target, load_target
 from nnunet_synth_aug.synthesis.folder import read_index, write_index
@@ -364,3 +366,38 @@ def test_bank_and_trainer_say_where_nothing_groups_the_cases(project: Project, m
     finally:
         aside.rename(cohort)
         shutil.rmtree(project.preprocessed / "synth_aug" / "fold_1", ignore_errors=True)
+
+
+# ------------------------------------------------------------------ any damage
+
+
+def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """The way to everything in a JSON value."""
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return [path, *(place for key, one in inner for place in places(one, (*path, key)))]
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_no_damage_to_a_manifest_ends_in_a_traceback(bank: tuple[Path, Path, Target], data: st.DataObject) -> None:
+    cases, _, target = bank
+    path = cases.parent / f"manifest_{cases.name}.json"
+    good = path.read_bytes()
+    whole = read_json(path)
+    place = data.draw(st.sampled_from(places(whole)))
+    other = data.draw(st.sampled_from([None, True, -1, 1e300, "", "../x", [], {}, [1], {"a": 1}, [[]], "phantom", {"patients": 5}]))
+    inner = whole
+    for key in place[:-1]:
+        inner = inner[key]
+    if place:
+        inner[place[-1]] = other
+    path.write_text(json.dumps(whole if place else other))
+    try:
+        try:
+            opened = bank_status(target, 1)
+            assert opened.hash and opened.provenance and opened.sequences and opened.generator_hash != 0
+            draw_probabilities(opened.content["cases"], {})
+        except UserError as error:
+            assert "\n" not in str(error)  # noqa: PT017
+    finally:
+        path.write_bytes(good)

@@ -40,7 +40,7 @@ def phantom(
 def split(
     dataset: Dataset,
     folds: Folds = 5,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Same seed, same folds. [default: the import's]")] = 12345,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Same seed, same folds; the default is the import's.")] = 12345,
 ) -> None:
     """Write splits_final.json with all cases of a patient on one side, for any nnU-Net dataset; one that is there is never replaced."""
     from nnunet_synth_aug.nnunet.patients import write_split
