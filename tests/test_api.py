@@ -104,8 +104,11 @@ def test_what_a_generator_cannot_do_is_one_sentence(folder: str, tmp_path: Path,
     with pytest.raises(synthaug.UserError, match="frames is 1; it must be a whole number of at least 2"):
         synthaug.sample(generator, frames=1)
     # Six steps of training make no heart: the quality control says so, after all its tries.
-    with pytest.raises(synthaug.UserError, match=r"none of \d+ samples for .* passed the quality control .* or pass check=False"):
+    with pytest.raises(synthaug.UserError, match=r"none of \d+ samples passed the quality control .* or pass check=False") as caught:
         synthaug.sample(generator, frames=2)
+    assert "missed_" not in str(caught.value)  # nothing was asked for
+    with pytest.raises(synthaug.UserError, match=r"none of \d+ samples for {'lv_ef': 60.0} passed .* or pass check=False"):
+        synthaug.sample(generator, frames=2, priors={"lv_ef": 60})
 
 
 def test_scores_are_those_of_hand_computed_boxes() -> None:

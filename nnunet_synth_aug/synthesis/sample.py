@@ -234,7 +234,8 @@ def impossible(request: Request, rejected: list[list[str]], unchecked: str = "--
     asked = (request.priors if request.asked is None else request.asked).specified()
     # A heart is drawn near a training patient where nothing is asked for: those values the user does not know of.
     unknown = {f"missed_{name}" for name in request.priors.specified().keys() - asked.keys()}
-    common = Counter("unlike its patient" if r in unknown else r for reasons in rejected for r in set(reasons)).most_common(3)
+    told = ({"unlike its patient" if r in unknown else r for r in reasons} for reasons in rejected)
+    common = Counter(reason for reasons in told for reason in sorted(reasons)).most_common(3)
     return (
         f"{request.id}: none of {len(rejected)} samples{f' for {asked}' if asked else ''} passed the quality control "
         f"({', '.join(f'{r} {n}x' for r, n in common)}); {'ask for values nearer to those of training patients, ' if asked else ''}"
