@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from nnunet_synth_aug.core.cases import Spacing, SyntheticSequence
+from nnunet_synth_aug.core.components import without_islands
 from nnunet_synth_aug.core.errors import UserError
 from nnunet_synth_aug.core.labels import LV, MYO, MYOCARDIAL_DENSITY, RV
 from nnunet_synth_aug.core.priors import measure
@@ -94,7 +95,7 @@ def rendered(heart: SyntheticSequence, donors: tuple[Donor, ...]) -> SyntheticSe
         donors: of :func:`donors_among`. Which are tried is drawn from the heart's seed, near ones first.
     """
     try:
-        shapes = [outlines(mask, heart.spacing) for mask in heart.mask]
+        shapes = [outlines(without_islands(mask), heart.spacing) for mask in heart.mask]
     except UserError:
         return ["no_outlines"]
     own = np.array([_volumes(mask, heart.spacing) for mask in heart.mask])
@@ -111,7 +112,10 @@ def rendered(heart: SyntheticSequence, donors: tuple[Donor, ...]) -> SyntheticSe
         if not follows:
             reasons.append("donor_cannot_follow")
             continue
-        frames = [(fits.get(t) or _Fit(donor, shapes[t], target[t])).shown() for t in range(len(shapes))]
+        for t in range(1, len(shapes)):  # neighbours are scaled nearly alike
+            if t not in fits:
+                fits[t] = _Fit(donor, shapes[t], target[t], fits[t - 1].scale)
+        frames = [fits[t].shown() for t in range(len(shapes))]
         image, mask = (np.stack([frame[part] for frame in frames]) for part in (0, 1))
         measured = measure(mask[heart.ed], mask[heart.es], donor.spacing)
         return replace(heart, image=image, mask=mask, spacing=donor.spacing, measured=measured, context=None, sound=None, donor=donor.name)
@@ -121,12 +125,12 @@ def rendered(heart: SyntheticSequence, donors: tuple[Donor, ...]) -> SyntheticSe
 class _Fit:
     """A donor's frame with the outlines of one frame of the cascade, scaled until its volumes are those wanted."""
 
-    def __init__(self, donor: Donor, shape: Outlines, wanted: np.ndarray) -> None:
+    def __init__(self, donor: Donor, shape: Outlines, wanted: np.ndarray, start: np.ndarray | None = None) -> None:
         frame = int(np.abs(np.log(donor.volumes[:, 0] / wanted[0])).argmin())
         self._image, self._mask, self._spacing = donor.image[frame], donor.mask[frame], donor.spacing
         self._own = donor.outlines[frame]
         self._shape = shape.on(self._own)
-        scale, best = np.ones(3), (np.inf, np.ones(3), np.ones(3))
+        scale, best = np.ones(3) if start is None else start, (np.inf, np.ones(3), np.ones(3))
         for _ in range(TRIES):
             _, mask = warped(None, self._mask, self._spacing, self._own, self._shape.scaled(*scale))
             got = _volumes(mask, self._spacing)
@@ -135,20 +139,20 @@ class _Fit:
             if errors.max() < NEAR:
                 break
             scale = np.clip(scale * (wanted / np.maximum(got, 1e-3)) ** POWERS, 1 / MOST_SCALE, MOST_SCALE)
-        _, self._scale, self.errors = best
+        _, self.scale, self.errors = best
 
     def shown(self) -> tuple[np.ndarray, np.ndarray]:
         """Image and mask (X, Y, Z)."""
-        return warped(self._image, self._mask, self._spacing, self._own, self._shape.scaled(*self._scale))
+        return warped(self._image, self._mask, self._spacing, self._own, self._shape.scaled(*self.scale))
 
 
 def _volumes(mask: np.ndarray, spacing: Spacing) -> np.ndarray:
-    """ML of STRUCTURES in one frame (3,)."""
+    """Volumes of STRUCTURES in one frame, mL (3,)."""
     return np.array([np.count_nonzero(mask == label) for label in STRUCTURES]) * float(np.prod(spacing)) / 1000
 
 
 def _wanted(heart: SyntheticSequence, own: np.ndarray) -> np.ndarray:
-    """ML of STRUCTURES in every frame (T, 3): what was asked for, and the cascade's own where nothing was.
+    """Volumes of STRUCTURES in every frame, mL (T, 3): what was asked for, and the cascade's own where nothing was.
 
     Curves over the cycle keep the cascade's form between ED and ES; muscle keeps its volume.
     """

@@ -25,7 +25,16 @@ from nnunet_synth_aug.synthesis.figures import write_table
 from nnunet_synth_aug.synthesis.folder import sequence_exists, write_index, write_sequence
 from nnunet_synth_aug.synthesis.hearts import Anatomy, Request
 from nnunet_synth_aug.synthesis.quality.contours import sound_ranges
-from nnunet_synth_aug.synthesis.quality.defects import ANATOMY, MIN_AGREEMENT, MOTION, disagreement, frame_defects, missed, motion_defects
+from nnunet_synth_aug.synthesis.quality.defects import (
+    ANATOMY,
+    MIN_AGREEMENT,
+    MOTION,
+    disagreement,
+    frame_defects,
+    missed,
+    missing,
+    motion_defects,
+)
 
 #: Anatomies per request, and cycles per accepted anatomy, before a request counts as impossible.
 MAX_ANATOMIES, MAX_CYCLES = 16, 3
@@ -42,15 +51,20 @@ class QualityControl:
     agreement: Agreement | None = None
     min_agreement: float = MIN_AGREEMENT  # mean Dice
     segmenter: Mapping[str, Any] | None = None  # which one agreement asks: part of the provenance
+    outlines_only: bool = False  # masks tell outlines that others' contours are brought to: torn ones do, and volumes are closed later
 
     def anatomy(self, anatomy: Anatomy, ed: np.ndarray) -> list[str]:
         """Reasons to reject an anatomy by its ED mask (X, Y, Z), before any motion is made for it."""
+        if self.outlines_only:
+            return missing(ed)
         return [*frame_defects(ed), *missed(anatomy.request.priors, measure(ed, None, anatomy.spacing), ANATOMY)]
 
     def motion(self, sequence: SyntheticSequence) -> list[str]:
         """Reasons to reject a whole sequence by its masks."""
         if not self.check:
             return []
+        if self.outlines_only:
+            return [f"{lost}_in_cycle" for lost in dict.fromkeys(name for mask in sequence.mask for name in missing(mask))]
         return [*motion_defects(sequence.mask, sequence.es), *missed(sequence.requested, sequence.measured, ANATOMY | MOTION)]
 
     def witness(self, sequence: SyntheticSequence) -> list[str]:
@@ -114,20 +128,21 @@ def sample_accepted(generator: Generator, requests: list[Request], quality: Qual
         show: in what pixels hearts are shown that passed it; None: as they were decoded.
     """
     attempts = [_Attempt.of(request) for request in requests]
+    decoded = quality if show is None else replace(quality, outlines_only=True)
     while attempts:
-        _find_anatomies(generator, attempts, quality)
+        _find_anatomies(generator, attempts, decoded)
         yield from (Outcome(a.request, None, a.rejected) for a in attempts if a.anatomy is None)
         attempts = [a for a in attempts if a.anatomy is not None]
         anatomies = [a.anatomy for a in attempts if a.anatomy is not None]
         unfinished = []
         cycles = stream_cycles(generator, anatomies, [a.cycle_seeds.pop(0) for a in attempts]) if attempts else iter(())
         for attempt, sequence in zip(attempts, cycles, strict=True):
-            reasons = quality.motion(sequence)
+            reasons = decoded.motion(sequence)
             shown = quality.with_trust(sequence) if reasons or show is None else show(sequence)
             if isinstance(shown, list):
                 reasons = shown
             elif not reasons:
-                # The cascade's own contours were checked above; those that are shown may be others.
+                # Of the cascade's own masks the outlines were checked above; these contours are what nnU-Net is given.
                 reasons = (quality.motion(shown) if show else []) or quality.witness(shown)
             if reasons or isinstance(shown, list):
                 attempt.rejected.append(reasons)

@@ -146,7 +146,8 @@ def _listed(
 
 def in_look(sequence: SyntheticSequence, heart: str, look: int, frames: Iterable[int]) -> SyntheticSequence:
     """These frames of a heart in look number ``look``; 0 is its own."""
-    return scanners.looked(sequence, scanners.look_of(heart, look, sequence.requested.vendor), frames) if look else sequence
+    vendor = sequence.requested.vendor if sequence.donor is None else None  # a donor's pixels are not of the vendor that was asked for
+    return scanners.looked(sequence, scanners.look_of(heart, look, vendor), frames) if look else sequence
 
 
 def choose_frames(n_frames: int, ed: int, es: int, count: int, within: Collection[int]) -> list[int]:

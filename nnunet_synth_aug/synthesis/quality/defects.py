@@ -39,6 +39,11 @@ _PLANE = np.zeros((3, 3, 3), bool)
 _PLANE[:, :, 1] = ndimage.generate_binary_structure(2, 1)
 
 
+def missing(mask: np.ndarray) -> list[str]:
+    """``missing_<structure>`` of the mask (X, Y, Z) of one frame."""
+    return [f"missing_{name}" for name, label in STRUCTURES.items() if np.count_nonzero(mask == label) < MIN_VOXELS]
+
+
 def frame_defects(mask: np.ndarray, enclosed: float = MIN_ENCLOSED) -> list[str]:
     """Names of what is anatomically wrong with the mask (X, Y, Z) of one frame; empty if nothing.
 
