@@ -84,7 +84,7 @@ def test_cases_of_another_fold_are_refused_though_their_names_fit(bank: tuple[Pa
     cases, sequences, target = bank
     other = project.preprocessed / "synth_aug" / "fold_0" / cases.name
     for ending in CASE_FILES:
-        shutil.copy(other / f"synth_00000_t03{ending}", cases)
+        shutil.copy(other / f"synth_00001_t03{ending}", cases / f"synth_00000_t03{ending}")  # both folds' banks show the same hearts
     with pytest.raises(UserError, match="synth_00000_t03, are not those that the bank was made with"):
         bank_status(target, 1)
     build_bank_cases(sequences, 731, 1, "2d", PLANS, frames=2)

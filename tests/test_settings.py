@@ -263,8 +263,8 @@ def test_a_spoilt_config_is_told_with_its_file() -> None:
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
-        ({"sequences": "a", "provenance": {}}, "sequences is 'a', not a list, each a text"),
-        ({"sequences": ["a", 1], "provenance": {}}, r"sequences\[1\] is 1, not a text"),
+        ({"sequences": "a", "provenance": {}}, "sequences is 'a', not a list, each a name that leads to no other folder"),
+        ({"sequences": ["a", 1], "provenance": {}}, r"sequences\[1\] is 1, not a name that leads to no other folder"),
         ({"sequences": []}, "lacks the key 'provenance'"),
         ({"sequences": [], "provenance": {}, "format": 2}, "format is 2, not 1"),
         ([], "not a mapping"),
