@@ -75,7 +75,7 @@ def test_a_study_of_an_existing_dataset(plain_dataset, tmp_path, monkeypatch):
         monkeypatch.setenv(name, folder)
     study.write_text(yaml.safe_dump(STUDY | {"training": {"epochs": 3, "iterations": 5}}))
     with pytest.raises(UserError, match="training, epochs was 2 and is 3"):
-        benchmark(str(study), out)
+        benchmark(study, out)
     study.write_text(yaml.safe_dump(STUDY | {"folds": [5]}))
     with pytest.raises(UserError, match="5 is out of range"):
-        benchmark(str(study), out)
+        benchmark(study, out)
