@@ -304,11 +304,16 @@ def test_sequences_that_were_made_otherwise_are_replaced_only_when_asked(plain_d
     assert bank_status(target, 1).content["generator"]["source"] == "bent"
     assert (sequences / "notes.txt").read_text() == "mine"
     assert not list(sequences.glob("copy_00001*"))
+
+
+def test_what_is_the_same_is_not_replaced_and_what_is_left_over_goes(plain_dataset: Project) -> None:
+    sequences = plain_dataset.preprocessed / "synth_aug" / "fold_1" / "sequences"
+    fill("--source", "bent", "-n", "1")
     made = (sequences / "copy_00000.json").stat().st_mtime_ns
     fill("--source", "bent", "-n", "2", "--replace")  # what is the same stays: a killed command goes on
     assert (sequences / "copy_00000.json").stat().st_mtime_ns == made
     fill("--source", "copies+bent", "-n", "2", "--replace")
-    assert sorted(path.name for path in sequences.iterdir()) == ["bent", "copies", "notes.txt"]
+    assert sorted(path.name for path in sequences.iterdir()) == ["bent", "copies"]
     fill("--source", "bent", "-n", "1", "--replace")
     assert not [path for path in sequences.iterdir() if path.is_dir()]
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from evaluation.inputs.dataset import Dataset, cases_in, dataset_name, shortened
+from evaluation.inputs.dataset import Dataset, cases_in, dataset_name
 from evaluation.scoring.metrics import Score
 from evaluation.scoring.volumes import ENDINGS, ending_of
-from nnunet_synth_aug.core.errors import UserError
+from nnunet_synth_aug.core.errors import UserError, shortened
 from nnunet_synth_aug.core.files import read_object
 
 RECORD = "synth_aug.json"

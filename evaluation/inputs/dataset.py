@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from evaluation.scoring.volumes import ending_of
-from nnunet_synth_aug.core.errors import UserError
+from nnunet_synth_aug.core.errors import UserError, shortened
 from nnunet_synth_aug.core.files import read_object
 from nnunet_synth_aug.core.labels import PHASES, STRUCTURES
 from nnunet_synth_aug.core.patients import COHORT, PATIENTS, SPLITS, Fold, patients_of, read_members, read_name, read_splits
@@ -70,12 +70,6 @@ def reference_cases(folder: Path) -> dict[str, Path]:
         found = {case: path for sub in sorted(folder.iterdir()) if sub.is_dir() for case, path in cases_in(sub).items()}
     marked = {case.removesuffix("_gt"): path for case, path in found.items() if case.endswith("_gt")}
     return marked or found
-
-
-def shortened(names: Iterable[str], limit: int = 5) -> str:
-    """Names for a sentence: all, or the first few and how many more."""
-    known = sorted(names)
-    return ", ".join(known[:limit]) + (f" and {len(known) - limit} more" if len(known) > limit else "")
 
 
 def dataset_name(path: Path) -> str:

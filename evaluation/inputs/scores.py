@@ -13,7 +13,7 @@ from typing import Any, TypedDict, Unpack
 import pandas as pd
 
 from evaluation.inputs.arms import Arm, Place, Prediction, ScoredCase, check_pairing, read_arm
-from evaluation.inputs.dataset import Dataset, find_dataset, shortened
+from evaluation.inputs.dataset import Dataset, find_dataset
 from evaluation.inputs.sides import exchanged, label_maps, missing_predictions
 from evaluation.inputs.tables import common_rules, read_scores, rules_beside, with_own_seeds
 from evaluation.scoring.masks import LabelMaps, Labels
@@ -21,7 +21,7 @@ from evaluation.scoring.metrics import CaseFiles, score_cases, workers_for
 from evaluation.scoring.rules import BY_DEFAULT, ScoringRules
 from evaluation.scoring.table import COLUMNS, REFERENCE_VOLUME, UNITS, validated
 from nnunet_synth_aug.core.console import progress
-from nnunet_synth_aug.core.errors import UserError
+from nnunet_synth_aug.core.errors import UserError, shortened
 from nnunet_synth_aug.core.patients import ungrouped
 
 

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from evaluation.inputs.arms import Arm, Place, ScoredCase
-from evaluation.inputs.dataset import Dataset, shortened, structure_labels
+from evaluation.inputs.dataset import Dataset, structure_labels
 from evaluation.scoring.masks import LabelMaps, Labels, read_mask
 from evaluation.scoring.volumes import onto
-from nnunet_synth_aug.core.errors import UserError
+from nnunet_synth_aug.core.errors import UserError, shortened
 from nnunet_synth_aug.core.files import read_object
 from nnunet_synth_aug.core.labels import STRUCTURES
 

@@ -7,10 +7,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from evaluation.inputs.dataset import shortened
 from evaluation.scoring.rules import ScoringRules, from_json
 from evaluation.scoring.table import read_table
-from nnunet_synth_aug.core.errors import UserError
+from nnunet_synth_aug.core.errors import UserError, shortened
 from nnunet_synth_aug.core.files import read_object
 
 

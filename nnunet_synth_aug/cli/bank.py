@@ -121,13 +121,17 @@ def bank(
     asked = parse_priors(prior or [])
     if looks is not None and appearance == "own":
         raise UserError("--looks is of --appearance scanners; add that, or leave out --looks")
-    for option, given in (("--render", render != "decoder"), ("--like", like is not None)):
-        if given and "generator" not in parts:
-            raise UserError(f"{option} is of --source generator, and this bank is of {source}; leave it out")
-    if vendors is not None and "phantom" not in parts:
-        raise UserError(f"--vendors is of --source phantom, and this bank is of {source}; leave it out")
+    own = (
+        ("generator", "--render", render != "decoder"),
+        ("generator", "--like", like is not None),
+        ("variations", "--strength", strength is not None),
+        ("phantom", "--vendors", vendors is not None),
+    )
+    for owner, option, given in own:
+        if given and owner not in parts:
+            raise UserError(f"{option} is of --source {owner}, and this bank is of {source}; leave it out")
     named = _named_vendors(vendors or "all")
-    _refuse_unused([REGISTRY[part] for part in parts], source, asked, strength, segmenter, min_agreement, generator)
+    _refuse_unused([REGISTRY[part] for part in parts], source, asked, segmenter, min_agreement, generator)
     if note := ABOUT_ALL if fold == "all" else ungrouped(case_patients(target.dataset, target.cases())):
         say(note)
     like = like or ("clinic" if render == "donor" else "patients")
@@ -181,7 +185,6 @@ def _refuse_unused(
     sources: list[Source],
     text: str,
     asked: PriorRequest,
-    strength: float | None,
     segmenter: Path | None,
     min_agreement: float | None,
     generator: Path | None,
@@ -190,8 +193,6 @@ def _refuse_unused(
     sampled = any(source.sampled for source in sources)
     if asked and not sampled:
         raise UserError(f"--prior asks the generator for hearts, and {text} are not sampled; leave it out")
-    if strength is not None and all(source.name != "variations" for source in sources):
-        raise UserError(f"--strength is of --source variations, and this bank is of {text}; leave one of them out")
     wanting = [source.name for source in sources if source.needs_segmenter]
     if segmenter is None and wanting:
         raise UserError(f"--source {wanting[0]} needs --segmenter, the results folder of an nnU-Net trained on this fold's real cases")

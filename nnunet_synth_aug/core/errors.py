@@ -1,4 +1,8 @@
-"""The exceptions that a user is meant to read."""
+"""The exceptions that a user is meant to read, and names in their sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
 
 
 class UserError(Exception):
@@ -18,3 +22,9 @@ class IncompleteError(UserError):
 
 class OtherSequencesError(UserError):
     """A folder holds sequences that were made otherwise than those that are to be added."""
+
+
+def shortened(names: Iterable[str], limit: int = 5) -> str:
+    """Names for a sentence, sorted: all, or the first few and how many more."""
+    known = sorted(names)
+    return ", ".join(known[:limit]) + (f" and {len(known) - limit} more" if len(known) > limit else "")

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nnunet_synth_aug.core.errors import UserError
+from nnunet_synth_aug.core.errors import UserError, shortened
 from nnunet_synth_aug.core.files import read_json
 from nnunet_synth_aug.core.labels import PHASES
 from nnunet_synth_aug.core.tables import read_table
@@ -241,11 +241,10 @@ def refuse_shared(where: str | Path, fold: int | str, train: Iterable[str], val:
         train, val: case ids.
         patients: case -> patient.
     """
-    if both := sorted({patients[case] for case in train} & {patients[case] for case in val}):
-        shown = ", ".join(both[:10]) + (f" and {len(both) - 10} more" if len(both) > 10 else "")
+    if both := {patients[case] for case in train} & {patients[case] for case in val}:
         raise UserError(
-            f"{where} puts {shown} into both training and validation of fold {fold}; {remake(Path(where))}, which keeps all cases of a "
-            "patient on one side"
+            f"{where} puts {shortened(both, 10)} into both training and validation of fold {fold}; {remake(Path(where))}, which keeps "
+            "all cases of a patient on one side"
         )
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from nnunetv2.utilities.utils import get_filenames_of_train_images_and_targets
 
-from nnunet_synth_aug.core.errors import UserError
+from nnunet_synth_aug.core.errors import UserError, shortened
 from nnunet_synth_aug.core.files import read_json, write_json
 from nnunet_synth_aug.core.paths import dataset_name, folder_to_write, preprocessed_folder, raw_folder
 from nnunet_synth_aug.core.patients import COHORT, SPLITS, patients_of, read_fold, read_name, refuse_shared, ungrouped
@@ -119,8 +119,8 @@ def leaked_patients(generator_patients: Iterable[str], validation_cases: Iterabl
 def refuse_leak(leaked: list[str], fold: int | str, dataset: str) -> None:
     """Raise UserError naming the patients when there are any."""
     if leaked:
-        shown = ", ".join(leaked[:10]) + (f" and {len(leaked) - 10} more" if len(leaked) > 10 else "")
         raise UserError(
-            f"the generator behind this bank was trained on validation patients of fold {fold} ({shown}), so the validation would be "
-            f"worthless; train one for this fold with 'synthaug fit -d {dataset} -f {fold}' and make its bank with 'synthaug bank'"
+            f"the generator behind this bank was trained on validation patients of fold {fold} ({shortened(leaked, 10)}), so the "
+            f"validation would be worthless; train one for this fold with 'synthaug fit -d {dataset} -f {fold}' and make its bank with "
+            "'synthaug bank'"
         )

@@ -157,11 +157,9 @@ def _wanted(heart: SyntheticSequence, own: np.ndarray) -> np.ndarray:
     Curves over the cycle keep the cascade's form between ED and ES; muscle keeps its volume.
     """
     asked, out = heart.requested, np.empty_like(own)
-    for column, (edv, ef) in enumerate(((asked.lv_edv, asked.lv_ef), (asked.lv_mass, None), (asked.rv_edv, asked.rv_ef))):
+    out[:, 1] = own[heart.ed, 1] if asked.lv_mass is None else asked.lv_mass / MYOCARDIAL_DENSITY
+    for column, edv, ef in ((0, asked.lv_edv, asked.lv_ef), (2, asked.rv_edv, asked.rv_ef)):
         large, small = own[heart.ed, column], own[heart.es, column]
-        if column == 1:
-            out[:, 1] = large if edv is None else edv / MYOCARDIAL_DENSITY
-            continue
         at_ed = large if edv is None else edv
         at_es = at_ed * (small / large if ef is None else 1 - ef / 100)
         share = (own[:, column] - small) / (large - small) if abs(large - small) > 1e-6 else np.ones(len(own))
@@ -180,11 +178,6 @@ def _muscle(donor: Donor, lv: np.ndarray) -> np.ndarray:
 def _drawn(donors: tuple[Donor, ...], wanted: np.ndarray, rng: np.random.Generator) -> list[Donor]:
     """Some donors in the order in which they are tried."""
     far = np.array([np.abs(np.log(donor.volumes[donor.ed] / wanted)) @ (1.0, 0.5, 0.5) for donor in donors])
-    weights = np.exp(-(far - far.min()) / DISTANCE)
-    order = rng.choice(len(donors), len(donors), replace=False, p=_positive(weights))
+    weights = np.maximum(np.exp(-(far - far.min()) / DISTANCE), 1e-6)
+    order = rng.choice(len(donors), len(donors), replace=False, p=weights / weights.sum())
     return [donors[int(i)] for i in order[:DONORS]]
-
-
-def _positive(weights: np.ndarray) -> np.ndarray:
-    safe = np.maximum(weights, 1e-6)
-    return safe / safe.sum()

@@ -22,11 +22,11 @@ from pathlib import Path
 
 import numpy as np
 
-from nnunet_synth_aug.core.errors import UserError
+from nnunet_synth_aug.core.errors import UserError, shortened
 from nnunet_synth_aug.core.files import nifti_header
 from nnunet_synth_aug.core.geometry import read_grid, turn
 from nnunet_synth_aug.core.labels import LABEL_MAPS, PHASES
-from nnunet_synth_aug.data.importers.folders import passed_over, shortened, subfolders
+from nnunet_synth_aug.data.importers.folders import passed_over, subfolders
 from nnunet_synth_aug.data.importers.info import read_info
 from nnunet_synth_aug.data.importers.nifti import Volume, find_nifti, read_cine, read_frames, read_mask
 from nnunet_synth_aug.data.importers.subject import SourceSubject
@@ -89,7 +89,7 @@ def _patient_folders(folder: Path) -> dict[str, tuple[Path, str]]:
     if not found:
         others = [path.name for path in subfolders(folder) if path.name.lower().startswith("pat")]
         remedy = (
-            f"its folders are {shortened(others)}: rename them to patient001 and so on, with the files in them"
+            f"its folders are {shortened(others, 20)}: rename them to patient001 and so on, with the files in them"
             if others
             else "give ACDC's own folder"
         )

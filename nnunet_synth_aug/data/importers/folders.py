@@ -32,9 +32,3 @@ def _collect(root: Path, folder: Path, taken: set[Path], above: set[Path], left:
             _collect(root, path, taken, above, left)
         elif place not in taken:
             left.append(str(path.relative_to(root)))
-
-
-def shortened(names: Iterable[str], limit: int = 20) -> str:
-    """Names for a sentence: all, or the first few and how many more."""
-    known = list(names)
-    return ", ".join(known[:limit]) + (f" and {len(known) - limit} more" if len(known) > limit else "")

@@ -56,17 +56,17 @@ def frame_defects(mask: np.ndarray, enclosed: float = MIN_ENCLOSED) -> list[str]
     """
     found = []
     mask = cropped(mask)
+    absent = missing(mask)
     for name, label in STRUCTURES.items():
-        structure = mask == label
-        total = np.count_nonzero(structure)
-        if total < MIN_VOXELS:
+        if f"missing_{name}" in absent:
             found.append(f"missing_{name}")
             continue
+        structure = mask == label
         # Rings of neighbouring slices need not touch, but the ventricles that they surround do.
         whole = structure | (mask == LV) if label == MYO else structure
-        if np.bincount(ndimage.label(whole, TOUCHING)[0][structure]).max() < MIN_CONNECTED * total:
+        if np.bincount(ndimage.label(whole, TOUCHING)[0][structure]).max() < MIN_CONNECTED * np.count_nonzero(structure):
             found.append(f"fragmented_{name}")
-    if any(d.startswith("missing") for d in found):
+    if absent:
         return found
     rim = ndimage.binary_dilation(mask == LV, _PLANE) & (mask != LV)
     if np.count_nonzero(rim & (mask == MYO)) < enclosed * np.count_nonzero(rim):
