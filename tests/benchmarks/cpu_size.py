@@ -3,7 +3,8 @@
     python tests/benchmarks/cpu_size.py --acdc ACDC --mnms MNMS_RAW --out FOLDER [--sizes now both] [--seeds 0]
 
 ACDC is a folder as ``synthaug import acdc`` takes it, MNMS_RAW a raw data set of nnU-Net with test patients of other scanners. The same
-command goes on after a kill; what is finished is scored and written to FOLDER/cpu_size.json.
+command goes on after a kill; what is finished is scored and written to FOLDER/cpu_size.json. Several of them, each with sizes of its own
+and OMP_NUM_THREADS=1, use the cores better than one with all threads.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ def study(size: str, seed: int, acdc: Path) -> Study:
         Data("acdc", folder=acdc, per_group=2, test_unused=True),
         arms=(),
         plans=PlansSettings(spacing=2, patch=patch, batch=batch, stages=stages, features=12),
-        training=Training(100, 50, 1),
+        training=Training(40, 50, 1),
         seeds=(seed,),
         tests=(TestSet("others", "nnunet", dataset=OTHERS),),
     )
@@ -66,19 +67,19 @@ def main() -> None:
     if not (raw / OTHERS).is_symlink():
         (raw / OTHERS).symlink_to(given.mnms.resolve())
     os.environ |= {"nnUNet_raw": str(raw), "nnUNet_preprocessed": str(out / "preprocessed"), "nnUNet_results": str(out / "results")}
-    kept = out / "cpu_size.json"
-    figures: dict[str, Any] = read_json(kept) if kept.is_file() else {"sizes": SIZES, "trainings": {}}
+    each = out / "trainings"
+    each.mkdir(exist_ok=True)
     for seed in given.seeds:  # one of every size first
         for size in given.sizes:
             one = study(size, seed, given.acdc.resolve())
             at = Workspace(out / size, one)
             Runner(one, build_steps(one, at), at.out, LocalExecutor(at.out)).run()
             tests = {VALIDATION: (at.model(REAL, seed), at.raw), "others": (at.predictions(REAL, seed, "others"), raw / OTHERS)}
-            if f"{size} {seed}" not in figures["trainings"]:
-                found = {name: scores(folder, at.out / f"scores_{name}_{seed}", truth) for name, (folder, truth) in tests.items()}
-                figures["trainings"][f"{size} {seed}"] = found
-                write_json(kept, figures)
-            console.print(f"{size}, seed {seed}: {figures['trainings'][f'{size} {seed}']}")
+            if not (kept := each / f"{size} {seed}.json").is_file():
+                write_json(kept, {name: scores(folder, at.out / f"scores_{name}_{seed}", truth) for name, (folder, truth) in tests.items()})
+            found = {path.stem: read_json(path) for path in sorted(each.glob("*.json"))}
+            write_json(out / "cpu_size.json", {"sizes": SIZES, "trainings": found})
+            console.print(f"{size}, seed {seed}: {found[kept.stem]}")
 
 
 if __name__ == "__main__":
