@@ -125,7 +125,7 @@ def test_the_table_and_the_cohort_come_before_names(dataset: Path) -> None:
         ("", "is empty; restore it"),
         ("case,patient\n", "no rows"),
         ("case;patient\na;b;c\n", "row 2 has 3 cells for 2 columns"),
-        ("name,patient\na,b\n", "no rows with the columns"),
+        ("name,patient\na,A\nb,A\n", "no rows with the columns"),
         ("case,patient\na\n", "row 2 lacks its case or its patient"),
         ("case,patient\na,A\na,B\n", "row 3: the case a is there twice"),
         ('case,patient\n"a,A\n', "is not a table"),
@@ -135,6 +135,12 @@ def test_damaged_tables_are_one_sentence(text: str, message: str, dataset: Path)
     write(dataset / "patients.csv", text)
     with pytest.raises(UserError, match=message):
         named_patients(dataset)
+
+
+def test_a_table_about_patients_groups_no_cases(dataset: Path) -> None:
+    """M&Ms and others bring a patients.csv of their own, one row a patient."""
+    write(dataset / "patients.csv", "patient,vendor\nA1,Siemens\nB2,Philips\n")
+    assert case_patients(NAME, ["A1_ED", "A1_ES", "B2_ED"]) == {"A1_ED": "A1", "A1_ES": "A1", "B2_ED": "B2"}
 
 
 @pytest.mark.parametrize(("separator", "coding"), [(",", "utf-8"), (";", "latin-1"), ("\t", "utf-16"), ("|", "utf-16-le")])

@@ -104,7 +104,7 @@ def read_members(folder: Path) -> tuple[Member, ...]:
 
 
 def named_patients(folder: Path) -> dict[str, str]:
-    """Case -> patient as ``cohort.json`` and ``patients.csv`` in a dataset's folder say; empty where it has neither.
+    """Case -> patient as ``cohort.json`` and ``patients.csv`` in a dataset's folder say; empty where neither says it.
 
     Raises:
         UserError: a file is damaged, or the two contradict each other.
@@ -168,6 +168,8 @@ def _read_table(path: Path) -> dict[str, str]:
         return {}
     columns, rows = read_table(path)
     names = {name.casefold(): name for name in columns}
+    if rows and "case" not in names and "patient" in names and len({row[names["patient"]] for row in rows.values()}) == len(rows):
+        return {}  # one row a patient: a table about them, such as their scanners, which groups no cases
     if not rows or not {"case", "patient"} <= names.keys():
         raise UserError(f"{path} has no rows with the columns case and patient; write them, separated by commas")
     found: dict[str, str] = {}
