@@ -131,7 +131,7 @@ def patients_of(cases: Iterable[str], folder: Path | None = None, known: Mapping
     wanted = sorted(set(cases))
     said = dict(known or {}) | (named_patients(folder) if folder else {})
     unnamed = [case for case in wanted if case not in said]
-    if unnamed and folder and (folder / PATIENTS).is_file():
+    if unnamed and folder and _read_table(folder / PATIENTS):
         raise UserError(f"{folder / PATIENTS} does not name the case {unnamed[0]}; add a row for every case (its id, without .nii.gz)")
     found = {case: said[case] if case in said else read_name(case).patient for case in wanted}
     alike: dict[str, list[str]] = {}
