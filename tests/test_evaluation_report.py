@@ -7,6 +7,7 @@ import io
 import re
 from html import unescape
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -28,6 +29,7 @@ from evaluation.scoring.table import METRICS
 from nnunet_synth_aug.core.files import write_nifti
 
 NAMES = ("real only", "real + synthetic")
+SHOWN: dict[str, Any] = {"names": NAMES, "margins": Margins(ties={"Dice": 0.002}, noninferiority={"HD": 2.0})}
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +38,7 @@ def compared(tmp_path_factory: pytest.TempPathFactory) -> tuple[Study, Compariso
         for variable in FOLDERS:
             patch.delenv(variable, raising=False)
         study = Study(tmp_path_factory.mktemp("report"))
-        return study, study.compare(names=NAMES, margins=Margins(ties={"Dice": 0.002}, noninferiority={"HD": 2.0}))
+        return study, study.compare(**SHOWN)
 
 
 def text_of(page: str) -> str:
@@ -125,16 +127,13 @@ def test_every_table_of_metrics_states_their_definitions(study: Study, compared:
 
 @pytest.mark.slow
 def test_without_images_no_picture_of_a_patient_is_left(study: Study) -> None:
-    result = study.compare(images=False)
-    page = result.report.read_text()
+    study.compare()
+    assert list((study.out / "figures").glob("case_*"))
+    page = study.compare(images=False).report.read_text()
     assert "data:image/png" not in page
     assert "--no-images" in page
     assert "largest loss" in page or "largest gain" in page  # the list remains
-    assert not list((study.out / "figures").glob("case_*"))
-    study.compare()
-    assert list((study.out / "figures").glob("case_*"))
-    study.compare(images=False)
-    assert not list((study.out / "figures").glob("case_*"))  # those of an earlier report are gone, too
+    assert not list((study.out / "figures").glob("case_*"))  # those of the earlier report are gone, too
 
 
 @pytest.fixture
@@ -145,16 +144,17 @@ def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Study:
 
 
 @pytest.mark.slow
-def test_overlays_show_what_was_scored_where_labels_were_translated(study: Study) -> None:
-    plain = study.compare()
-    before = {p.name: p.read_bytes() for p in (study.out / "figures").glob("case_*")}
+def test_overlays_show_what_was_scored_where_labels_were_translated(compared: tuple[Study, Comparison], study: Study) -> None:
+    plain = compared[1]  # of an equal study
+    before = {p.name: p.read_bytes() for p in (compared[0].out / "figures").glob("case_*")}
+    assert before
     swap = np.array([0, 3, 2, 1], np.uint8)
     target = study.out.parent / "mnms"
     for file in (study.results / "nnUNetTrainerSynthAug_mix50__nnUNetPlans__2d").glob("fold_*/validation/*.nii.gz"):
         case = file.name.removesuffix(".nii.gz")
         write_nifti(target / file.parents[1].name / "validation" / file.name, swap[study.read("augmented", case)], SPACING)
     (target / "dataset.json").write_text('{"labels": {"background": 0, "LV": 1, "MYO": 2, "RV": 3}}')
-    translated = study.compare_with(target)
+    translated = study.compare_with(target, **SHOWN)
     pd.testing.assert_frame_equal(translated.summary, plain.summary)
     assert any("translated: RV 3 to 1" in s for s in translated.conclusion)
     assert {p.name: p.read_bytes() for p in (study.out / "figures").glob("case_*")} == before

@@ -138,7 +138,9 @@ class Document:
 
 def plot(figure: Figure, name: str, alt: str) -> Picture:
     """A figure of lines and text, as SVG and PNG; both are the same bytes for the same figure."""
-    files = {"svg": _saved(figure, "svg"), "png": _saved(figure, "png", PLOT_DPI)}
+    svg = _saved(figure, "svg")
+    figure.set_layout_engine("none")  # all has its place now, and finding it takes longer than drawing
+    files = {"svg": svg, "png": _saved(figure, "png", PLOT_DPI)}
     return Picture(file_name(name), alt, files, round(figure.get_figwidth() * 96))
 
 
