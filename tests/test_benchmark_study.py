@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import SimpleITK as sitk  # noqa: N813
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
@@ -331,7 +332,7 @@ def raw_dataset(folder: Path, labels: dict[str, int]) -> Path:
         (folder / side).mkdir(parents=True)
         for name in names:
             (folder / side / f"{name}.nii.gz").touch()
-    write_json(folder / "dataset.json", {"labels": {"background": 0, **labels}})
+    write_json(folder / "dataset.json", {"labels": {"background": 0, **labels}, "file_ending": ".nii.gz"})
     write_json(folder / "cohort.json", {"subjects": [{"patient": p, "cases": {"ED": f"{p}_ED"}} for p in "ab"]})
     (folder / "priors.csv").write_text("patient,vendor,diagnosis\na,GE,NOR\nb,Canon,DCM\n")
     return folder
@@ -348,7 +349,10 @@ def test_cases_of_a_test_set_are_those_with_a_mask_of_the_vendors_asked_for(tmp_
         link_test_cases(raw, ("Philips",), training, none, tmp_path / "none")
     with pytest.raises(UserError, match=r"LV is 3 in test but 1 in other; give both the same labels"):
         link_test_cases(raw, (), raw_dataset(tmp_path / "other", {"LV": 1}), none, tmp_path / "mixed")
-    (raw / "imagesTs" / "a_ED_0000.nii.gz").unlink()
+    (raw / "imagesTs" / "a_ED_0000.nii.gz").rename(raw / "imagesTs" / "a_ED_0000.mha")
+    with pytest.raises(UserError, match=r"holds a_ED_0000\.mha, but networks that are trained on train read \.nii\.gz files; convert it"):
+        link_test_cases(raw, (), training, none, tmp_path / "format")
+    (raw / "imagesTs" / "a_ED_0000.mha").unlink()
     with pytest.raises(UserError, match="lacks the image of a_ED"):
         link_test_cases(raw, (), training, none, tmp_path / "missing")
 
@@ -361,3 +365,10 @@ def test_a_test_set_with_trained_patients_is_refused_by_their_images_not_their_n
     link_test_cases(raw, (), training, frozenset({"a_ED"}), tmp_path / "images")
     with pytest.raises(UserError, match="test holds b_ED, which the networks of this study are trained on"):
         link_test_cases(raw, (), training, frozenset({"a_ED", "b_ED"}), tmp_path / "images")
+    for folder in (raw / "imagesTs", training / "imagesTr"):  # in the formats that nnU-Net reads by SimpleITK, too
+        for path in (folder / "a_ED_0000.nii.gz", folder / "b_ED_0000.nii.gz"):
+            sitk.WriteImage(sitk.ReadImage(str(path)), str(path).replace(".nii.gz", ".mha"))
+            path.unlink()
+    write_json(training / "dataset.json", {"labels": {"background": 0, "LV": 3}, "file_ending": ".mha"})
+    with pytest.raises(UserError, match="test holds b_ED"):
+        link_test_cases(raw, (), training, frozenset({"a_ED", "b_ED"}), tmp_path / "mha")

@@ -23,12 +23,11 @@ from evaluation.evaluate import evaluate_folder
 from evaluation.inputs.dataset import cases_in
 from evaluation.inputs.scores import read_sources
 from evaluation.report.overlays import Shown, overlay
-from evaluation.scoring.levels import slice_axis
 from evaluation.scoring.masks import LabelMaps
 from evaluation.scoring.metrics import CaseFiles, ScoredFile, score_case
 from evaluation.scoring.rules import BY_DEFAULT
-from evaluation.scoring.volumes import ENDINGS, read_volume
 from nnunet_synth_aug.core.errors import UserError
+from nnunet_synth_aug.core.volumes import ENDINGS, read_volume, slice_axis
 
 LABELS = {"RV": (1,), "MYO": (2,), "LV": (3,)}
 SPACING = (1.3, 1.5, 8.0)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import shutil
 from dataclasses import replace
 
+import nibabel as nib
 import numpy as np
 import pytest
+import SimpleITK as sitk  # noqa: N813
 from nnunet_fixture import DATASET, PATIENTS, PLANS, SPACING, VALIDATION, Project
 from typer.testing import CliRunner
 
@@ -45,6 +47,55 @@ def test_originals_are_the_cases_as_they_lie_in_this_packages_labels(plain: Proj
         np.testing.assert_allclose(read.image[0], image)
         for here, there in ((RV, 3), (MYO, 2), (LV, 1)):
             np.testing.assert_array_equal(read.mask[0] == here, labels == there)
+
+
+@pytest.mark.parametrize("ending", [".mha", ".nrrd", ".nii"])
+def test_originals_are_the_same_in_other_formats(plain: Project, ending: str) -> None:
+    target = load_target(731, "2d", PLANS)
+    with pytest.MonkeyPatch.context() as patch:
+        own = raw_originals(target, 1)
+        before = [one.load() for one in own[:2]]
+        raw = plain.root / f"other{ending}" / DATASET
+        for path in (*plain.raw.glob("imagesTr/*"), *plain.raw.glob("labelsTr/*")):
+            new = raw / path.parent.name / path.name.replace(".nii.gz", ending)
+            new.parent.mkdir(parents=True, exist_ok=True)
+            sitk.WriteImage(sitk.ReadImage(str(path)), str(new))
+        patch.setenv("nnUNet_raw", str(raw.parent))
+        patch.setattr("nnunetv2.paths.nnUNet_raw", str(raw.parent))
+        there = raw_originals(replace(target, dataset_json=target.dataset_json | {"file_ending": ending}), 1)
+        assert [one.name for one in there] == [one.name for one in own]
+        for one, same in zip(there, before, strict=False):
+            read = one.load()
+            assert read.spacing == pytest.approx(same.spacing)
+            np.testing.assert_array_equal(read.image, same.image)
+            np.testing.assert_array_equal(read.mask, same.mask)
+
+
+def test_contours_are_turned_as_their_affine_says(plain: Project) -> None:
+    one = raw_originals(load_target(731, "2d", PLANS), 1)[0]
+    label = plain.raw / "labelsTr" / f"{one.name}.nii.gz"
+    before, good = one.load(), label.read_bytes()
+    image = nib.load(label)
+    nib.save(image.as_reoriented([[1, -1], [0, 1], [2, -1]]), label)
+    try:
+        assert nib.load(label).shape[:2] == image.shape[1::-1]
+        np.testing.assert_array_equal(one.load().mask, before.mask)
+    finally:
+        label.write_bytes(good)
+
+
+def test_slices_must_lie_along_the_last_axis(plain: Project) -> None:
+    one = raw_originals(load_target(731, "2d", PLANS), 1)[0]
+    paths = plain.raw / "imagesTr" / f"{one.name}_0000.nii.gz", plain.raw / "labelsTr" / f"{one.name}.nii.gz"
+    good = [path.read_bytes() for path in paths]
+    for path in paths:
+        nib.save(nib.load(path).as_reoriented([[1, 1], [2, 1], [0, 1]]), path)
+    try:
+        with pytest.raises(UserError, match=r"slices along axis 0 .*synthaug import"):
+            one.load()
+    finally:
+        for path, content in zip(paths, good, strict=True):
+            path.write_bytes(content)
 
 
 def test_the_command_needs_neither_a_cohort_nor_a_generator(plain: Project) -> None:

@@ -12,8 +12,9 @@ import numpy as np
 from evaluation.benchmark.study import Data
 from evaluation.inputs.dataset import CaseInfo, cases_in, find_dataset, structure_labels
 from nnunet_synth_aug.core.errors import UserError
-from nnunet_synth_aug.core.files import read_nifti, read_object, write_json
+from nnunet_synth_aug.core.files import read_object, write_json
 from nnunet_synth_aug.core.patients import read_fold, read_members, read_splits
+from nnunet_synth_aug.core.volumes import read_volume
 
 Splits = list[dict[str, list[str]]]
 
@@ -120,8 +121,14 @@ def link_test_cases(raw: Path, vendors: tuple[str, ...], training: Path, trained
         raise UserError(
             f"{name} is {_value(theirs[name])} in {raw.name} but {_value(own[name])} in {training.name}; give both the same labels"
         )
+    reads = str(read_object(training / "dataset.json", "file_ending")["file_ending"])
+    if foreign := [found[case].name for case in chosen if not found[case].name.endswith(reads)]:
+        raise UserError(
+            f"{raw / f'images{side}'} holds {foreign[0]}, but networks that are trained on {training.name} read {reads} files; convert it"
+        )
+    images_trained = cases_in(training / "imagesTr")
     for case in trained.intersection(chosen):  # other data sets may use the same names for other people
-        if np.array_equal(read_nifti(found[case])[0], read_nifti(training / "imagesTr" / f"{case}_0000.nii.gz")[0]):
+        if np.array_equal(read_volume(found[case]).array, read_volume(images_trained[f"{case}_0000"]).array):
             raise UserError(
                 f"{raw.name} holds {case}, which the networks of this study are trained on; choose patients that they never saw"
             )

@@ -9,9 +9,9 @@ from typing import Any
 
 from evaluation.inputs.dataset import Dataset, cases_in, dataset_name
 from evaluation.scoring.metrics import Score
-from evaluation.scoring.volumes import ENDINGS, ending_of
 from nnunet_synth_aug.core.errors import UserError, shortened
 from nnunet_synth_aug.core.files import read_object
+from nnunet_synth_aug.core.volumes import ENDINGS, ending_of
 
 RECORD = "synth_aug.json"
 #: Keys of the plans that tell a copy from its original, and those of their ``synth_aug`` in which arms are meant to differ.

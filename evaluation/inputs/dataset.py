@@ -9,12 +9,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from evaluation.scoring.volumes import ending_of
 from nnunet_synth_aug.core.errors import UserError, shortened
 from nnunet_synth_aug.core.files import read_object
 from nnunet_synth_aug.core.labels import PHASES, STRUCTURES
 from nnunet_synth_aug.core.patients import COHORT, PATIENTS, SPLITS, Fold, patients_of, read_members, read_name, read_splits
 from nnunet_synth_aug.core.tables import read_table, read_words
+from nnunet_synth_aug.core.volumes import ending_of
 
 _DATASET = re.compile(r"Dataset\d{3}_.+")
 #: ED and ES frame of a patient in ACDC's own folders.

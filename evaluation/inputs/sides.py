@@ -8,10 +8,10 @@ from pathlib import Path
 from evaluation.inputs.arms import Arm, Place, ScoredCase
 from evaluation.inputs.dataset import Dataset, structure_labels
 from evaluation.scoring.masks import LabelMaps, Labels, read_mask
-from evaluation.scoring.volumes import onto
 from nnunet_synth_aug.core.errors import UserError, shortened
 from nnunet_synth_aug.core.files import read_object
 from nnunet_synth_aug.core.labels import STRUCTURES
+from nnunet_synth_aug.core.volumes import onto
 
 
 def missing_predictions(arms: Sequence[Arm], found: Dataset, allowed: bool) -> list[set[Place]]:

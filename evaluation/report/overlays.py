@@ -12,13 +12,12 @@ import pandas as pd
 
 from evaluation.analysis.paired import AUGMENTED, BASELINE, MEAN
 from evaluation.report.style import STRUCTURE_COLOURS, sober
-from evaluation.scoring.levels import slice_axis
 from evaluation.scoring.masks import LabelMaps, as_scored, read_mask
 from evaluation.scoring.rules import ScoringRules
-from evaluation.scoring.volumes import Volume, onto, read_volume, turn_onto
 from nnunet_synth_aug.core.errors import UserError
 from nnunet_synth_aug.core.geometry import turned
 from nnunet_synth_aug.core.labels import PHASES
+from nnunet_synth_aug.core.volumes import Volume, onto, read_volume, slice_axis, turn_onto
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

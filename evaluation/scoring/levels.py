@@ -6,15 +6,11 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from nnunet_synth_aug.core.volumes import slice_axis
+
 LEVELS = ("base", "mid", "apex")
 #: Names in the column ``metric`` of the long table; described, never tested.
 LEVEL_METRICS = tuple(f"Dice {level}" for level in LEVELS)
-
-
-def slice_axis(shape: tuple[int, ...]) -> int:
-    """The axis of a volume's slices: the one with less than half the voxels of each other axis, else the last, as files have it."""
-    fewest, next_fewest, _ = sorted(shape)
-    return shape.index(fewest) if 2 * fewest < next_fewest else 2
 
 
 def level_scores(prediction: np.ndarray, reference: np.ndarray, labels: Mapping[str, tuple[int, ...]]) -> dict[str, dict[str, float]]:

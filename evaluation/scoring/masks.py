@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from evaluation.scoring.rules import ScoringRules
-from evaluation.scoring.volumes import Volume, read_volume
 from nnunet_synth_aug.core.components import without_islands
 from nnunet_synth_aug.core.errors import UserError
+from nnunet_synth_aug.core.volumes import Volume, read_volume
 
 #: Structure -> the label values that make it up (several for nnU-Net's regions).
 Labels = Mapping[str, tuple[int, ...]]

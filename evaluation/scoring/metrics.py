@@ -30,7 +30,7 @@ from evaluation.scoring.table import (
     REFERENCE_VOLUME,
     VOLUME,
 )
-from evaluation.scoring.volumes import onto
+from nnunet_synth_aug.core.volumes import onto
 
 Spacing = tuple[float, ...]
 Engine = Callable[[np.ndarray, np.ndarray, Spacing], dict[str, float]]

@@ -13,10 +13,11 @@ from nnunetv2.utilities.utils import get_filenames_of_train_images_and_targets
 
 from nnunet_synth_aug.core.cases import Sequence
 from nnunet_synth_aug.core.errors import UserError
-from nnunet_synth_aug.core.files import read_nifti
+from nnunet_synth_aug.core.geometry import turned
 from nnunet_synth_aug.core.labels import N_CLASSES
 from nnunet_synth_aug.core.paths import raw_folder
 from nnunet_synth_aug.core.patients import remake
+from nnunet_synth_aug.core.volumes import ENDINGS, read_volume, slice_axis, turn_onto
 from nnunet_synth_aug.data.cohort import COHORT, Cohort
 from nnunet_synth_aug.data.splits import fold_patients
 from nnunet_synth_aug.nnunet.patients import case_patients, fold_cases, splits_file
@@ -52,12 +53,10 @@ def raw_originals(target: Target, fold: int | str) -> list[Original]:
         fold: index in the splits, or "all".
 
     Raises:
-        UserError: a patient is in training and in validation, a training case is not in the raw dataset, or its files are not NIfTI.
+        UserError: a patient is in training and in validation, a training case is not in the raw dataset, or its files are no volumes.
     """
-    if (ending := str(target.dataset_json["file_ending"])) not in (".nii", ".nii.gz"):
-        raise UserError(
-            f"{target.dataset} has {ending} files, but copies are made of NIfTI files; convert it, or import it with 'synthaug import'"
-        )
+    if (ending := str(target.dataset_json["file_ending"])) not in ENDINGS:
+        raise UserError(f"{target.dataset} has {ending} files, but copies are made of {', '.join(ENDINGS)} files; convert it")
     train, _ = fold_cases(target.dataset, fold, target.cases())
     patients = case_patients(target.dataset, train)
     folder = raw_folder(target.dataset)
@@ -73,14 +72,21 @@ def raw_originals(target: Target, fold: int | str) -> list[Original]:
 
 def _read(values: np.ndarray, image: Path, label: Path) -> Sequence:
     """One case as a sequence of one frame, in this package's label values."""
-    pixels, spacing, _ = read_nifti(image, ndim=3)
-    labels, _, _ = read_nifti(label, ndim=3)
-    if pixels.shape != labels.shape:
-        raise UserError(f"{label} has the shape {labels.shape} but its image has {pixels.shape}; correct the dataset")
+    volume, contours = read_volume(image), read_volume(label)
+    if (how := turn_onto(contours, volume)) is None:
+        shapes = f"has the shape {contours.grid.shape} but its image has {volume.grid.shape}"
+        lies = shapes if contours.grid.shape != volume.grid.shape else "does not lie where its image lies"
+        raise UserError(f"{label} {lies}; correct the dataset")
+    if (across := slice_axis(volume.grid.shape)) != 2:
+        raise UserError(
+            f"{image} has its {volume.grid.shape[across]} slices along axis {across} of 0, 1 and 2, where copies need the last; "
+            "import the dataset with 'synthaug import', which turns it"
+        )
+    pixels, labels = volume.array, turned(contours.array, how)
     mask = np.full(labels.shape, N_CLASSES, np.uint8)
     mask[labels == 0] = 0
     for structure, value in enumerate(values):
         mask[labels == value] = structure
     if (mask == N_CLASSES).any():
         raise UserError(f"{label} holds other values than those of RV, MYO and LV, so it cannot be copied; contour it completely")
-    return Sequence(pixels.astype(np.float32)[None], mask[None], spacing, ed=0, es=0, labelled=(0,))
+    return Sequence(pixels.astype(np.float32)[None], mask[None], volume.grid.spacing, ed=0, es=0, labelled=(0,))

@@ -29,6 +29,12 @@ class Volume:
     other: Grid | None = None
 
 
+def slice_axis(shape: tuple[int, ...]) -> int:
+    """The axis of a volume's slices: the one with less than half the voxels of each other axis, else the last, as files have it."""
+    fewest, next_fewest, _ = sorted(shape)
+    return shape.index(fewest) if 2 * fewest < next_fewest else 2
+
+
 def ending_of(name: str) -> str:
     """The ending of a file's name in ``ENDINGS``, or ""."""
     return next((ending for ending in ENDINGS if name.endswith(ending)), "")
