@@ -100,8 +100,9 @@ def sample(
     Raises:
         UserError: an unknown prior, a value that no heart has, or one that this generator does not reach.
     """
+    from nnunet_synth_aug.synthesis.quality.control import ALL_CHECKS, UNCHECKED
     from nnunet_synth_aug.synthesis.requests import RequestPlan, beyond_training
-    from nnunet_synth_aug.synthesis.sample import ALL_CHECKS, UNCHECKED, impossible, sample_accepted
+    from nnunet_synth_aug.synthesis.sample import impossible, sample_accepted
 
     if not hasattr(generator, "config"):
         raise UserError(f"{generator!r} is no generator; load one with load_generator(folder)")

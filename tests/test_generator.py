@@ -27,8 +27,9 @@ from nnunet_synth_aug.synthesis.figures import describe
 from nnunet_synth_aug.synthesis.folder import read_index, read_sequence
 from nnunet_synth_aug.synthesis.hearts import Request
 from nnunet_synth_aug.synthesis.pictures import write_gifs
+from nnunet_synth_aug.synthesis.quality.control import UNCHECKED
 from nnunet_synth_aug.synthesis.requests import RequestPlan, draw_priors
-from nnunet_synth_aug.synthesis.sample import UNCHECKED, sample_to_folder
+from nnunet_synth_aug.synthesis.sample import sample_to_folder
 
 CPU = torch.device("cpu")
 

@@ -11,9 +11,15 @@ from hypothesis import strategies as st
 
 from nnunet_synth_aug.core.errors import UserError
 from nnunet_synth_aug.core.labels import LV, MYO, RV
-from nnunet_synth_aug.data.outlines import DIRECTIONS, _monotone, outlines, warped
+from nnunet_synth_aug.data.outlines import DIRECTIONS, Outlines, Warp, _monotone, outlines
 
 SPACING = (1.5, 1.5, 8.0)
+
+
+def warped(image: np.ndarray, mask: np.ndarray, own: Outlines, wanted: Outlines) -> tuple[np.ndarray, np.ndarray]:
+    """Image and mask with other outlines."""
+    warp = Warp.between(mask.shape, SPACING, own, wanted)
+    return warp.of_image(image), warp.of_mask(mask)
 
 
 def drawn(cavity: float = 20.0, wall: float = 9.0, rv: float = 25.0, slices: int = 6, size: int = 120) -> np.ndarray:
@@ -43,7 +49,7 @@ def test_they_are_the_radii():
 def test_own_outlines_change_nothing():
     mask, own = drawn(), outlines(drawn(), SPACING)
     image = np.random.default_rng(0).uniform(0, 100, mask.shape).astype(np.float32)
-    shown, moved = warped(image, mask, SPACING, own, own)
+    shown, moved = warped(image, mask, own, own)
     np.testing.assert_array_equal(moved, mask)
     np.testing.assert_allclose(shown, image, atol=1e-2)
 
@@ -52,7 +58,7 @@ def test_own_outlines_change_nothing():
 def test_layers_get_the_thickness_asked_for_and_the_chest_stays(cavity, wall):
     mask, own = drawn(), outlines(drawn(), SPACING)
     image = np.where(mask == LV, 100, np.where(mask == MYO, 30, 60)).astype(np.float32)
-    shown, moved = warped(image, mask, SPACING, own, own.scaled(cavity, wall))
+    shown, moved = warped(image, mask, own, own.scaled(cavity, wall))
     expected = outlines(moved, SPACING)
     np.testing.assert_allclose(expected.cavity[:4], own.cavity[:4] * cavity, atol=1.2)
     np.testing.assert_allclose(expected.wall[:4], own.wall[:4] * wall, atol=1.5)
@@ -76,7 +82,7 @@ def test_another_stack_gets_the_outlines_from_base_to_apex():
     shown = many.on(few)
     assert len(shown.cavity) == 4
     np.testing.assert_allclose(shown.cavity[[0, -1]], many.cavity[[0, -1]], atol=0.3)
-    _, moved = warped(None, drawn(slices=4), SPACING, few, shown)
+    moved = Warp.between(drawn(slices=4).shape, SPACING, few, shown).of_mask(drawn(slices=4))
     assert volume(moved, LV) == pytest.approx(volume(drawn(cavity=26, slices=6), LV) * 4 / 6, rel=0.1)
 
 
@@ -98,7 +104,7 @@ def test_radii_keep_their_order(after, before):
 
 def test_a_layer_is_not_stretched_without_limit():
     mask, own = drawn(), outlines(drawn(), SPACING)
-    _, moved = warped(None, mask, SPACING, own, dataclasses.replace(own, wall=own.wall * 20))
+    moved = Warp.between(mask.shape, SPACING, own, dataclasses.replace(own, wall=own.wall * 20)).of_mask(mask)
     assert (moved == MYO).any() and (moved == LV).any()
 
 

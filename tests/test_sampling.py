@@ -20,7 +20,8 @@ from nnunet_synth_aug.synthesis import sample as rounds
 from nnunet_synth_aug.synthesis.figures import describe
 from nnunet_synth_aug.synthesis.folder import read_index, read_sequence, shortfall, write_sequence
 from nnunet_synth_aug.synthesis.hearts import Request
-from nnunet_synth_aug.synthesis.sample import MAX_ANATOMIES, MAX_CYCLES, QualityControl, sample_accepted, sample_to_folder
+from nnunet_synth_aug.synthesis.quality.control import QualityControl
+from nnunet_synth_aug.synthesis.sample import MAX_ANATOMIES, MAX_CYCLES, MAX_UNSHOWN, impossible, sample_accepted, sample_to_folder
 
 GENERATOR: Any = SimpleNamespace(provenance={"generator_hash": "g"}, templates=[SimpleNamespace(closure=1.1), SimpleNamespace(closure=1.0)])
 SPACING = (2.0, 2.0, 10.0)
@@ -143,6 +144,18 @@ def test_what_cannot_be_shown_is_tried_again_and_counted(calls, tmp_path):
     assert provenance["render"] == "donor" and provenance["quality"]["reasons"]["donor_cannot_follow"] > 0
     with pytest.raises(UserError, match="another generator, request or quality control"):
         sample_to_folder(GENERATOR, asked(), tmp_path)
+
+
+def test_a_request_that_no_donor_can_meet_is_given_up_early_and_says_so(calls):
+    class Never(Shown):
+        def __call__(self, heart: SyntheticSequence) -> list[str]:
+            return ["donor_cannot_follow"]
+
+    [outcome] = sample_accepted(GENERATOR, asked(1), QualityControl(), Never())
+    assert outcome.sequence is None
+    assert sum(reasons == ["donor_cannot_follow"] for reasons in outcome.rejected) == MAX_UNSHOWN
+    said = impossible(outcome.request, [["donor_cannot_follow"]] * MAX_UNSHOWN)
+    assert "no training patient can be brought to" in said and "--render decoder" in said
 
 
 def test_contours_that_are_shown_are_checked_as_those_that_were_decoded(calls):

@@ -22,8 +22,9 @@ from nnunet_synth_aug.model.motion_basis import fit_motion, motion
 from nnunet_synth_aug.synthesis.cascade import sample_anatomies, sample_cycles
 from nnunet_synth_aug.synthesis.figures import describe
 from nnunet_synth_aug.synthesis.hearts import Request
+from nnunet_synth_aug.synthesis.quality.control import UNCHECKED
 from nnunet_synth_aug.synthesis.requests import RequestPlan
-from nnunet_synth_aug.synthesis.sample import UNCHECKED, sample_to_folder
+from nnunet_synth_aug.synthesis.sample import sample_to_folder
 
 CPU = torch.device("cpu")
 

@@ -10,7 +10,8 @@ from nnunet_synth_aug.core.errors import UserError
 from nnunet_synth_aug.model.template import Template
 from nnunet_synth_aug.synthesis.cascade import sample_anatomies
 from nnunet_synth_aug.synthesis.folder import read_index
-from nnunet_synth_aug.synthesis.sample import QualityControl, sample_to_folder
+from nnunet_synth_aug.synthesis.quality.control import QualityControl
+from nnunet_synth_aug.synthesis.sample import sample_to_folder
 from nnunet_synth_aug.synthesis.sources.variations import STRENGTH, around_heart, variations
 
 NUMBER = 2 * TRAINING

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from nnunet_synth_aug.data.cohort import Cohort
     from nnunet_synth_aug.model.generator import Generator
     from nnunet_synth_aug.nnunet.target import Target
-    from nnunet_synth_aug.synthesis.sample import QualityControl
+    from nnunet_synth_aug.synthesis.quality.control import QualityControl
     from nnunet_synth_aug.synthesis.sources.copies import Original
     from nnunet_synth_aug.synthesis.sources.job import Job, RealOnlyNetwork
 

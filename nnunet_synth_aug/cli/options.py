@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from nnunet_synth_aug.model.generator import Generator
     from nnunet_synth_aug.nnunet.segmenter import Segmenter
-    from nnunet_synth_aug.synthesis.sample import QualityControl
+    from nnunet_synth_aug.synthesis.quality.control import QualityControl
 
 Dataset = Annotated[str, typer.Option("-d", help="Dataset: number or name, as in nnU-Net.")]
 Fold = Annotated[str, typer.Option("-f", help="Fold: number, or 'all'.")]
@@ -86,8 +86,8 @@ def real_only_network(dataset: str, fold: str, folder: Path, device: str) -> Seg
 
 def quality_control(cascade: Generator, segmenter: Path | None, min_agreement: float | None, check: bool = True) -> QualityControl:
     """The quality control that the options ask for."""
+    from nnunet_synth_aug.synthesis.quality.control import QualityControl
     from nnunet_synth_aug.synthesis.quality.defects import MIN_AGREEMENT
-    from nnunet_synth_aug.synthesis.sample import QualityControl
 
     if segmenter is None:
         if min_agreement is not None:

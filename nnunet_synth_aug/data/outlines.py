@@ -107,31 +107,43 @@ def _smooth(layer: np.ndarray) -> np.ndarray:
     )
 
 
-def warped(image: np.ndarray | None, mask: np.ndarray, spacing: Spacing, own: Outlines, wanted: Outlines) -> tuple[np.ndarray, np.ndarray]:
-    """One frame with other outlines.
+@dataclass(frozen=True)
+class Warp:
+    """Where every pixel around a heart takes its value from, slice by slice: one way for image and contours."""
 
-    Args:
-        image: float32 (X, Y, Z), or None where only the mask is needed.
-        mask: uint8 (X, Y, Z).
-        spacing: mm.
-        own: outlines of the mask.
-        wanted: what they become, of :meth:`Outlines.on`.
+    slices: tuple[int, ...]
+    boxes: tuple[tuple[slice, slice], ...]
+    points: tuple[tuple[np.ndarray, np.ndarray], ...]  # in pixels, of every box
 
-    Returns:
-        image (the mask's zeros if none was given) and mask.
-    """
-    out_image, out_mask = (mask * 0.0 if image is None else image.copy()), mask.copy()
-    for row, z in enumerate(own.slices):
-        box, points = _sources(mask.shape[:2], spacing, own, wanted, row)
-        if image is not None:
+    @staticmethod
+    def between(shape: tuple[int, ...], spacing: Spacing, own: Outlines, wanted: Outlines) -> Warp:
+        """The one that gives a frame other outlines.
+
+        Args:
+            shape: of the frame, (X, Y, Z).
+            spacing: mm.
+            own: the frame's outlines.
+            wanted: what they become, of :meth:`Outlines.on`.
+        """
+        found = [_sources(shape[:2], spacing, own, wanted, row) for row in range(len(own.slices))]
+        return Warp(own.slices, tuple(box for box, _ in found), tuple(points for _, points in found))
+
+    def of_image(self, image: np.ndarray) -> np.ndarray:
+        """Grey values, float32 (X, Y, Z)."""
+        out = image.copy()
+        for z, box, points in zip(self.slices, self.boxes, self.points, strict=True):
             shown = map_coordinates(image[..., z], points, order=3, mode="nearest")
-            out_image[(*box, z)] = np.clip(shown, image[..., z].min(), image[..., z].max())
-        labels = mask[..., z]
-        shares = np.stack(
-            [map_coordinates((labels == one).astype(np.float32), points, order=1, mode="nearest") for one in (0, RV, MYO, LV)]
-        )
-        out_mask[(*box, z)] = np.array([0, RV, MYO, LV], mask.dtype)[shares.argmax(0)]
-    return out_image, out_mask
+            out[(*box, z)] = np.clip(shown, image[..., z].min(), image[..., z].max())
+        return out
+
+    def of_mask(self, mask: np.ndarray) -> np.ndarray:
+        """Contours, uint8 (X, Y, Z): in every pixel the label with the largest share."""
+        out = mask.copy()
+        for z, box, points in zip(self.slices, self.boxes, self.points, strict=True):
+            shares = [map_coordinates((mask[..., z] == one).astype(np.float32), points, order=1, mode="nearest") for one in (RV, MYO, LV)]
+            every = np.stack([1 - sum(shares), *shares])
+            out[(*box, z)] = np.array([0, RV, MYO, LV], mask.dtype)[every.argmax(0)]
+        return out
 
 
 def _sources(

@@ -15,7 +15,8 @@ from nnunet_synth_aug.model.generator import Generator
 from nnunet_synth_aug.nnunet.segmenter import Segmenter
 from nnunet_synth_aug.reports.markdown import render
 from nnunet_synth_aug.reports.reference_patients import reference_patients, reference_requests
-from nnunet_synth_aug.synthesis.sample import UNCHECKED, sample_to_folder
+from nnunet_synth_aug.synthesis.quality.control import UNCHECKED
+from nnunet_synth_aug.synthesis.sample import sample_to_folder
 
 REPORTS = ("controllability", "reconstruction", "realism", "memorisation")
 #: Those that look at generated hearts.

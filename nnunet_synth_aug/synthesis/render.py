@@ -19,13 +19,14 @@ from nnunet_synth_aug.core.components import without_islands
 from nnunet_synth_aug.core.errors import UserError
 from nnunet_synth_aug.core.labels import LV, MYO, MYOCARDIAL_DENSITY, RV
 from nnunet_synth_aug.core.priors import measure
-from nnunet_synth_aug.data.outlines import Outlines, outlines, warped
+from nnunet_synth_aug.data.outlines import Outlines, Warp, outlines
+from nnunet_synth_aug.synthesis.quality.defects import CANNOT_FOLLOW
 from nnunet_synth_aug.synthesis.sources.copies import Original
 
 #: Structures that the loop closes on, in this order.
 STRUCTURES = (LV, MYO, RV)
-#: Tries per frame and what ends them: the largest relative error of a volume.
-TRIES, NEAR = 8, 0.01
+#: Tries per frame and what ends them: the largest relative error of a volume, at ED and ES and in the frames between.
+TRIES, NEAR, NEAR_BETWEEN = 8, 0.01, 0.03
 #: A volume's exponent that its layer is scaled with: a cavity grows with the square of its radius.
 POWERS = np.array([0.5, 0.8, 0.8])
 #: No outline is scaled by more, or by less.
@@ -110,13 +111,12 @@ def rendered(heart: SyntheticSequence, donors: tuple[Donor, ...]) -> SyntheticSe
             fits[heart.es] = _Fit(donor, shapes[heart.es], target[heart.es])
             follows = fits[heart.es].errors[0] <= GOOD
         if not follows:
-            reasons.append("donor_cannot_follow")
+            reasons.append(CANNOT_FOLLOW)
             continue
         for t in range(1, len(shapes)):  # neighbours are scaled nearly alike
             if t not in fits:
-                fits[t] = _Fit(donor, shapes[t], target[t], fits[t - 1].scale)
-        frames = [fits[t].shown() for t in range(len(shapes))]
-        image, mask = (np.stack([frame[part] for frame in frames]) for part in (0, 1))
+                fits[t] = _Fit(donor, shapes[t], target[t], fits[t - 1].scale, NEAR_BETWEEN)
+        image, mask = (np.stack([getattr(fits[t], part) for t in range(len(shapes))]) for part in ("image", "mask"))
         measured = measure(mask[heart.ed], mask[heart.es], donor.spacing)
         return replace(heart, image=image, mask=mask, spacing=donor.spacing, measured=measured, context=None, sound=None, donor=donor.name)
     return reasons[:1]
@@ -125,25 +125,25 @@ def rendered(heart: SyntheticSequence, donors: tuple[Donor, ...]) -> SyntheticSe
 class _Fit:
     """A donor's frame with the outlines of one frame of the cascade, scaled until its volumes are those wanted."""
 
-    def __init__(self, donor: Donor, shape: Outlines, wanted: np.ndarray, start: np.ndarray | None = None) -> None:
+    def __init__(self, donor: Donor, shape: Outlines, wanted: np.ndarray, start: np.ndarray | None = None, near: float = NEAR) -> None:
         frame = int(np.abs(np.log(donor.volumes[:, 0] / wanted[0])).argmin())
-        self._image, self._mask, self._spacing = donor.image[frame], donor.mask[frame], donor.spacing
-        self._own = donor.outlines[frame]
-        self._shape = shape.on(self._own)
-        scale, best = np.ones(3) if start is None else start, (np.inf, np.ones(3), np.ones(3))
-        for _ in range(TRIES):
-            _, mask = warped(None, self._mask, self._spacing, self._own, self._shape.scaled(*scale))
-            got = _volumes(mask, self._spacing)
+        own, image, mask = donor.outlines[frame], donor.image[frame], donor.mask[frame]
+        shape, scale = shape.on(own), np.ones(3) if start is None else start
+        tries: list[tuple[float, np.ndarray, np.ndarray, Warp, np.ndarray]] = []
+        while not tries or (tries[-1][0] >= near and len(tries) < TRIES):
+            warp = Warp.between(mask.shape, donor.spacing, own, shape.scaled(*scale))
+            shown = warp.of_mask(mask)
+            got = _volumes(shown, donor.spacing)
             errors = np.abs(got / wanted - 1)
-            best = min(best, (float(errors.max()), scale, errors), key=lambda found: found[0])
-            if errors.max() < NEAR:
-                break
+            tries.append((float(errors.max()), scale, errors, warp, shown))
             scale = np.clip(scale * (wanted / np.maximum(got, 1e-3)) ** POWERS, 1 / MOST_SCALE, MOST_SCALE)
-        _, self.scale, self.errors = best
+        _, self.scale, self.errors, warp, self.mask = min(tries, key=lambda one: one[0])
+        self._image, self._warp = image, warp
 
-    def shown(self) -> tuple[np.ndarray, np.ndarray]:
-        """Image and mask (X, Y, Z)."""
-        return warped(self._image, self._mask, self._spacing, self._own, self._shape.scaled(*self.scale))
+    @property
+    def image(self) -> np.ndarray:
+        """Grey values (X, Y, Z)."""
+        return self._warp.of_image(self._image)
 
 
 def _volumes(mask: np.ndarray, spacing: Spacing) -> np.ndarray:

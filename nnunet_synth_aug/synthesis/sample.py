@@ -7,7 +7,7 @@ then the next anatomy. The companions only share the calls of the networks.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -18,65 +18,16 @@ from nnunet_synth_aug.core.cases import SyntheticSequence
 from nnunet_synth_aug.core.console import progress
 from nnunet_synth_aug.core.errors import IncompleteError, OtherSequencesError, UserError
 from nnunet_synth_aug.core.files import hash_json, make_folder, read_object, write_json
-from nnunet_synth_aug.core.priors import measure
 from nnunet_synth_aug.model.generator import Generator
 from nnunet_synth_aug.synthesis.cascade import anatomy_masks, sample_anatomies, stream_cycles
 from nnunet_synth_aug.synthesis.figures import write_table
 from nnunet_synth_aug.synthesis.folder import sequence_exists, write_index, write_sequence
 from nnunet_synth_aug.synthesis.hearts import Anatomy, Request
-from nnunet_synth_aug.synthesis.quality.contours import sound_ranges
-from nnunet_synth_aug.synthesis.quality.defects import (
-    ANATOMY,
-    MIN_AGREEMENT,
-    MOTION,
-    disagreement,
-    frame_defects,
-    missed,
-    missing,
-    motion_defects,
-)
+from nnunet_synth_aug.synthesis.quality.control import ALL_CHECKS, QualityControl
+from nnunet_synth_aug.synthesis.quality.defects import CANNOT_FOLLOW
 
-#: Anatomies per request, and cycles per accepted anatomy, before a request counts as impossible.
-MAX_ANATOMIES, MAX_CYCLES = 16, 3
-
-#: Dice per structure between a sequence's masks and those of an independent segmenter on its images.
-Agreement = Callable[[SyntheticSequence], dict[str, float]]
-
-
-@dataclass(frozen=True)
-class QualityControl:
-    """What a sample must satisfy."""
-
-    check: bool = True  # False accepts everything
-    agreement: Agreement | None = None
-    min_agreement: float = MIN_AGREEMENT  # mean Dice
-    segmenter: Mapping[str, Any] | None = None  # which one agreement asks: part of the provenance
-    outlines_only: bool = False  # masks tell outlines that others' contours are brought to: torn ones do, and volumes are closed later
-
-    def anatomy(self, anatomy: Anatomy, ed: np.ndarray) -> list[str]:
-        """Reasons to reject an anatomy by its ED mask (X, Y, Z), before any motion is made for it."""
-        if self.outlines_only:
-            return missing(ed)
-        return [*frame_defects(ed), *missed(anatomy.request.priors, measure(ed, None, anatomy.spacing), ANATOMY)]
-
-    def motion(self, sequence: SyntheticSequence) -> list[str]:
-        """Reasons to reject a whole sequence by its masks."""
-        if not self.check:
-            return []
-        if self.outlines_only:
-            return [f"{lost}_in_cycle" for lost in dict.fromkeys(name for mask in sequence.mask for name in missing(mask))]
-        return [*motion_defects(sequence.mask, sequence.es), *missed(sequence.requested, sequence.measured, ANATOMY | MOTION)]
-
-    def witness(self, sequence: SyntheticSequence) -> list[str]:
-        """Reasons to reject a sequence that the segmenter gives, which costs most and is asked last, of what is shown in the end."""
-        return disagreement(self.agreement(sequence), self.min_agreement) if self.check and self.agreement is not None else []
-
-    def with_trust(self, sequence: SyntheticSequence) -> SyntheticSequence:
-        """An accepted sequence that says which of its slices can be trusted: all of them, if nothing is checked."""
-        return replace(sequence, sound=sound_ranges(sequence.mask)) if self.check else sequence
-
-
-ALL_CHECKS, UNCHECKED = QualityControl(), QualityControl(check=False)
+#: Anatomies per request, and cycles per accepted anatomy, before a request counts as impossible; and hearts of it that could not be shown.
+MAX_ANATOMIES, MAX_CYCLES, MAX_UNSHOWN = 16, 3, 6
 
 
 @dataclass(frozen=True)
@@ -98,6 +49,7 @@ class _Attempt:
     anatomy: Anatomy | None = None
     cycle_seeds: list[int] = field(default_factory=list)  # still to be tried on `anatomy`
     rejected: list[list[str]] = field(default_factory=list)
+    unshown: int = 0
 
     @staticmethod
     def of(request: Request) -> _Attempt:
@@ -141,6 +93,9 @@ def sample_accepted(generator: Generator, requests: list[Request], quality: Qual
             shown = quality.with_trust(sequence) if reasons or show is None else show(sequence)
             if isinstance(shown, list):
                 reasons = shown
+                attempt.unshown += 1
+                if attempt.unshown == MAX_UNSHOWN:  # others would be no nearer to the donors
+                    attempt.anatomy_seeds, attempt.cycle_seeds = [], []
             elif not reasons:
                 # Of the cascade's own masks the outlines were checked above; these contours are what nnU-Net is given.
                 reasons = (quality.motion(shown) if show else []) or quality.witness(shown)
@@ -251,6 +206,9 @@ def impossible(request: Request, rejected: list[list[str]], unchecked: str = "--
     unknown = {f"missed_{name}" for name in request.priors.specified().keys() - asked.keys()}
     told = ({"unlike its patient" if r in unknown else r for r in reasons} for reasons in rejected)
     common = Counter(reason for reasons in told for reason in sorted(reasons)).most_common(3)
+    if common and common[0][0] == CANNOT_FOLLOW:
+        wish = asked or "it"
+        return f"{request.id}: no training patient can be brought to {wish}; ask for values nearer to theirs, or use --render decoder"
     return (
         f"{request.id}: none of {len(rejected)} samples{f' for {asked}' if asked else ''} passed the quality control "
         f"({', '.join(f'{r} {n}x' for r, n in common)}); {'ask for values nearer to those of training patients, ' if asked else ''}"

@@ -37,9 +37,10 @@ from nnunet_synth_aug.nnunet.refresh.trainer_side import STATE
 from nnunet_synth_aug.nnunet.target import Target, label_lookup, load_target
 from nnunet_synth_aug.synthesis.folder import frames_within, stored
 from nnunet_synth_aug.synthesis.hearts import Request
+from nnunet_synth_aug.synthesis.quality.control import QualityControl
 from nnunet_synth_aug.synthesis.render import Renderer, donors_among
 from nnunet_synth_aug.synthesis.requests import PATIENTS, RequestPlan, priors_like
-from nnunet_synth_aug.synthesis.sample import Outcome, QualityControl, Show, sample_accepted
+from nnunet_synth_aug.synthesis.sample import Outcome, Show, sample_accepted
 
 #: Hearts per call of the networks.
 BATCH = 8

@@ -32,6 +32,8 @@ WIGGLE_OF_STROKE, WIGGLE_OF_VOLUME = 0.2, 0.03
 MAX_ABOVE_ED = 0.1
 #: Mean Dice of an independent segmenter's masks below which image and mask are said to disagree.
 MIN_AGREEMENT = 0.6
+#: Why a heart cannot be shown in training patients' pixels: none of them can be brought to it.
+CANNOT_FOLLOW = "donor_cannot_follow"
 
 #: Corners touch, too: breath-holds shift slices against each other.
 TOUCHING = np.ones((3, 3, 3), bool)

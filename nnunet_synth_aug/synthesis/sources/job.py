@@ -15,7 +15,7 @@ from nnunet_synth_aug.data.predicted_masks import Segment
 
 if TYPE_CHECKING:
     from nnunet_synth_aug.model.generator import Generator
-    from nnunet_synth_aug.synthesis.sample import QualityControl
+    from nnunet_synth_aug.synthesis.quality.control import QualityControl
     from nnunet_synth_aug.synthesis.sources.copies import Original
 
 
