@@ -4,13 +4,15 @@
 
 ACDC is a folder as ``synthaug import acdc`` takes it, MNMS_RAW a raw data set of nnU-Net with test patients of other scanners. The same
 command goes on after a kill. With more arms or seeds it adds them. ``--only generator`` ends when the generator is trained.
-FOLDER/hearts_S2.json gets the differences from real only: on ACDC, on M&Ms, and on both together.
+FOLDER/hearts_S2.json gets the differences from real only: on ACDC, on M&Ms, and on both together. With ``--control`` (see
+hearts_controls.py) rendered hearts of the same generator have something taken away, and the file is FOLDER/hearts_S2_request.json.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,7 @@ from evaluation.benchmark.conclude import conclude
 from evaluation.benchmark.executors import LocalExecutor
 from evaluation.benchmark.run_steps import build_steps
 from evaluation.benchmark.runner import Runner
-from evaluation.benchmark.steps import Step
+from evaluation.benchmark.steps import Step, fixed
 from evaluation.benchmark.study import (
     REAL,
     VALIDATION,
@@ -48,7 +50,7 @@ PATIENTS: dict[str, dict[str, Any]] = {"S1": {"per_group": 2}, "S2": {"diagnoses
 SHOWN = ["structure", "metric", "n", "baseline_mean", "augmented_mean", "difference", "ci_low", "ci_high", "p_holm"]
 
 
-def study(name: str, acdc: Path, size: str, arms: tuple[str, ...], seeds: tuple[int, ...]) -> Study:
+def study(name: str, acdc: Path, size: str, arms: tuple[str, ...], seeds: tuple[int, ...], generator: GeneratorSettings) -> Study:
     """One of both studies; all patients of ACDC that do not train are tested."""
     patch, batch, stages = SIZES[size]
     return Study(
@@ -57,12 +59,23 @@ def study(name: str, acdc: Path, size: str, arms: tuple[str, ...], seeds: tuple[
         arms=arms,
         plans=PlansSettings(spacing=2, patch=patch, batch=batch, stages=stages, features=12),
         training=Training(100, 50, 1),
-        generator=GeneratorSettings(preset="small", pretrain="phantom"),
+        generator=generator,
         bank=BankSettings(sequences=40, frames=6),
         seeds=seeds,
         tests=(TestSet("others", "nnunet", dataset=OTHERS),),
         workers=os.cpu_count() or 1,
     )
+
+
+def controlled(steps: list[Step], control: str) -> list[Step]:
+    """The steps with banks of the control's making."""
+
+    def made(step: Step) -> Step:
+        assert step.command is not None
+        words = ["python", str(Path(__file__).with_name("hearts_controls.py")), control, *step.command(0)[1:]]
+        return replace(step, command=fixed(*words), settings=step.settings | {"control": control})
+
+    return [made(step) if step.id.startswith("bank_") else step for step in steps]
 
 
 def needed(steps: list[Step], ending: str) -> list[Step]:
@@ -110,6 +123,7 @@ def main() -> None:
     arguments.add_argument("--size", choices=SIZES, default="both")
     arguments.add_argument("--arms", nargs="+", default=ARMS)
     arguments.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    arguments.add_argument("--control", choices=("request", "es"))
     arguments.add_argument("--only", choices=("generator",))
     given = arguments.parse_args()
     out = given.out.resolve()
@@ -118,15 +132,21 @@ def main() -> None:
     if not (raw / OTHERS).is_symlink():
         (raw / OTHERS).symlink_to(given.mnms.resolve())
     os.environ |= {"nnUNet_raw": str(raw), "nnUNet_preprocessed": str(out / "preprocessed"), "nnUNet_results": str(out / "results")}
-    one = study(given.study, given.acdc.resolve(), given.size, tuple(given.arms), tuple(given.seeds))
+    settings = (given.study, given.acdc.resolve(), given.size)
+    one = study(*settings, tuple(given.arms), tuple(given.seeds), GeneratorSettings(preset="small", pretrain="phantom"))
     at = Workspace(out / given.study, one)
+    if given.control:
+        trained = GeneratorSettings(name=given.control, folder=at.generator(0).parent)
+        one = study(*settings, ("mix_donor50to00",), tuple(given.seeds), trained)
+        at = Workspace(out / given.study, one)
     steps = build_steps(one, at)
+    steps = controlled(steps, given.control) if given.control else steps
     Runner(one, needed(steps, given.only) if given.only else steps, at.out, LocalExecutor(at.out, one.workers)).run()
     if not given.only:
-        conclude(one, at)
-        kept = out / f"hearts_{given.study}.json"
-        settings = {"size": SIZES[given.size], "iterations": 5000, "seeds": given.seeds, "arms": [REAL.name, *given.arms]}
-        write_json(kept, {"settings": settings, "differences": differences(one, at)})
+        name = "_".join(filter(None, (given.study, given.control)))
+        conclude(one, at, f"report_{name}")
+        about = {"size": SIZES[given.size], "iterations": 5000, "seeds": given.seeds, "arms": [REAL.name, *one.arms]}
+        write_json(kept := out / f"hearts_{name}.json", {"settings": about, "differences": differences(one, at)})
         console.print(f"differences: {kept}")
 
 
