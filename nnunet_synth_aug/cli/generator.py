@@ -164,7 +164,8 @@ def report(
     ] = None,
     fvd_weights: Annotated[Path | None, typer.Option("--fvd-weights", help="TorchScript file of I3D, for the FVD.")] = None,
     only: Annotated[
-        list[str] | None, typer.Option("--only", help="controllability, reconstruction, realism or memorisation; may be repeated.")
+        list[str] | None,
+        typer.Option("--only", help="controllability, reconstruction, realism, two_sample or memorisation; may be repeated."),
     ] = None,
     closed_loop: Annotated[bool, typer.Option("--closed-loop", help="Judge calibrated samples, too, apart from the open loop.")] = False,
     generator: GeneratorFolder = None,

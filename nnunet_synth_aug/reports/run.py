@@ -18,9 +18,9 @@ from nnunet_synth_aug.reports.reference_patients import reference_patients, refe
 from nnunet_synth_aug.synthesis.quality.control import UNCHECKED
 from nnunet_synth_aug.synthesis.sample import sample_to_folder
 
-REPORTS = ("controllability", "reconstruction", "realism", "memorisation")
+REPORTS = ("controllability", "reconstruction", "realism", "two_sample", "memorisation")
 #: Those that look at generated hearts.
-SAMPLED = ("controllability", "realism", "memorisation")
+SAMPLED = ("controllability", "realism", "two_sample", "memorisation")
 
 
 def run_reports(
@@ -80,6 +80,11 @@ def run_reports(
 
         return realism_report(generator, cohort, sequences, out, segmenter, fvd_weights)
 
+    def two_sample() -> dict[str, Any]:
+        from nnunet_synth_aug.reports.two_sample import two_sample_report
+
+        return two_sample_report(generator, cohort, sequences, out, seed)
+
     def memorisation() -> dict[str, Any]:
         from nnunet_synth_aug.reports.memorisation.section import memorisation_report
 
@@ -89,6 +94,7 @@ def run_reports(
         "controllability": controllability,
         "reconstruction": reconstruction,
         "realism": realism,
+        "two_sample": two_sample,
         "memorisation": memorisation,
     }
     make_folder(out)

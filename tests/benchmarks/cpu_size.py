@@ -37,7 +37,7 @@ def study(size: str, seed: int, acdc: Path) -> Study:
         Data("acdc", folder=acdc, per_group=2, test_unused=True),
         arms=(),
         plans=PlansSettings(spacing=2, patch=patch, batch=batch, stages=stages, features=12),
-        training=Training(40, 50, 1),
+        training=Training(100, 50, 1),
         seeds=(seed,),
         tests=(TestSet("others", "nnunet", dataset=OTHERS),),
     )

@@ -120,7 +120,7 @@ def main() -> None:
     arguments.add_argument("--acdc", type=Path, required=True)
     arguments.add_argument("--mnms", type=Path, required=True)
     arguments.add_argument("--out", type=Path, required=True)
-    arguments.add_argument("--size", choices=SIZES, default="both")
+    arguments.add_argument("--size", choices=SIZES, default="now")
     arguments.add_argument("--arms", nargs="+", default=ARMS)
     arguments.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     arguments.add_argument("--control", choices=("request", "es"))
