@@ -36,7 +36,7 @@ SIZE, PIXEL, LEVELS = 64, 1.5, (0.25, 0.5, 0.75)
 #: Percentiles of the grey values in the squares of a heart that become 0 and 1.
 GREY = (1.0, 99.0)
 #: Hearts of a kind, parts that hearts are divided into, steps of each training, and pixels by which squares are shifted in training.
-MOST, PARTS, STEPS, SHIFT = 40, 5, 150, 4
+MOST, PARTS, STEPS, SHIFT = 40, 4, 80, 4
 #: Fewest hearts, and patients behind them, of each side.
 FEWEST, FEWEST_GROUPS = 6, 2
 
