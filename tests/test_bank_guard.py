@@ -382,7 +382,9 @@ def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     return [path, *(place for key, one in inner for place in places(one, (*path, key)))]
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=int(os.environ.get("SYNTHAUG_FUZZ", "150")), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(data=st.data())
 def test_no_damage_to_a_manifest_ends_in_a_traceback(bank: tuple[Path, Path, Target], data: st.DataObject) -> None:
     cases, _, target = bank
