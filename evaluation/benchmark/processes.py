@@ -19,6 +19,8 @@ from nnunet_synth_aug.core.paths import program
 
 #: Seconds that a process has to end by itself, and that a killed one has to be gone.
 PATIENCE = 20.0
+#: nnU-Net's own variable for the number of processes.
+LIMIT = "nnUNet_def_n_proc"
 
 
 def lock_path(out: Path, what: str) -> Path:
@@ -33,6 +35,12 @@ def try_lock(stream: IO[str]) -> bool:
         fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         return True
     return False
+
+
+def workers(most: int) -> str:
+    """Processes that a command of nnU-Net may start: as many as cores or as ``LIMIT`` says, and not more than ``most``."""
+    wanted = os.environ.get(LIMIT, "")
+    return str(min(most, int(wanted) if wanted.isdigit() and int(wanted) else os.cpu_count() or 1))
 
 
 def share_of_cores(slot: int, shares: int) -> set[int] | None:

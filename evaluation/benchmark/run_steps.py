@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import zipfile
 from functools import partial
@@ -11,13 +10,12 @@ from typing import Any
 
 from evaluation.benchmark.data_steps import data_steps, number, planning_steps, test_steps
 from evaluation.benchmark.patients import refuse_foreign
+from evaluation.benchmark.processes import workers
 from evaluation.benchmark.steps import Step, fixed, plain
 from evaluation.benchmark.study import REAL, Arm, Study, TestSet
 from evaluation.benchmark.workspace import PLANS, Workspace
 from evaluation.inputs.dataset import cases_in
 from nnunet_synth_aug.core.files import atomic_folder
-
-EXPORTERS = str(min(3, os.cpu_count() or 1))
 
 
 def build_steps(study: Study, at: Workspace) -> list[Step]:
@@ -164,7 +162,7 @@ class RunSteps:
         at = self.at
         images, out = at.test_images(test), at.predictions(arm, seed, test.name) / f"fold_{fold}" / "validation"
         model = ["-d", number(at), "-c", self.study.plans.configuration, "-f", str(fold), "-tr", arm.trainer, "-p", PLANS]
-        run = ["-device", self.study.device, "-npp", EXPORTERS, "-nps", EXPORTERS]
+        run = ["-device", self.study.device, "-npp", workers(3), "-nps", workers(3)]
         return Step(
             f"predict_{test.name}_{at.run_name(arm)}_fold_{fold}_seed_{seed}",
             f"predict {test.name} with {arm.name}, fold {fold}, seed {seed}",
