@@ -13,6 +13,8 @@ import torch
 from nnunet_fixture import PATIENTS, PLANS, Project, command
 from nnunet_training import make
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+from nnunetv2.training.nnUNetTrainer.variants.data_augmentation.nnUNetTrainerDA5 import nnUNetTrainerDA5
+from nnunetv2.training.nnUNetTrainer.variants.data_augmentation.nnUNetTrainerNoMirroring import nnUNetTrainerNoMirroring
 
 from nnunet_synth_aug.core.errors import UserError
 from nnunet_synth_aug.core.files import read_json, write_json
@@ -139,8 +141,42 @@ def test_settings_by_name_and_by_plans(plans_with: Any) -> None:
     assert make("nnUNetTrainerSynthAug").ratio == 0.5
     with pytest.raises(SystemExit, match="unknown key 'ration'"):
         make("nnUNetTrainerSynthAug", plans_with("badPlans", ration=0.3))
-    with pytest.raises(RuntimeError, match="mix101"):
-        make("nnUNetTrainerSynthAug_mix101")
+    for wrong in ("mix101", "mix5", "mix50_100epoch"):
+        with pytest.raises(SystemExit, match=rf"Error \(nnUNetTrainerSynthAug_{wrong}\): .* is not a trainer of this package; write "):
+            make(f"nnUNetTrainerSynthAug_{wrong}")
+    with pytest.raises(SystemExit, match="nnU-Net has no trainer nnUNetTrainerDA55 or nnUNetTrainer_DA55; correct"):
+        make("nnUNetTrainerSynthAug_mix50_DA55")
+    with pytest.raises(RuntimeError, match="nnUNetTrainerSynthAug_mine"):  # may be somebody's own: nnU-Net goes on to search
+        make("nnUNetTrainerSynthAug_mine")
+
+
+@pytest.mark.parametrize("share", [50, 0])
+def test_another_trainer_may_lie_underneath(project: Project, share: int) -> None:
+    """nnUNetTrainerNoMirroring and this package's mixture: what each of them changes holds."""
+    made = make(f"nnUNetTrainerSynthAug_mix{share:02d}_1epochs_NoMirroring")
+    assert isinstance(made, nnUNetTrainerNoMirroring)
+    assert pickle.loads(pickle.dumps(type(made))) is type(made)
+    made.run_training()
+    record = read_json(Path(made.output_folder) / "synth_aug.json")
+    assert (record["samples"], record["synthetic_samples"]) == (20, 20 * share // 100)
+    checkpoint = torch.load(Path(made.output_folder) / "checkpoint_final.pth", weights_only=False)
+    assert checkpoint["inference_allowed_mirroring_axes"] is None
+    assert checkpoint["trainer_name"] == f"nnUNetTrainerSynthAug_mix{share:02d}_1epochs_NoMirroring"
+
+
+def test_other_trainers_augmentation_is_theirs() -> None:
+    ours, theirs = trainer_class("nnUNetTrainerSynthAug_mix25to00_DA5"), nnUNetTrainerDA5
+    assert ours.get_training_transforms is theirs.get_training_transforms
+    assert issubclass(ours, theirs) and (ours.synth_ratio, ours.synth_until) == (0.25, 0.0)
+    assert issubclass(trainer_class("nnUNetTrainerSynthAug_mix25_warmup"), trainer_class("nnUNetTrainerSynthAug"))  # nnUNetTrainer_warmup
+
+
+def test_the_leak_guard_holds_for_any_trainer_underneath(project: Project, manifest: Path) -> None:
+    content = read_json(manifest)
+    write_json(manifest, content | {"generator": content["generator"] | {"patients": list(PATIENTS)}})
+    made = make("nnUNetTrainerSynthAug_mix50_DA5")
+    with pytest.raises(SystemExit, match="was trained on validation patients of fold 0"):
+        made.run_training()
 
 
 def test_mix00_trains_as_the_stock_trainer(project: Project, manifest: Path) -> None:

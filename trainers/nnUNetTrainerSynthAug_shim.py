@@ -9,9 +9,9 @@ from typing import Any
 
 
 def __getattr__(name: str) -> Any:
-    """Any ``nnUNetTrainerSynthAug``, ``nnUNetTrainerSynthAug_mixNN``, ``_mixNNtoMM``, with or without ``_Eepochs``."""
+    """Any ``nnUNetTrainerSynthAug``, ``nnUNetTrainerSynthAug_mixNN``, ``_mixNNtoMM``, with or without ``_Eepochs`` and ``_TRAINER``."""
     if not name.startswith("nnUNetTrainerSynthAug"):
         raise AttributeError(name)
     from nnunet_synth_aug.nnunet import trainer
 
-    return getattr(trainer, name)
+    return trainer.asked_for(name)

@@ -1,7 +1,7 @@
 """nnU-Net trainers that mix synthetic cases into the training batches.
 
-``nnUNetTrainerSynthAug_mixNN[toMM][_Eepochs]`` exists for every NN and MM from 00 to 100: the classes are made on demand by
-this module's ``__getattr__``, so that they have their own results folders and can be pickled.
+``nnUNetTrainerSynthAug_mixNN[toMM][_Eepochs][_TRAINER]`` exists for every NN and MM from 00 to 100 and for every trainer that nnU-Net
+finds: the classes are made on demand by this module's ``__getattr__``, so that they have their own results folders and can be pickled.
 """
 
 from __future__ import annotations
@@ -277,7 +277,7 @@ def trainer_class(name: str) -> type[nnUNetTrainerSynthAug]:
     """The trainer of that name, made at the first call.
 
     Raises:
-        UserError: the name is not one of this package's.
+        UserError: the name is not one of this package's, or nnU-Net has no such trainer to lie underneath.
     """
     if name == BASE_NAME:
         return nnUNetTrainerSynthAug
@@ -287,15 +287,43 @@ def trainer_class(name: str) -> type[nnUNetTrainerSynthAug]:
             "__module__": __name__,
             "__qualname__": name,
             "__doc__": f"{variant.ratio:.0%}{'' if variant.until is None else f' to {variant.until:.0%}'} synthetic samples"
-            + (f", {variant.epochs} epochs." if variant.epochs else "."),
+            + (f", {variant.epochs} epochs" if variant.epochs else "")
+            + (f", on top of {variant.base}." if variant.base else "."),
             "synth_ratio": variant.ratio,
             "synth_until": variant.until,
             "synth_epochs": variant.epochs,
         }
+        # What this package adds comes first, and its super() is the trainer underneath.
+        parents = (nnUNetTrainerSynthAug, *((_trainer_underneath(variant.base),) if variant.base else ()))
         # Kept under its name in this module: that is what pickle looks for.
-        globals()[name] = type(name, (nnUNetTrainerSynthAug,), content)
+        globals()[name] = type(name, parents, content)
     made: type[nnUNetTrainerSynthAug] = globals()[name]
     return made
+
+
+def _trainer_underneath(name: str) -> type[nnUNetTrainer]:
+    """The trainer that the end of a name means: ``DA5`` is nnUNetTrainerDA5."""
+    from nnunetv2.run.run_training import recursive_find_trainer_class_by_name  # which imports every trainer there is
+
+    tried = [f"{prefix}{name}" for prefix in ("nnUNetTrainer", "nnUNetTrainer_", "")]
+    for full in tried:
+        if not full.startswith(BASE_NAME):
+            with contextlib.suppress(RuntimeError):
+                found: type[nnUNetTrainer] = recursive_find_trainer_class_by_name(full)
+                return found
+    raise UserError(f"nnU-Net has no trainer {' or '.join(tried[:2])}; correct what stands behind the share, or leave it out")
+
+
+def asked_for(name: str) -> type[nnUNetTrainerSynthAug]:
+    """The trainer that a command of nnU-Net asks for; a name that cannot be meant otherwise ends the command with one sentence.
+
+    Raises:
+        AttributeError: another name, which may be somebody's own trainer.
+    """
+    if not name.startswith(f"{BASE_NAME}_mix"):
+        return __getattr__(name)
+    with _clean_exit(name):
+        return trainer_class(name)
 
 
 def __getattr__(name: str) -> Any:

@@ -10,7 +10,7 @@ from itertools import accumulate
 from nnunet_synth_aug.core.errors import UserError
 
 BASE_NAME = "nnUNetTrainerSynthAug"
-_NAME = re.compile(BASE_NAME + r"_mix(\d{2}|100)(?:to(\d{2}|100))?(?:_([1-9]\d*)epochs)?")
+_NAME = re.compile(BASE_NAME + r"_mix(\d{2}|100)(?:to(\d{2}|100))?(?:_([1-9]\d*)epochs)?(?:_([A-Za-z]\w*))?")
 
 
 @dataclass(frozen=True)
@@ -20,10 +20,11 @@ class Variant:
     ratio: float  # share of training samples that are synthetic, 0 to 1
     epochs: int | None  # None: the plans or nnU-Net decide
     until: float | None = None  # share of the last epoch, to which it goes linearly; None: the plans decide, or it stays
+    base: str | None = None  # which of nnU-Net's trainers lies underneath, such as DA5; None: nnUNetTrainer
 
 
 def parse_trainer_name(name: str) -> Variant:
-    """Read ``nnUNetTrainerSynthAug_mixNN`` or ``_mixNNtoMM``, either with ``_Eepochs`` behind it.
+    """Read ``nnUNetTrainerSynthAug_mixNN`` or ``_mixNNtoMM``, either with ``_Eepochs`` and then another trainer's name behind it.
 
     NN is the synthetic share in percent with two digits (``mix05``) or 100, and MM that of the last epoch: one spelling per
     training, because the name is also the name of nnU-Net's results folder.
@@ -35,12 +36,12 @@ def parse_trainer_name(name: str) -> Variant:
     if match is None:
         raise UserError(
             f"{name} is not a trainer of this package; write {BASE_NAME}_mixNN, {BASE_NAME}_mixNNtoMM for a share that goes to MM, or "
-            f"{BASE_NAME}_mixNN_Eepochs with NN and MM from 00 to 100"
+            f"{BASE_NAME}_mixNN_Eepochs with NN and MM from 00 to 100, and behind that the name of the trainer underneath, such as _DA5"
         )
     if match[2] and (match[1] == "00" or match[1] == match[2]):
         other = BASE_NAME + "_mix00" if match[1] == "00" else name.replace(f"to{match[2]}", "", 1)
         raise UserError(f"{name}: a share that goes from mixNN to another begins above 00 and changes; for a constant share write {other}")
-    return Variant(int(match[1]) / 100, int(match[3]) if match[3] else None, int(match[2]) / 100 if match[2] else None)
+    return Variant(int(match[1]) / 100, int(match[3]) if match[3] else None, int(match[2]) / 100 if match[2] else None, match[4])
 
 
 class Quota:
