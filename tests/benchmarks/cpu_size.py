@@ -24,19 +24,27 @@ from evaluation.scoring.rules import ScoringRules
 from nnunet_synth_aug.core.console import console
 from nnunet_synth_aug.core.files import read_json, write_json
 
-#: In-plane patch, batch and stages. 160 x 160 covers the images, and three of them hold the pixels of eight of 96 x 96.
-SIZES = {"now": (96, 8, 4), "deeper": (96, 8, 5), "wider": (160, 3, 4), "both": (160, 3, 5), "twice": (160, 6, 5)}
+#: Spacing in mm, in-plane patch, batch and stages. 160 x 160 at 2 mm and 112 x 112 at 3 mm cover the images; three of the one and six of the
+#: other hold the pixels of eight of 96 x 96.
+SIZES = {
+    "now": (2.0, 96, 8, 4),
+    "deeper": (2.0, 96, 8, 5),
+    "wider": (2.0, 160, 3, 4),
+    "both": (2.0, 160, 3, 5),
+    "twice": (2.0, 160, 6, 5),
+    "coarse": (3.0, 112, 6, 5),
+}
 OTHERS = "Dataset228_Others"
 
 
 def study(size: str, seed: int, acdc: Path) -> Study:
     """Ten patients train, two of each group; all others are tested."""
-    patch, batch, stages = SIZES[size]
+    spacing, patch, batch, stages = SIZES[size]
     return Study(
         f"CPU size {size}",
         Data("acdc", folder=acdc, per_group=2, test_unused=True),
         arms=(),
-        plans=PlansSettings(spacing=2, patch=patch, batch=batch, stages=stages, features=12),
+        plans=PlansSettings(spacing=spacing, patch=patch, batch=batch, stages=stages, features=12),
         training=Training(100, 50, 1),
         seeds=(seed,),
         tests=(TestSet("others", "nnunet", dataset=OTHERS),),

@@ -52,12 +52,12 @@ SHOWN = ["structure", "metric", "n", "baseline_mean", "augmented_mean", "differe
 
 def study(name: str, acdc: Path, size: str, arms: tuple[str, ...], seeds: tuple[int, ...], generator: GeneratorSettings) -> Study:
     """One of both studies; all patients of ACDC that do not train are tested."""
-    patch, batch, stages = SIZES[size]
+    spacing, patch, batch, stages = SIZES[size]
     return Study(
         f"Do generated hearts help? {name}",
         Data("acdc", folder=acdc, test_unused=True, **PATIENTS[name]),
         arms=arms,
-        plans=PlansSettings(spacing=2, patch=patch, batch=batch, stages=stages, features=12),
+        plans=PlansSettings(spacing=spacing, patch=patch, batch=batch, stages=stages, features=12),
         training=Training(100, 50, 1),
         generator=generator,
         bank=BankSettings(sequences=40, frames=6),
@@ -121,7 +121,7 @@ def main() -> None:
     arguments.add_argument("--mnms", type=Path, required=True)
     arguments.add_argument("--out", type=Path, required=True)
     arguments.add_argument("--size", choices=SIZES, default="now")
-    arguments.add_argument("--arms", nargs="+", default=ARMS)
+    arguments.add_argument("--arms", nargs="*", default=ARMS)
     arguments.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     arguments.add_argument("--control", choices=("request", "es"))
     arguments.add_argument("--only", choices=("generator",))
