@@ -24,8 +24,8 @@ from evaluation.scoring.rules import ScoringRules
 from nnunet_synth_aug.core.console import console
 from nnunet_synth_aug.core.files import read_json, write_json
 
-#: Spacing in mm, in-plane patch, batch and stages. 160 x 160 at 2 mm and 112 x 112 at 3 mm cover the images; three of the one and six of the
-#: other hold the pixels of eight of 96 x 96.
+#: Spacing in mm, in-plane patch, batch and stages. 160 x 160 at 2 mm and 112 x 112 at 3 mm cover the images; three of the one and six of
+#: the other hold the pixels of eight of 96 x 96.
 SIZES = {
     "now": (2.0, 96, 8, 4),
     "deeper": (2.0, 96, 8, 5),
