@@ -251,6 +251,20 @@ def test_a_share_that_changes_has_a_trainer_of_its_own_and_the_bank_of_the_other
         read_study(written(tmp_path, GOOD | {"arms": ["phantom50to50"]}))
 
 
+def test_another_trainer_underneath_is_an_arm_of_its_own_with_the_bank_of_the_others(tmp_path):
+    study = read_study(written(tmp_path, GOOD | {"arms": ["real_DA5", "phantom50to00", "phantom50to00_DA5"]}))
+    at = Workspace(tmp_path / "out", study)
+    real, heavy, plain, both = study.all_arms
+    assert (real.name, heavy.source, heavy.percent) == ("real", "", 0)
+    assert heavy.trainer == "nnUNetTrainerSynthAug_mix00_DA5" and both.trainer == f"{plain.trainer}_DA5"
+    assert parse_trainer_name(both.trainer).base == "DA5"
+    assert at.bank(both, 0) == at.bank(plain, 0) and at.model(both, 0) != at.model(plain, 0)
+    assert "train_real_DA5_fold_1_seed_3" in {step.id for step in build_steps(study, at)}
+    for wrong in ("mix50_donor", "mix50_3looks", "real_5DA"):
+        with pytest.raises(UserError, match=f"there is no arm '{wrong}'"):
+            read_study(written(tmp_path, GOOD | {"arms": [wrong]}))
+
+
 @pytest.mark.parametrize("name", ["smoke", "acdc_normal_to_disease", "acdc_scarce", "acdc_to_other_vendor", "phantom_cross_vendor"])
 def test_ready_studies_are_complete(tmp_path, monkeypatch, name):
     for variable in ("ACDC", "MNMS", "SUNNYBROOK"):

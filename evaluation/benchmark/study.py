@@ -24,7 +24,9 @@ VALIDATION = "validation"
 _KINDS = {source.arm: name for name, source in sources.REGISTRY.items()}
 _ARM = re.compile(
     rf"(?P<kinds>({'|'.join(_KINDS)})(\+({'|'.join(_KINDS)}))*)(_(?P<render>donor|decoder))?(_(?P<looks>[1-9])looks)?(?P<percent>\d\d|100)(to(?P<until>\d\d|100))?"
+    r"(_(?P<base>(?!donor|decoder)[A-Za-z]\w*))?"
 )
+_REAL = re.compile(r"real_(?P<base>[A-Za-z]\w*)")
 Vendor = Annotated[str, OneOf(*VENDORS)]
 Device = Literal["cpu", "cuda", "mps"]
 Several = Annotated[int, Ge(2)]
@@ -134,7 +136,8 @@ class Arm:
 
     ``mixNNtoMM`` begins with NN per cent and ends with MM, linearly over the epochs; likewise for the others. ``copies+phantomNN``
     draws from a bank that holds as many copies as phantoms, and ``copies_3looksNN`` from one that shows each copy in three looks of other
-    scanners. ``mix_donorNN`` shows generated hearts in training patients' pixels, as 'synthaug bank --render donor'.
+    scanners. ``mix_donorNN`` shows generated hearts in training patients' pixels, as 'synthaug bank --render donor'. ``copiesNN_DA5`` and
+    ``real_DA5`` train on top of ``nnUNetTrainerDA5``.
     """
 
     name: str
@@ -143,11 +146,13 @@ class Arm:
     until: int | None = None
     looks: int = 0  # of other scanners in which the bank shows each heart; 0: its own
     render: str = "decoder"  # of generated hearts
+    base: str = ""  # the trainer underneath, as the end of a trainer's name says it
 
     @property
     def trainer(self) -> str:
         """The name of its trainer."""
-        return f"nnUNetTrainerSynthAug_mix{self.percent:02d}{'' if self.until is None else f'to{self.until:02d}'}"
+        share = f"{self.percent:02d}{'' if self.until is None else f'to{self.until:02d}'}"
+        return f"nnUNetTrainerSynthAug_mix{share}{f'_{self.base}' if self.base else ''}"
 
     @property
     def needs_generator(self) -> bool:
@@ -208,6 +213,8 @@ def parse_arm(name: str) -> Arm:
     """The arm of that name."""
     if name == REAL.name:
         return REAL
+    if real := _REAL.fullmatch(name):
+        return Arm(name, "", 0, base=real["base"])
     if name == "synthetic":
         return Arm(name, "generator", 100)
     match = _ARM.fullmatch(name)
@@ -215,7 +222,8 @@ def parse_arm(name: str) -> Arm:
         raise UserError(
             f"there is no arm {name!r}; choose from real, synthetic, {', '.join(f'{kind}NN' for kind in _KINDS)} with NN per cent from "
             "01 to 100, mixNNtoMM for a share that changes, copies+phantomNN for a bank of several sources, copies_3looksNN for looks of "
-            "other scanners, or mix_donorNN and mix_donor_3looksNN, in this order, for hearts in patients' pixels"
+            "other scanners, mix_donorNN and mix_donor_3looksNN, in this order, for hearts in patients' pixels, or real_DA5 and copiesNN_DA5 "
+            "for another of nnU-Net's trainers underneath"
         )
     until = None if match["until"] is None else int(match["until"])
     if until == int(match["percent"]):
@@ -223,7 +231,7 @@ def parse_arm(name: str) -> Arm:
     source = "+".join(sources.sources_of("+".join(_KINDS[kind] for kind in match["kinds"].split("+"))))
     if match["render"] and "generator" not in source.split("+"):
         raise UserError(f"arm {name}: only generated hearts (mix) are rendered; leave out _{match['render']}")
-    return Arm(name, source, int(match["percent"]), until, int(match["looks"] or 0), match["render"] or "decoder")
+    return Arm(name, source, int(match["percent"]), until, int(match["looks"] or 0), match["render"] or "decoder", match["base"] or "")
 
 
 def ready_studies() -> dict[str, Path]:
