@@ -222,8 +222,8 @@ def parse_arm(name: str) -> Arm:
         raise UserError(
             f"there is no arm {name!r}; choose from real, synthetic, {', '.join(f'{kind}NN' for kind in _KINDS)} with NN per cent from "
             "01 to 100, mixNNtoMM for a share that changes, copies+phantomNN for a bank of several sources, copies_3looksNN for looks of "
-            "other scanners, mix_donorNN and mix_donor_3looksNN, in this order, for hearts in patients' pixels, or real_DA5 and copiesNN_DA5 "
-            "for another of nnU-Net's trainers underneath"
+            "other scanners, mix_donorNN and mix_donor_3looksNN, in this order, for hearts in patients' pixels, or real_DA5 and "
+            "copiesNN_DA5 for another of nnU-Net's trainers underneath"
         )
     until = None if match["until"] is None else int(match["until"])
     if until == int(match["percent"]):
