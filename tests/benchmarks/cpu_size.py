@@ -14,6 +14,9 @@ import os
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from scipy import ndimage
+
 from evaluation.benchmark.executors import LocalExecutor
 from evaluation.benchmark.run_steps import build_steps
 from evaluation.benchmark.runner import Runner
@@ -22,7 +25,7 @@ from evaluation.benchmark.workspace import Workspace
 from evaluation.evaluate import evaluate_folder
 from evaluation.scoring.rules import ScoringRules
 from nnunet_synth_aug.core.console import console
-from nnunet_synth_aug.core.files import read_json, write_json
+from nnunet_synth_aug.core.files import read_json, read_nifti, write_json
 
 #: Spacing in mm, in-plane patch, batch and stages. 160 x 160 at 2 mm and 112 x 112 at 3 mm cover the images; three of the one and six of
 #: the other hold the pixels of eight of 96 x 96.
@@ -62,6 +65,24 @@ def scores(predictions: Path, out: Path, truth: Path) -> dict[str, Any]:
     return found
 
 
+def islands(predictions: Path, truth: Path) -> dict[str, Any]:
+    """What lies apart from the largest heart: how much of it, how far from the heart in the slices' plane, what share beyond its slices."""
+    count, far, beyond, frames = 0, [], 0, 0
+    for path in sorted(predictions.glob("fold_0/validation/*.nii.gz")):
+        predicted, spacing, _ = read_nifti(path, ndim=3)
+        heart = read_nifti(truth / "labelsTr" / path.name, ndim=3)[0] > 0
+        pieces, n = ndimage.label(predicted > 0, np.ones((3, 3, 3)))
+        sizes, slices, centre = np.bincount(pieces.ravel())[1:], np.flatnonzero(heart.any((0, 1))), np.argwhere(heart).mean(0)
+        frames += 1
+        for piece in range(1, n + 1):
+            if piece != sizes.argmax() + 1:
+                place = np.argwhere(pieces == piece).mean(0)
+                count, beyond = count + 1, beyond + (not slices.min() <= round(place[2]) <= slices.max())
+                far.append(float(np.hypot(*((place - centre)[:2] * spacing[:2]))))
+    quartiles = np.percentile(far, (25, 50, 75)).round().tolist() if far else []
+    return {"a frame": round(count / frames, 2), "mm away (quartiles)": quartiles, "beyond the heart": round(beyond / max(count, 1), 2)}
+
+
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--acdc", type=Path, required=True)
@@ -84,10 +105,11 @@ def main() -> None:
             Runner(one, build_steps(one, at), at.out, LocalExecutor(at.out)).run()
             tests = {VALIDATION: (at.model(REAL, seed), at.raw), "others": (at.predictions(REAL, seed, "others"), raw / OTHERS)}
             if not (kept := each / f"{size} {seed}.json").is_file():
-                write_json(kept, {name: scores(folder, at.out / f"scores_{name}_{seed}", truth) for name, (folder, truth) in tests.items()})
-            found = {path.stem: read_json(path) for path in sorted(each.glob("*.json"))}
-            write_json(out / "cpu_size.json", {"sizes": SIZES, "trainings": found})
-            console.print(f"{size}, seed {seed}: {found[kept.stem]}")
+                found = {name: scores(folder, at.out / f"scores_{name}_{seed}", truth) for name, (folder, truth) in tests.items()}
+                write_json(kept, found | {f"islands {name}": islands(folder, truth) for name, (folder, truth) in tests.items()})
+            every = {path.stem: read_json(path) for path in sorted(each.glob("*.json"))}
+            write_json(out / "cpu_size.json", {"sizes": SIZES, "trainings": every})
+            console.print(f"{size}, seed {seed}: {every[kept.stem]}")
 
 
 if __name__ == "__main__":
