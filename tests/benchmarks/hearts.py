@@ -78,10 +78,10 @@ def controlled(steps: list[Step], control: str) -> list[Step]:
     return [made(step) if step.id.startswith("bank_") else step for step in steps]
 
 
-def needed(steps: list[Step], ending: str) -> list[Step]:
+def needed(steps: list[Step], beginning: str) -> list[Step]:
     """The steps whose id begins so, and all that they need."""
     by_id = {step.id: step for step in steps}
-    wanted, found = [step.id for step in steps if step.id.startswith(ending)], set()
+    wanted, found = [step.id for step in steps if step.id.startswith(beginning)], set()
     while wanted:
         found.add(one := wanted.pop())
         wanted += by_id[one].needs
