@@ -178,6 +178,8 @@ def _results(
     notes += scored.notes
     if scored.absent:
         notes.append(f"Not scored, because no ground truth holds it: {', '.join(scored.absent)}.")
+    if (pairs["baseline"] == pairs["augmented"]).all():
+        notes.append(f"{names[0]} and {names[1]} have the same value in every case: are they the same predictions?")
     notes = list(dict.fromkeys(notes))
     clinical = clinical_values(table, names)
     sentences = conclusion(summary, names, notes, family)

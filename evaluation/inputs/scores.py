@@ -106,11 +106,13 @@ def numbered(arms: Sequence[Arm]) -> tuple[Arm, ...]:
 
 def _check_same_cases(table: pd.DataFrame, names: Sequence[str]) -> None:
     """Raise UserError unless every arm has scores of the same structures, cases and folds (a table may hold anything)."""
-    keys = ["structure", "patient", "phase", "fold"]
-    found = {name: set(table.loc[table["model"] == name, keys].itertuples(index=False, name=None)) for name in names}
+    keys = ["structure", "patient", "phase", "fold", "metric"]
+    metrics = set.intersection(*(set(table.loc[table["model"] == name, "metric"]) for name in names))
+    shown = table[table["metric"].isin(metrics)]
+    found = {name: set(shown.loc[shown["model"] == name, keys].itertuples(index=False, name=None)) for name in names}
     for name in names[1:]:
         if different := found[names[0]] ^ found[name]:
-            which = shortened({" ".join(str(part) for part in (patient, phase) if part) for _, patient, phase, _ in different})
+            which = shortened({" ".join(str(part) for part in (patient, phase) if part) for _, patient, phase, *_ in different})
             raise UserError(
                 f"{names[0]} and {name} do not have scores of the same structures, cases and folds (they differ in {which}); "
                 "score both alike"

@@ -127,7 +127,25 @@ def validated(table: pd.DataFrame, where: str = "metrics table") -> pd.DataFrame
         )
     if np.isinf(table["value"].to_numpy(float)).any():
         raise UserError(f"{where} holds infinite values; an empty mask must be scored as a failure")
+    _refuse_impossible(table, where)
     return table.loc[:, list(COLUMNS)]
+
+
+def _refuse_impossible(table: pd.DataFrame, where: str) -> None:
+    """Values that no metric has, in other units, or left out."""
+    value = table["value"]
+    shares = table["metric"].map(lambda name: UNITS[name] == "")
+    findings = {
+        "is below 0": value < 0,
+        "is above 1, which no overlap is": shares & (value > 1),
+        "is not in the unit of this metric": table["unit"] != table["metric"].map(UNITS),
+        "has no value and no failure": value.isna() & (table["failure"] == "") & table["metric"].isin(METRICS),
+    }
+    for what, wrong in findings.items():
+        if wrong.any():
+            row = table.loc[wrong].iloc[0]
+            shown = f"{row['metric']} of {row['structure']}, patient {row['patient']} {row['phase']} ({row['value']:g} {row['unit']})"
+            raise UserError(f"{where}: {shown} {what}; write the table again with 'synthaug evaluate' or 'synthaug compare'")
 
 
 def read_table(path: Path) -> pd.DataFrame:
@@ -141,7 +159,7 @@ def read_table(path: Path) -> pd.DataFrame:
             path, dtype={c: str for c in COLUMNS if c not in _NUMBERS}, keep_default_na=False, na_values={c: [""] for c in _NUMBERS}
         )
         texts = [c for c in COLUMNS if c not in _NUMBERS and c in table]
-        table = table.assign(**{c: table[c].map(unquoted) for c in texts})
+        table = table.assign(**{c: table[c].map(unquoted) for c in texts}, **{c: pd.to_numeric(table[c]) for c in _NUMBERS if c in table})
     except (ValueError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is not a readable metrics table ({error}); write it again with 'synthaug compare'") from error
     return validated(table, str(path))

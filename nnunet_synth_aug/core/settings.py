@@ -91,7 +91,12 @@ class Beside:
             if unset := re.search(r"\$\{?(\w+)", text):
                 raise _sentence(f"is {path}, but the environment variable {unset[1]} is not set; export it or write the path itself")
             folder = Path() if info.context is None else info.context["folder"]
-            return (folder / Path(text).expanduser()).resolve()
+            found = (folder / Path(text).expanduser()).resolve()
+            try:
+                found.exists()
+            except (OSError, ValueError) as error:  # such as a name that is too long
+                raise _sentence(f"is no path ({getattr(error, 'strerror', None) or error}); correct it") from None
+            return found
 
         return core_schema.with_info_after_validator_function(expanded, handler(source))
 

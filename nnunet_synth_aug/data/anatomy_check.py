@@ -41,18 +41,26 @@ def _finding(subject: SourceSubject, phase: str, mask: np.ndarray) -> str:
         return f"the {phase} mask is empty"
     if not {LV, MYO} <= subject.annotated:
         return missing
-    shares = _shares(mask)
-    (inside, around), most = max(shares.items(), key=lambda item: item[1])
-    own = shares[LV, MYO]
-    if own < _NOT_SURROUNDED and most >= _SURROUNDED:
-        names = {label: name for name, label in STRUCTURES.items()}
-        where = subject.files.get(phase, f"the {phase} mask")
-        raise UserError(
-            f"{subject.patient}: {_exchanged(inside, around)} are exchanged in {where}: what is labelled {names[inside]} is surrounded by "
-            f"what is labelled {names[around]}, and the LV is not surrounded by MYO; correct the labels in the file"
-        )
+    own = refuse_exchanged(mask, subject.patient, str(subject.files.get(phase, f"the {phase} mask")))
     few = f"in the {phase} mask MYO does not surround the LV" if own < _NOT_SURROUNDED else ""
     return missing or few
+
+
+def refuse_exchanged(mask: np.ndarray, patient: str, where: str) -> float:
+    """The share of the LV's border that is muscle, of a mask (X, Y, Z) with both.
+
+    Raises:
+        UserError: structures are exchanged.
+    """
+    shares = _shares(mask)
+    (inside, around), most = max(shares.items(), key=lambda item: item[1])
+    if shares[LV, MYO] < _NOT_SURROUNDED and most >= _SURROUNDED:
+        names = {label: name for name, label in STRUCTURES.items()}
+        raise UserError(
+            f"{patient}: {_exchanged(inside, around)} are exchanged in {where}: what is labelled {names[inside]} is surrounded by "
+            f"what is labelled {names[around]}, and the LV is not surrounded by MYO; correct the labels in the file"
+        )
+    return shares[LV, MYO]
 
 
 def _exchanged(inside: int, around: int) -> str:

@@ -13,6 +13,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import shutil
 from collections.abc import Iterable, Sequence, Sized
@@ -129,6 +130,7 @@ def write_subjects(subjects: Iterable[SourceSubject], folder: Path, title: str, 
     written: list[Subject] = []
     notes: list[str] = []
     seen: set[str] = set()
+    images: dict[str, str] = {}  # sum of the voxels -> whose
     n_masks = n_left_out = 0
     with progress(f"writing {title}", total or 0) as bar:
         for number, subject in enumerate(subjects, start=1):
@@ -137,6 +139,9 @@ def write_subjects(subjects: Iterable[SourceSubject], folder: Path, title: str, 
             if subject.patient.casefold() in seen:
                 raise UserError(f"patient {subject.patient} comes twice in the source; remove one of the two")
             seen.add(subject.patient.casefold())
+            owner = images.setdefault(hashlib.sha256(subject.image.tobytes()).hexdigest(), subject.patient)
+            if owner != subject.patient:
+                notes.append(f"{subject.patient} has the same images as {owner}: one heart may train and validate; remove one of the two")
             sound, findings = checked_anatomy(subject)
             n_masks, n_left_out = n_masks + len(subject.masks), n_left_out + len(findings)
             done, subject_notes = _write_subject(sound, folder)

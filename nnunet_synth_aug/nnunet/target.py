@@ -94,6 +94,12 @@ def load_target(dataset: str | int, configuration: str, plans: str) -> Target:
     content, about = read_object(path), read_object(folder / "dataset.json", "labels", "file_ending")
     if not isinstance(configurations := content.get("configurations"), dict) or not isinstance(about["labels"], dict):
         raise UserError(f"{path} or dataset.json beside it is damaged; run 'nnUNetv2_plan_and_preprocess -d {int(name[7:10])}' again")
+    for label, value in about["labels"].items():
+        if not all(isinstance(one, int) and 0 <= one < 2**15 for one in (value if isinstance(value, list) else [value])):
+            told = f"{folder / 'dataset.json'} gives the label {label} the value {str(value)[:50]!r}"
+            raise UserError(f"{told}; write a number, or a list of numbers")
+    if any(isinstance(value, list) for value in about["labels"].values()) and not isinstance(about.get("regions_class_order"), list):
+        raise UserError(f"{folder / 'dataset.json'} has regions among its labels but no regions_class_order; nnU-Net needs it, too")
     if configuration not in configurations:
         raise UserError(f"{path} has no configuration {configuration}; choose one of {', '.join(configurations)}")
     manager = PlansManager(content)

@@ -28,7 +28,7 @@ class Info:
     def frame(self, key: str) -> int:
         """A frame counted from 1."""
         text = self.text(key)
-        if not re.fullmatch(r"[0-9]+(\.0*)?", text) or float(text) < 1:
+        if not re.fullmatch(r"[0-9]{1,6}(\.0*)?", text) or float(text) < 1:
             raise UserError(f"{self.path} gives {key} as {text!r}; it must be a frame number from 1")
         return int(float(text))
 

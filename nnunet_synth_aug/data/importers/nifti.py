@@ -25,6 +25,8 @@ _SECONDS = {"sec": 1.0, "msec": 1e-3, "usec": 1e-6}
 _PIXEL, _SLICES = (0.2, 6.0), (1.2, 30.0)
 #: An axis whose voxels are this much longer than those of the others is that of the slices.
 _LONGER = 1.3
+#: An image holds more values than a mask.
+MASK_VALUES = 4
 
 
 @dataclass(frozen=True)
@@ -157,6 +159,7 @@ def _volume(path: Path, array: np.ndarray, stored: Grid, seconds: float, notes: 
     if how[0] != (0, 1, 2):
         notes.append("the slices lie along another axis than the last; the axes were exchanged")
     _refuse_impossible(path, grid)
+    _refuse_no_image(path, array)
     return Volume(path, np.moveaxis(turned(array, how), -1, 0), grid, stored, seconds, notes)
 
 
@@ -182,6 +185,16 @@ def _refuse_impossible(path: Path, grid: Grid) -> None:
     if not (all(_PIXEL[0] <= side <= _PIXEL[1] for side in (x, y)) and _SLICES[0] <= z <= _SLICES[1]):
         raise UserError(
             f"{path} says that its voxels are {sizes(grid.spacing)} mm, which no short-axis stack has; correct pixdim and sform"
+        )
+
+
+def _refuse_no_image(path: Path, array: np.ndarray) -> None:
+    """Raise UserError for values that no image has."""
+    if array.dtype.kind == "f" and float(np.abs(array).max()) > float(np.finfo(np.float32).max):
+        raise UserError(f"{path} holds grey values of {float(np.abs(array).max()):.0e}, which no scanner writes; export it again")
+    if len(values := np.unique(array[..., 0])) <= MASK_VALUES:
+        raise UserError(
+            f"{path} holds the values {', '.join(f'{value:g}' for value in values)} alone, so it is a mask or empty; put the image there"
         )
 
 

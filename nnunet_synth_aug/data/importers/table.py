@@ -78,7 +78,10 @@ def find_table(folder: Path, columns: tuple[str, ...], key: str, digits: int = 0
     else:
         remedy = f"correct what is there: {'; '.join(wrong[:3])}" if wrong else "copy it from the download"
         raise UserError(f"{folder} has no CSV table with the columns {', '.join(columns)} in it or above it; {remedy}")
-    path, _, found = max(tables, key=lambda one: len(one[1]))
+    path, columns_there, found = max(tables, key=lambda one: len(one[1]))
+    for other, theirs, contents in tables:
+        if len(theirs) == len(columns_there) and contents != found:
+            raise UserError(f"{path} and {other} have equally many columns and other contents; remove the one that is not meant")
     rows: dict[str, dict[str, str]] = {}
     for values in found:
         patient = values[_plain(key)]

@@ -14,10 +14,11 @@ from nnunetv2.utilities.utils import get_filenames_of_train_images_and_targets
 from nnunet_synth_aug.core.cases import Sequence
 from nnunet_synth_aug.core.errors import UserError
 from nnunet_synth_aug.core.geometry import turned
-from nnunet_synth_aug.core.labels import N_CLASSES
+from nnunet_synth_aug.core.labels import LV, MYO, N_CLASSES
 from nnunet_synth_aug.core.paths import raw_folder
 from nnunet_synth_aug.core.patients import remake
 from nnunet_synth_aug.core.volumes import ENDINGS, read_volume, slice_axis, turn_onto
+from nnunet_synth_aug.data.anatomy_check import refuse_exchanged
 from nnunet_synth_aug.data.cohort import COHORT, Cohort
 from nnunet_synth_aug.data.splits import fold_patients
 from nnunet_synth_aug.nnunet.patients import case_patients, fold_cases, splits_file
@@ -65,12 +66,11 @@ def raw_originals(target: Target, fold: int | str) -> list[Original]:
         split = splits_file(target.dataset)
         raise UserError(f"{folder} has no case {missing[0]}, which fold {fold} of {split} trains on; restore it, or {remake(split)}")
     values = label_lookup(target)
-    return [
-        Original(case, patients[case], partial(_read, values, Path(files[case]["images"][0]), Path(files[case]["label"]))) for case in train
-    ]
+    paths = {case: (Path(files[case]["images"][0]), Path(files[case]["label"])) for case in train}
+    return [Original(case, patients[case], partial(_read, patients[case], values, *paths[case])) for case in train]
 
 
-def _read(values: np.ndarray, image: Path, label: Path) -> Sequence:
+def _read(patient: str, values: np.ndarray, image: Path, label: Path) -> Sequence:
     """One case as a sequence of one frame, in this package's label values."""
     volume, contours = read_volume(image), read_volume(label)
     if (how := turn_onto(contours, volume)) is None:
@@ -89,4 +89,8 @@ def _read(values: np.ndarray, image: Path, label: Path) -> Sequence:
         mask[labels == value] = structure
     if (mask == N_CLASSES).any():
         raise UserError(f"{label} holds other values than those of RV, MYO and LV, so it cannot be copied; contour it completely")
+    if volume.grid.spacing == (1.0, 1.0, 1.0):
+        raise UserError(f"{image} says that its voxels are 1 x 1 x 1 mm, so their size was lost; write it into the header")
+    if (mask == LV).any() and (mask == MYO).any():
+        refuse_exchanged(mask, patient, str(label))
     return Sequence(pixels.astype(np.float32)[None], mask[None], volume.grid.spacing, ed=0, es=0, labelled=(0,))
