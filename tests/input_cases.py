@@ -165,6 +165,16 @@ def colours(root: Path) -> None:
     saved(CINE(root), np.stack([grey] * 3, -1).view(np.dtype([(name, "u1") for name in "RGB"]))[..., 0], AFFINE)
 
 
+def another_cine(array: np.ndarray) -> Callable[[Path], object]:
+    """The second patient's cine replaced."""
+    return lambda root: saved(root / "patient002" / "patient002_4d.nii.gz", array, AFFINE)
+
+
+def two_tables(root: Path) -> None:
+    information = root / "information.csv"
+    (root / "copy.csv").write_text(information.read_text().replace("Siemens", "Philips"))
+
+
 def testing(root: Path) -> None:
     for place, name in (("training", "patient001"), ("training", "patient002"), ("testing", "patient003")):
         (root / place).mkdir(exist_ok=True)
@@ -240,6 +250,11 @@ FILES = [
     Case("Hearts", "a structure missing in one phase", mask(without(1), ES), "the ES mask has no RV; this mask is left out", "left out"),
     Case("Hearts", "MYO that does not surround the LV", mask(torn, ED),
          "in the ED mask MYO does not surround the LV; this mask is left out", "left out"),
+    Case("Patients", "one heart under two numbers", another_cine(cine(1)),
+         "patient002 has the same images as patient001: one heart may train and validate; remove one of the two", same=False),
+    Case("Files", "a mask, or nothing, where the image should be", another_cine(cine(2) % 3), "holds the values 0, 1, 2 alone", "refused"),
+    Case("Files", "grey values that no scanner writes", another_cine(cine(2) * 1e300), "which no scanner writes; export it again",
+         "refused"),
     Case("Patients", "ACDC's `database/` with `training/` and `testing/`", testing,
          "patient003: kept for testing, as in testing/: in imagesTs and labelsTs, and in no fold", same=False),
     Case("Patients", "a folder beside the patients, such as `patient_003`", renamed("003"),
@@ -265,6 +280,8 @@ TEXTS = [
          "row 2 has 10 cells for 9 columns; correct it, and if numbers have decimal commas save it with semicolons", "refused", "mnms"),
     Case("Tables", "a column that is missing", table(lambda content: content.replace("VendorName", "Scanner")), "lacks VendorName",
          "refused", "mnms"),
+    Case("Tables", "two tables of the same columns that differ", two_tables,
+         "have equally many columns and other contents; remove the one that is not meant", "refused", "mnms"),
     Case("Tables", "a workbook that is called CSV", table(lambda content: "PK\x03\x04" + content),
          "is a workbook of a spreadsheet program; save it as CSV", "refused", "mnms"),
 ]  # fmt: skip

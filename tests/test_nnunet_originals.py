@@ -84,6 +84,25 @@ def test_contours_are_turned_as_their_affine_says(plain: Project) -> None:
         label.write_bytes(good)
 
 
+def test_impossible_hearts_are_refused(plain: Project) -> None:
+    one = raw_originals(load_target(731, "2d", PLANS), 1)[0]
+    image, label = plain.raw / "imagesTr" / f"{one.name}_0000.nii.gz", plain.raw / "labelsTr" / f"{one.name}.nii.gz"
+    good = {path: path.read_bytes() for path in (image, label)}
+    labels = read_nifti(label, ndim=3)[0]
+    try:
+        write_nifti(label, np.array([0, 3, 2, 1], np.uint8)[labels], SPACING)
+        with pytest.raises(UserError, match=rf"LV and RV are exchanged in .*{one.name}"):
+            one.load()
+        for path in (image, label):
+            path.write_bytes(good[path])
+            write_nifti(path, read_nifti(path, ndim=3)[0], (1.0, 1.0, 1.0))
+        with pytest.raises(UserError, match="1 x 1 x 1 mm, so their size was lost"):
+            one.load()
+    finally:
+        for path, content in good.items():
+            path.write_bytes(content)
+
+
 def test_slices_must_lie_along_the_last_axis(plain: Project) -> None:
     one = raw_originals(load_target(731, "2d", PLANS), 1)[0]
     paths = plain.raw / "imagesTr" / f"{one.name}_0000.nii.gz", plain.raw / "labelsTr" / f"{one.name}.nii.gz"

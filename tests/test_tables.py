@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import csv
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from evaluation.scoring.table import COLUMNS
 from evaluation.scoring.table import read_table as read_scores
 from nnunet_synth_aug.core.cases import Subject
+from nnunet_synth_aug.core.errors import UserError
 from nnunet_synth_aug.core.priors import Priors
 from nnunet_synth_aug.core.tables import quoted, quoted_table, read_table, unquoted
 from nnunet_synth_aug.data.cohort import write_cohort
@@ -46,9 +49,30 @@ def test_patients_called_like_formulas_are_written_and_read(tmp_path: Path) -> N
     assert [(row["patient"], row["lv_ef"]) for row in rows] == [("=p1", "50.0"), ("+p2", "50.0"), ("p3", "50.0")]
 
 
+SCORED = dict.fromkeys(COLUMNS, "x") | {"value": 0.9, "unit": "", "failure": "", "mix_ratio": 0.5, "metric": "Dice", "structure": "LV"}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"value": 92.35}, r"Dice of LV, patient x x \(92\.35 \) is above 1, which no overlap is"),
+        ({"value": -0.3}, "is below 0"),
+        ({"metric": "HD95", "unit": "mm", "value": -3}, "is below 0"),
+        ({"metric": "HD95", "unit": "cm", "value": 3}, "is not in the unit of this metric"),
+        ({"value": ""}, "has no value and no failure"),
+        ({"value": "NaN"}, "is not a readable metrics table|has no value"),
+        ({"value": "high"}, "is not a readable metrics table"),
+    ],
+)
+def test_values_that_no_metric_has_are_refused(tmp_path: Path, change: dict[str, Any], message: str) -> None:
+    path = tmp_path / "metrics.csv"
+    pd.DataFrame([SCORED | change]).to_csv(path, index=False)
+    with pytest.raises(UserError, match=message):
+        read_scores(path)
+
+
 def test_scores_of_such_patients_are_read_back(tmp_path: Path) -> None:
-    row = dict.fromkeys(COLUMNS, "x") | {"patient": "=p1", "value": -1.0, "spacing_mm": "1x1x1", "metric": "Dice", "structure": "LV"}
-    table = pd.DataFrame([row])
+    table = pd.DataFrame([SCORED | {"patient": "=p1"}])
     path = tmp_path / "metrics.csv"
     path.write_text(quoted_table(table).to_csv(index=False))
     assert "'=p1" in path.read_text()

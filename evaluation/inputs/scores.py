@@ -19,7 +19,7 @@ from evaluation.inputs.tables import common_rules, read_scores, rules_beside, wi
 from evaluation.scoring.masks import LabelMaps, Labels
 from evaluation.scoring.metrics import CaseFiles, score_cases, workers_for
 from evaluation.scoring.rules import BY_DEFAULT, ScoringRules
-from evaluation.scoring.table import COLUMNS, REFERENCE_VOLUME, UNITS, validated
+from evaluation.scoring.table import COLUMNS, METRICS, REFERENCE_VOLUME, UNITS, validated
 from nnunet_synth_aug.core.console import progress
 from nnunet_synth_aug.core.errors import UserError, shortened
 from nnunet_synth_aug.core.patients import ungrouped
@@ -107,7 +107,7 @@ def numbered(arms: Sequence[Arm]) -> tuple[Arm, ...]:
 def _check_same_cases(table: pd.DataFrame, names: Sequence[str]) -> None:
     """Raise UserError unless every arm has scores of the same structures, cases and folds (a table may hold anything)."""
     keys = ["structure", "patient", "phase", "fold", "metric"]
-    metrics = set.intersection(*(set(table.loc[table["model"] == name, "metric"]) for name in names))
+    metrics = set(METRICS).intersection(*(set(table.loc[table["model"] == name, "metric"]) for name in names))
     shown = table[table["metric"].isin(metrics)]
     found = {name: set(shown.loc[shown["model"] == name, keys].itertuples(index=False, name=None)) for name in names}
     for name in names[1:]:
