@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from damage import places
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from nnunet_fixture import DATASET, PATIENTS, PLANS, Project, write_sequences
@@ -374,12 +375,6 @@ def test_bank_and_trainer_say_where_nothing_groups_the_cases(project: Project, m
 
 
 # ------------------------------------------------------------------ any damage
-
-
-def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    """The way to everything in a JSON value."""
-    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    return [path, *(place for key, one in inner for place in places(one, (*path, key)))]
 
 
 @settings(

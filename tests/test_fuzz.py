@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from damage import damaged, places
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from input_cases import AFFINE, INFO, MNMS_HEADER, cine, heart
@@ -86,21 +87,8 @@ def tried(words: list[str], own: Path) -> str:
     return str(ended.exception)
 
 
-def damaged(content: bytes, damage: list[tuple[float, bytes]]) -> bytes:
-    """The content with some bytes replaced."""
-    array = bytearray(content)
-    for share, new in damage:
-        start = int(share * len(content))
-        array[start : start + len(new)] = new
-    return bytes(array)
-
-
 def changed(data: st.DataObject, whole: Any) -> Any:
     """A JSON value with something in it replaced, or a key renamed."""
-
-    def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-        inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-        return [path, *(place for key, one in inner for place in places(one, (*path, key)))]
 
     whole = copy.deepcopy(whole)
     place = data.draw(st.sampled_from(places(whole)))

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from damage import damaged
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from input_cases import AFFINE, INFO, MNMS_HEADER
@@ -24,15 +25,6 @@ ROW = "A1A1A1,HCM,Siemens,0,2,50,F,170.5,70.5"
 #: Bytes that are put in place of others: position as a share of the length, and what.
 DAMAGE = st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.binary(min_size=1, max_size=4)), min_size=1, max_size=4)
 many = settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
-
-
-def damaged(content: bytes, damage: list[tuple[float, bytes]], length: int | None = None) -> bytes:
-    """The content with some bytes replaced, of the first ``length`` ones."""
-    array = bytearray(content)
-    for share, new in damage:
-        start = int(share * (length or len(content)))
-        array[start : start + len(new)] = new
-    return bytes(array)
 
 
 def read_or_refused(read: Callable[[], Any]) -> Any:

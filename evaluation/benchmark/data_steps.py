@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from evaluation.benchmark.patients import link_test_cases, trained_cases, write_restricted
-from evaluation.benchmark.processes import workers
+from evaluation.benchmark.processes import process_count
 from evaluation.benchmark.steps import Step, fixed, plain
 from evaluation.benchmark.study import Data, Study, TestSet
 from evaluation.benchmark.workspace import PLANS, TEST_ID, TRAIN_ID, Workspace
@@ -78,7 +78,7 @@ def planning_steps(study: Study, at: Workspace) -> list[Step]:
         if plans.base != "nnUNetPlans":
             raise UserError(f"plans, base: {plans.base} does not exist for {at.dataset}; plan it with nnU-Net first, or leave base out")
         found = (at.preprocessed / "dataset_fingerprint.json").is_file
-        command = fixed("nnUNetv2_extract_fingerprint", "-d", d, "-np", workers(8))
+        command = fixed("nnUNetv2_extract_fingerprint", "-d", d, "-np", process_count(8))
         steps.append(Step("fingerprint", "fingerprint", source, found, ("dataset",), command=command, environment=environment, heavy=True))
         command = fixed("nnUNetv2_plan_experiment", "-d", d)
         steps.append(Step("plan", "plan", source, base.is_file, ("fingerprint",), command=command, environment=environment))
@@ -89,7 +89,7 @@ def planning_steps(study: Study, at: Workspace) -> list[Step]:
     needs = (steps[-1].id if steps else "dataset",)
     with_lengths = settings | {"training": plain(study.training)}
     steps.append(Step("plans", "plans of the study", with_lengths, written, needs, command=command, environment=environment))
-    command = fixed("nnUNetv2_preprocess", "-d", d, "-plans_name", PLANS, "-c", plans.configuration, "-np", workers(8))
+    command = fixed("nnUNetv2_preprocess", "-d", d, "-plans_name", PLANS, "-c", plans.configuration, "-np", process_count(8))
     done = (at.preprocessed / "gt_segmentations").is_dir
     steps.append(Step("preprocess", "preprocess", settings, done, ("plans",), command=command, environment=environment, heavy=True))
     return steps

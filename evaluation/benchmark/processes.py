@@ -37,7 +37,7 @@ def try_lock(stream: IO[str]) -> bool:
     return False
 
 
-def workers(most: int) -> str:
+def process_count(most: int) -> str:
     """Processes that a command of nnU-Net may start: as many as cores or as ``LIMIT`` says, and not more than ``most``."""
     wanted = os.environ.get(LIMIT, "")
     return str(min(most, int(wanted) if wanted.isdigit() and int(wanted) else os.cpu_count() or 1))

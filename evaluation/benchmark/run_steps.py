@@ -10,7 +10,7 @@ from typing import Any
 
 from evaluation.benchmark.data_steps import data_steps, number, planning_steps, test_steps
 from evaluation.benchmark.patients import refuse_foreign
-from evaluation.benchmark.processes import workers
+from evaluation.benchmark.processes import process_count
 from evaluation.benchmark.steps import Step, fixed, plain
 from evaluation.benchmark.study import REAL, Arm, Study, TestSet
 from evaluation.benchmark.workspace import PLANS, Workspace
@@ -162,7 +162,7 @@ class RunSteps:
         at = self.at
         images, out = at.test_images(test), at.predictions(arm, seed, test.name) / f"fold_{fold}" / "validation"
         model = ["-d", number(at), "-c", self.study.plans.configuration, "-f", str(fold), "-tr", arm.trainer, "-p", PLANS]
-        run = ["-device", self.study.device, "-npp", workers(3), "-nps", workers(3)]
+        run = ["-device", self.study.device, "-npp", process_count(3), "-nps", process_count(3)]
         return Step(
             f"predict_{test.name}_{at.run_name(arm)}_fold_{fold}_seed_{seed}",
             f"predict {test.name} with {arm.name}, fold {fold}, seed {seed}",

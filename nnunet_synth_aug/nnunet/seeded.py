@@ -5,8 +5,8 @@
 What nnU-Net's loader processes draw stays unseeded, as nnU-Net seeds them from the clock. A training that goes on after a kill is
 another attempt: with the first one's random numbers it would repeat the patches of its first epochs.
 
-On a CPU nnU-Net asks for as many threads as the machine has cores. A command that may use some of them only gets as many as those:
-threads that wait for each other on one core made a training a quarter slower.
+On a CPU nnU-Net asks for as many threads as the machine has cores. A command that may use only some of the cores gets no more threads
+than those, since threads of one core wait for each other.
 """
 
 from __future__ import annotations

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import torch
 from scipy.ndimage import map_coordinates
-from scipy.stats import rankdata
 from torch import nn
 
 from nnunet_synth_aug.core.cases import Sequence
@@ -26,6 +25,7 @@ from nnunet_synth_aug.data.cohort import Cohort, load_sequence
 from nnunet_synth_aug.data.phantom import phantom_subject
 from nnunet_synth_aug.model.generator import Generator
 from nnunet_synth_aug.reports.cines import labelled_sequence, patients, request_group, sequence_ids
+from nnunet_synth_aug.reports.memorisation.membership import auc
 from nnunet_synth_aug.synthesis.folder import read_sequence
 from nnunet_synth_aug.synthesis.render import Renderer, donors_among
 from nnunet_synth_aug.synthesis.sources.copies import cohort_originals, copied
@@ -105,9 +105,9 @@ def two_sample(real: list[Views], made: list[Views], seed: int = 0, resamples: i
                 scores[index] = float(trained(torch.from_numpy(hearts[index].image)[:, None]).mean())
     ours, theirs = scores[~is_made], scores[is_made]
     rng = np.random.default_rng(seed)
-    draws = [_area(ours[_drawn(real, rng)], theirs[_drawn(made, rng)]) for _ in range(resamples)]
+    draws = [auc(ours[_drawn(real, rng)], theirs[_drawn(made, rng)]) for _ in range(resamples)]
     low, high = np.percentile(draws, (2.5, 97.5))
-    return {"auc": _area(ours, theirs), "low": float(low), "high": float(high), "n_real": len(real), "n_made": len(made)}
+    return {"auc": auc(ours, theirs), "low": float(low), "high": float(high), "n_real": len(real), "n_made": len(made)}
 
 
 def _parts(side: list[Views], seed: int) -> np.ndarray:
@@ -138,12 +138,6 @@ def _trained(sides: list[list[Views]], seed: int) -> nn.Module:
         loss.backward()
         optimiser.step()
     return found.eval()
-
-
-def _area(real: np.ndarray, made: np.ndarray) -> float:
-    """Chance that a made heart has the larger number; ties count half."""
-    ranks, n = rankdata(np.concatenate([real, made])), len(made)
-    return float((ranks[len(real) :].sum() - n * (n + 1) / 2) / (n * len(real)))
 
 
 def _drawn(side: list[Views], rng: np.random.Generator) -> np.ndarray:

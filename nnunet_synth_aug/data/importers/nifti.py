@@ -158,7 +158,7 @@ def _volume(path: Path, array: np.ndarray, stored: Grid, seconds: float, notes: 
     notes = [*stored.notes, *notes]
     if how[0] != (0, 1, 2):
         notes.append("the slices lie along another axis than the last; the axes were exchanged")
-    _refuse_impossible(path, grid)
+    refuse_impossible(path, grid)
     _refuse_no_image(path, array)
     return Volume(path, np.moveaxis(turned(array, how), -1, 0), grid, stored, seconds, notes)
 
@@ -170,7 +170,7 @@ def _slices_last(grid: Grid) -> Turn:
     return (*sorted(others), axis), (False, False, False)
 
 
-def _refuse_impossible(path: Path, grid: Grid) -> None:
+def refuse_impossible(path: Path, grid: Grid) -> None:
     """Raise UserError for voxels of which no short-axis stack is made: every volume would be wrong."""
     (x, y, z), n_slices = grid.spacing, grid.shape[2]
     if n_slices > min(grid.shape[:2]):

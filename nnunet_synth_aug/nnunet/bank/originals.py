@@ -20,6 +20,7 @@ from nnunet_synth_aug.core.patients import remake
 from nnunet_synth_aug.core.volumes import ENDINGS, read_volume, slice_axis, turn_onto
 from nnunet_synth_aug.data.anatomy_check import refuse_exchanged
 from nnunet_synth_aug.data.cohort import COHORT, Cohort
+from nnunet_synth_aug.data.importers.nifti import refuse_impossible
 from nnunet_synth_aug.data.splits import fold_patients
 from nnunet_synth_aug.nnunet.patients import case_patients, fold_cases, splits_file
 from nnunet_synth_aug.nnunet.target import Target, label_lookup
@@ -89,8 +90,7 @@ def _read(patient: str, values: np.ndarray, image: Path, label: Path) -> Sequenc
         mask[labels == value] = structure
     if (mask == N_CLASSES).any():
         raise UserError(f"{label} holds other values than those of RV, MYO and LV, so it cannot be copied; contour it completely")
-    if volume.grid.spacing == (1.0, 1.0, 1.0):
-        raise UserError(f"{image} says that its voxels are 1 x 1 x 1 mm, so their size was lost; write it into the header")
+    refuse_impossible(image, volume.grid)
     if (mask == LV).any() and (mask == MYO).any():
         refuse_exchanged(mask, patient, str(label))
     return Sequence(pixels.astype(np.float32)[None], mask[None], volume.grid.spacing, ed=0, es=0, labelled=(0,))
