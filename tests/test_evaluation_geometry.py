@@ -82,7 +82,7 @@ def straight(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Scor
     files = write(folder / "prediction.nii", heart(2)), write(folder / "reference.nii", heart())
     expected = scores(*files)
     assert 0.5 < expected.scores["LV"].values["Dice"] < 0.9
-    assert not expected.turned
+    assert not expected.remarks.turned
     return *files, expected
 
 
@@ -92,7 +92,7 @@ def test_the_prediction_may_be_stored_in_any_orientation(straight: tuple[Path, P
     for orientation in ORIENTATIONS:
         found = scores(write(tmp_path / "p.nii", heart(2), orientation), reference)
         assert_same(found, expected)
-        turned += found.turned
+        turned += found.remarks.turned
     assert (len(ORIENTATIONS), turned) == (48, 47)
 
 
@@ -231,7 +231,7 @@ def test_other_formats_hold_the_same_volume_in_the_same_place(straight: tuple[Pa
     np.testing.assert_allclose(read.grid.affine, plain.grid.affine, atol=1e-4)
     assert read.grid.spacing == pytest.approx(SPACING)
     found = scores(other, reference)
-    assert not found.turned
+    assert not found.remarks.turned
     assert_same(found, expected)
     assert_same(scores(prediction, converted(reference, tmp_path / f"r{ending}")), expected)
 

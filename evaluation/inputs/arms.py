@@ -9,6 +9,7 @@ from typing import Any
 
 from evaluation.inputs.dataset import Dataset, cases_in, dataset_name
 from evaluation.scoring.metrics import Score
+from evaluation.scoring.remarks import Remarks
 from nnunet_synth_aug.core.errors import UserError, shortened
 from nnunet_synth_aug.core.files import read_object
 from nnunet_synth_aug.core.volumes import ENDINGS, ending_of
@@ -58,17 +59,14 @@ class Arm:
 
 @dataclass(frozen=True)
 class ScoredCase:
-    """One prediction and its scores by structure; ``prediction`` is None where the arm lacks the case.
-
-    ``turned``: its axes lay otherwise than those of the ground truth.
-    """
+    """One prediction and its scores by structure; ``prediction`` is None where the arm lacks the case."""
 
     arm: Arm
     case: str
     fold: str  # of the prediction, or in which it is missing; "" where unknown
     prediction: Prediction | None
     scores: dict[str, Score]
-    turned: bool = False
+    remarks: Remarks = field(default_factory=Remarks)
 
 
 #: Case and fold of a prediction.

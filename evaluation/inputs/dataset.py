@@ -122,7 +122,8 @@ def find_dataset(
         cases = frozenset(found[best])
     truth = {c: found[best][c] for c in sorted(cases)}
     images = {c.removesuffix("_0000"): p for f in folders for sub in ("imagesTr", "imagesTs") for c, p in cases_in(f / sub).items()}
-    name = next(filter(None, map(dataset_name, [*([dataset] if dataset else []), *results, *([gt] if gt else [])])), best.parent.name)
+    said = [*([dataset] if dataset else []), *results, *([gt] if gt else [])]
+    name = next(filter(None, map(dataset_name, said)), best.resolve().parent.name)
     description = next((f / "dataset.json" for f in folders if (f / "dataset.json").is_file()), None)
     return Dataset(
         name=name,

@@ -14,7 +14,7 @@ import pandas as pd
 
 from evaluation.inputs.arms import Arm, Place, Prediction, ScoredCase, check_pairing, read_arm
 from evaluation.inputs.dataset import Dataset, find_dataset
-from evaluation.inputs.sides import exchanged, label_maps, missing_predictions
+from evaluation.inputs.sides import label_maps, missing_predictions, noticed
 from evaluation.inputs.tables import common_rules, read_scores, rules_beside, with_own_seeds
 from evaluation.scoring.masks import LabelMaps, Labels
 from evaluation.scoring.metrics import CaseFiles, score_cases, workers_for
@@ -150,12 +150,10 @@ def score_masks(arms: Sequence[Arm], rules: ScoringRules, where: Where) -> Score
     n = where.get("workers", 1)
     workers = workers_for(sum(len(arm.predictions) for arm in arms)) if n is None else n
     scored = score_arms(arms, found, maps, rules, workers, missing)
-    for arm, one, places in zip(arms, maps, missing, strict=True):
+    for arm, places in zip(arms, missing, strict=True):
         own = [case for case in scored if case.arm is arm]
         of = f" of {arm.name}" if len(arms) > 1 else ""
-        notes += exchanged(own, found, one)
-        if turned := {case.case for case in own if case.turned}:
-            notes.append(f"Predictions{of} whose axes lie otherwise than in the ground truth were turned onto it: {shortened(turned)}.")
+        notes += noticed(own, found, of)
         if lacking := {case for case, _ in places}:
             notes.append(f"No prediction{of} for {len(lacking)} cases, scored as '{rules.empty}' says: {shortened(lacking, 10)}.")
     return ScoredMasks(found, scored, maps, list(dict.fromkeys(notes)))
@@ -211,7 +209,7 @@ def score_arms(
             for case_files, scores in zip(files, score_cases(files, one, rules, workers), strict=True):
                 case = case_files.case
                 for (i, fold, p), of_one in zip(by_case[case], scores, strict=True):
-                    scored.append((case, i, ScoredCase(arms[i], case, fold, p, of_one.scores, of_one.turned)))
+                    scored.append((case, i, ScoredCase(arms[i], case, fold, p, of_one.scores, of_one.remarks)))
                 bar.advance(done := done + 1, case)
     return [one for _, _, one in sorted(scored, key=lambda entry: entry[:2])]
 

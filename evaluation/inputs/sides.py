@@ -7,11 +7,10 @@ from pathlib import Path
 
 from evaluation.inputs.arms import Arm, Place, ScoredCase
 from evaluation.inputs.dataset import Dataset, structure_labels
-from evaluation.scoring.masks import LabelMaps, Labels, read_mask
+from evaluation.scoring.masks import LabelMaps, Labels
 from nnunet_synth_aug.core.errors import UserError, shortened
 from nnunet_synth_aug.core.files import read_object
 from nnunet_synth_aug.core.labels import STRUCTURES
-from nnunet_synth_aug.core.volumes import onto
 
 
 def missing_predictions(arms: Sequence[Arm], found: Dataset, allowed: bool) -> list[set[Place]]:
@@ -93,21 +92,40 @@ def _plus(values: tuple[int, ...]) -> str:
     return "+".join(map(str, values))
 
 
-def exchanged(scored: Sequence[ScoredCase], found: Dataset, maps: LabelMaps) -> list[str]:
-    """A sentence if LV and RV look exchanged, as they are between ACDC (RV 1, LV 3) and M&Ms (LV 1, RV 3)."""
-    pair = ("LV", "RV")
-    poor = [one for one in scored if one.prediction and all(s in one.scores and one.scores[s].values["Dice"] < 0.3 for s in pair)]
-    if 2 * len(poor) <= len(scored):
-        return []
-    own = maps.prediction_labels or maps.labels
-    for one in poor[:3]:
-        assert one.prediction is not None
-        reference = read_mask(found.ground_truth[one.case])
-        mask, _ = onto(read_mask(one.prediction.path), reference)
-        overlap = {(a, b): int(((mask == own[a][0]) & (reference.array == maps.labels[b][0])).sum()) for a in pair for b in pair}
-        if min(overlap["LV", "RV"], overlap["RV", "LV"]) <= 2 * max(overlap["LV", "LV"], overlap["RV", "RV"]):
-            return []
-    return [
-        "The predicted LV lies on the true RV and the other way round: predictions and ground truth seem to use different label maps "
-        "(ACDC: RV 1, LV 3; M&Ms: LV 1, RV 3); give them with --pred-labels and --gt-labels."
-    ]
+def noticed(scored: Sequence[ScoredCase], found: Dataset, of: str = "") -> list[str]:
+    """Sentences on what was noticed of one arm's predictions.
+
+    Args:
+        scored: the predictions.
+        found: whose cases they are.
+        of: " of ARM" where there are several.
+    """
+    notes = [_exchanged(scored, found, of, pairs) for pairs in sorted({one.remarks.exchanged for one in scored} - {()})]
+    if turned := {one.case for one in scored if one.remarks.turned}:
+        notes.append(f"Predictions{of} whose axes lie otherwise than in the ground truth were turned onto it: {shortened(turned)}.")
+    if placeless := {one.case for one in scored if one.remarks.placeless}:
+        notes.append(
+            f"Headers that do not say where voxels lie, of predictions{of} or of their ground truth: voxels were compared in the order of "
+            f"the files, and a mirrored mask would not be noticed: {shortened(placeless)}."
+        )
+    for sizes in sorted({one.remarks.lost_sizes for one in scored} - {""}):
+        cases = {one.case for one in scored if one.remarks.lost_sizes == sizes}
+        notes.append(
+            f"Headers of the ground truth say {sizes} mm, which no stack of a heart has: the sizes were lost or are wrong, and so are all "
+            f"distances, volumes and masses: {shortened(cases)}."
+        )
+    return notes
+
+
+def _exchanged(scored: Sequence[ScoredCase], found: Dataset, of: str, pairs: tuple[tuple[str, str], ...]) -> str:
+    """A sentence on labels that look exchanged: all of them, as LV and RV are between ACDC and M&Ms, or those of a few patients."""
+    own = [one for one in scored if one.remarks.exchanged == pairs]
+    predicted = [one for one in scored if one.prediction]
+    lies = " and ".join(f"the predicted {a} lies on the true {b}" for a, b in pairs)
+    where = f"In {len(own)} of {len(predicted)} predictions{of} {lies} ({shortened({found.cases[one.case].patient for one in own})}): "
+    if 2 * len(own) > len(predicted):
+        return where + (
+            "predictions and ground truth seem to use different label maps (ACDC: RV 1, LV 3; M&Ms: LV 1, RV 3); give them with "
+            "--pred-labels and --gt-labels."
+        )
+    return where + "their labels seem to be exchanged, or those of their ground truth; look at these files and correct them."

@@ -9,7 +9,7 @@ import multiprocessing
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -17,6 +17,7 @@ import numpy as np
 
 from evaluation.scoring.levels import level_scores
 from evaluation.scoring.masks import LabelMaps, Labels, as_scored, check_labels, read_mask, where_counted
+from evaluation.scoring.remarks import Remarks, exchanged, lost_sizes
 from evaluation.scoring.rules import BY_DEFAULT, DROP, PENALTY, ScoringRules
 from evaluation.scoring.surface import Box, boxes, larger_directed, summarise, surface_distances, union
 from evaluation.scoring.surfels import surface_dice
@@ -175,10 +176,10 @@ class CaseFiles:
 
 @dataclass(frozen=True)
 class ScoredFile:
-    """Scores of one prediction by structure, and whether it was turned onto its reference's grid."""
+    """Scores of one prediction by structure, and what else was noticed."""
 
     scores: dict[str, Score]
-    turned: bool = False
+    remarks: Remarks = field(default_factory=Remarks)
 
 
 def score_case(files: CaseFiles, maps: LabelMaps, rules: ScoringRules) -> list[ScoredFile]:
@@ -188,18 +189,21 @@ def score_case(files: CaseFiles, maps: LabelMaps, rules: ScoringRules) -> list[S
     counted = truth.array != maps.ignore if maps.ignore is not None else None
     reference, spacing = where_counted(counted, truth.array), truth.grid.spacing
     voxels = reference.size if counted is None else int(np.count_nonzero(counted))
+    lost = lost_sizes(truth.grid)
     result = []
     for path in files.predictions:
         if path is None:
-            result.append(ScoredFile(score_missing(reference, spacing, maps.labels, rules, voxels=voxels)))
+            result.append(ScoredFile(score_missing(reference, spacing, maps.labels, rules, voxels=voxels), Remarks(lost_sizes=lost)))
             continue
-        mask, turned = onto(read_mask(path), truth)
+        prediction = read_mask(path)
+        mask, turned = onto(prediction, truth)
         check_labels(path, mask, maps.known if maps.prediction_labels is None else maps.prediction_known)
         mask = as_scored(mask, maps, rules, counted)
         scores = score(mask, reference, spacing, maps.labels, rules, voxels=voxels)
         for structure, values in level_scores(mask, reference, maps.labels).items():
             scores[structure].values.update(values)
-        result.append(ScoredFile(scores, turned))
+        swapped = exchanged(mask, reference, maps.labels, {name: one.values["Dice"] for name, one in scores.items()})
+        result.append(ScoredFile(scores, Remarks(turned, not (prediction.grid.oriented and truth.grid.oriented), lost, swapped)))
     return result
 
 
