@@ -78,7 +78,7 @@ def write_mnms_table(root: Path, *rows: str) -> None:
 def mnms(tmp_path: Path) -> Path:
     root = tmp_path / "OpenDataset"
     make_mnms(root, "A0S9V9")
-    make_mnms(root, "B1T2W3", "Testing")
+    make_mnms(root, "B1T2W3", "Validation")
     make_mnms(root, "C4U5X6", "Training/Unlabeled")
     write_mnms_table(
         root,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,7 +11,7 @@ import numpy as np
 
 from evaluation.scoring.levels import LEVEL_METRICS
 from nnunet_synth_aug.core.errors import UserError
-from nnunet_synth_aug.core.tables import unquoted
+from nnunet_synth_aug.core.tables import plain_number, read_words, separated, unquoted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -149,17 +150,24 @@ def _refuse_impossible(table: pd.DataFrame, where: str) -> None:
 
 
 def read_table(path: Path) -> pd.DataFrame:
-    """Read ``metrics.csv``; text columns stay text (fold "0", patient "001")."""
+    """Read ``metrics.csv``, from whatever program saved it; text columns stay text (fold "0", patient "001").
+
+    Raises:
+        UserError: it cannot be read, has no rows, or breaks the contract.
+    """
     import pandas as pd  # here because processes that score need the names above, not the tables
 
     if not path.is_file():
         raise UserError(f"{path} does not exist")
+    text, separator = separated(read_words(path))
     try:
-        table = pd.read_csv(
-            path, dtype={c: str for c in COLUMNS if c not in _NUMBERS}, keep_default_na=False, na_values={c: [""] for c in _NUMBERS}
-        )
+        table = pd.read_csv(io.StringIO(text), sep=separator, dtype=str, keep_default_na=False)
         texts = [c for c in COLUMNS if c not in _NUMBERS and c in table]
-        table = table.assign(**{c: table[c].map(unquoted) for c in texts}, **{c: pd.to_numeric(table[c]) for c in _NUMBERS if c in table})
-    except (ValueError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is not a readable metrics table ({error}); write it again with 'synthaug compare'") from error
+        numbers = {c: pd.to_numeric(table[c].map(plain_number)) for c in _NUMBERS if c in table}
+        table = table.assign(**{c: table[c].map(unquoted) for c in texts}, **numbers)
+    except ValueError as error:
+        why = " ".join(str(error).split())
+        raise UserError(f"{path} is not a readable metrics table ({why}); write it again with 'synthaug compare'") from error
+    if table.empty:
+        raise UserError(f"{path} has no rows; write it again with 'synthaug evaluate' or 'synthaug compare'")
     return validated(table, str(path))

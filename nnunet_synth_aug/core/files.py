@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
 import hashlib
 import json
 import os
 import shutil
+import sys
 import tempfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +23,8 @@ from nnunet_synth_aug.core.geometry import read_grid
 
 #: Levels of lists and mappings in each other.
 _DEEPEST = 100
+#: How compressed files begin, and the size of a NIfTI-2 header, with which its file begins.
+_GZIP, _NIFTI2 = b"\x1f\x8b", 540
 
 
 @contextlib.contextmanager
@@ -206,7 +211,7 @@ def load_nifti(path: Path, ndim: int | None = None) -> tuple[np.ndarray, Any]:
     if not path.is_file():
         raise UserError(f"{path} does not exist")
     try:
-        image: Any = nib.load(path)
+        image = _opened(path)
         array = np.asanyarray(image.dataobj)
         with image.file_map["image"].get_prepare_fileobj("rb") as stream:
             raw = type(image.header).from_fileobj(stream, check=False)["pixdim"][1:4]
@@ -224,6 +229,25 @@ def load_nifti(path: Path, ndim: int | None = None) -> tuple[np.ndarray, Any]:
     return array, image.header
 
 
+def unpacked(path: Path) -> bytes:
+    """A file's content, decompressed if it is compressed, whatever its name says; as it is if it is damaged."""
+    content = path.read_bytes()
+    if content.startswith(_GZIP):
+        with contextlib.suppress(OSError, EOFError, zlib.error):
+            return gzip.decompress(content)
+    return content
+
+
+def _opened(path: Path) -> Any:
+    """Nibabel's image; the first bytes say whether it is compressed, since some programs name files wrongly."""
+    with path.open("rb") as stream:
+        packed = stream.read(2) == _GZIP
+    if packed == path.name.lower().endswith(".gz"):
+        return nib.load(path)
+    content = unpacked(path)
+    return (nib.Nifti2Image if int.from_bytes(content[:4], sys.byteorder) == _NIFTI2 else nib.Nifti1Image).from_bytes(content)
+
+
 def nifti_header(path: Path) -> Any:
     """Nibabel's header of a NIfTI file, without its voxels.
 
@@ -233,7 +257,7 @@ def nifti_header(path: Path) -> Any:
     if not path.is_file():
         raise UserError(f"{path} does not exist")
     try:
-        image: Any = nib.load(path)
+        image = _opened(path)
     except Exception as error:
         raise UserError(f"{path} is not a NIfTI file ({type(error).__name__}); copy it again from its source") from error
     return image.header

@@ -64,9 +64,7 @@ def read_grid(path: Path, header: Any) -> Grid:
     Raises:
         UserError: sizes that contradict each other, are not positive, or a place that is none.
     """
-    factor = _MM.get(units(header)[0], 1.0)
-    # float32 zooms turn 1.4 into 1.399999976: six decimals of a millimetre are beyond any scanner.
-    zooms = np.array([round(float(size) * factor, 6) for size in header.get_zooms()[:3]])
+    factor, zooms = _MM.get(units(header)[0], 1.0), pixdim(header)
     if len(zooms) < 3:
         raise UserError(f"{path} has {len(zooms)} axes; at least 3 are needed")
     if not (zooms > 0).all():
@@ -82,6 +80,13 @@ def read_grid(path: Path, header: Any) -> Grid:
         sform is not None or qform is not None,
         (*notes, *said),
     )
+
+
+def pixdim(header: Any) -> np.ndarray:
+    """Sizes of the voxels in mm (X, Y, Z) by ``pixdim``, which ITK takes whatever ``sform`` says."""
+    factor = _MM.get(units(header)[0], 1.0)
+    # float32 zooms turn 1.4 into 1.399999976: six decimals of a millimetre are beyond any scanner.
+    return np.array([round(float(size) * factor, 6) for size in header.get_zooms()[:3]])
 
 
 def units(header: Any) -> tuple[str, str]:

@@ -22,6 +22,7 @@ from nnunet_synth_aug.core.errors import UserError, shortened
 from nnunet_synth_aug.core.files import read_json
 from nnunet_synth_aug.core.labels import PHASES
 from nnunet_synth_aug.core.tables import read_table
+from nnunet_synth_aug.core.volumes import ending_of
 
 COHORT, PATIENTS, SPLITS = "cohort.json", "patients.csv", "splits_final.json"
 
@@ -114,6 +115,13 @@ def named_patients(folder: Path) -> dict[str, str]:
     for case, patient in by_table.items():
         if by_cohort.get(case, patient) != patient:
             raise UserError(f"{folder / PATIENTS} gives {case} to {patient}, but {COHORT} gives it to {by_cohort[case]}; correct the table")
+    spelt: dict[str, str] = {}
+    for patient in (by_table | by_cohort).values():
+        if (other := spelt.setdefault(patient.casefold(), patient)) != patient:
+            raise UserError(
+                f"{folder / PATIENTS} names the patients {other} and {patient}, which differ in capitals alone; write one person's name in "
+                "one way, and give two people two names"
+            )
     return by_table | by_cohort
 
 
@@ -132,7 +140,9 @@ def patients_of(cases: Iterable[str], folder: Path | None = None, known: Mapping
     said = dict(known or {}) | (named_patients(folder) if folder else {})
     unnamed = [case for case in wanted if case not in said]
     if unnamed and folder and _read_table(folder / PATIENTS):
-        raise UserError(f"{folder / PATIENTS} does not name the case {unnamed[0]}; add a row for every case (its id, without .nii.gz)")
+        raise UserError(
+            f"{folder / PATIENTS} does not name the case {unnamed[0]}; add a row for every case (its id, without _0000 and .nii.gz)"
+        )
     found = {case: said[case] if case in said else read_name(case).patient for case in wanted}
     alike: dict[str, list[str]] = {}
     for case in wanted:
@@ -148,7 +158,21 @@ def patients_of(cases: Iterable[str], folder: Path | None = None, known: Mapping
 
 
 def ungrouped(patients: Mapping[str, str]) -> str:
-    """A sentence if no name and no file groups any of these cases (case -> patient); else ""."""
+    """A sentence if cases (case -> patient) may be of one heart and count as different patients; else "".
+
+    Either a table separates what the names group, or no name and no file groups any.
+    """
+    by_name: dict[str, dict[str, str]] = {}
+    for case, patient in sorted(patients.items()):
+        if (name := read_name(case)).phase or name.session:
+            by_name.setdefault(name.patient.casefold(), {}).setdefault(patient, case)
+    if apart := [list(owners.values()) for owners in by_name.values() if len(owners) > 1]:
+        first, second = apart[0][:2]
+        more = f", and so are {len(apart) - 1} more" if len(apart) > 1 else ""
+        return (
+            f"{first} and {second} are of two patients by {PATIENTS}, though their names say one heart{more}; if they are one person, "
+            "give them one patient there"
+        )
     if len(patients) < 2 or any(case != patient or read_name(case).phase for case, patient in patients.items()):
         return ""
     return f"every case counts as a patient of its own; if some are of one patient, say so in {PATIENTS} (columns case,patient)"
@@ -177,6 +201,7 @@ def _read_table(path: Path) -> dict[str, str]:
         case, patient = (row[names[name]] for name in ("case", "patient"))
         if not case or not patient:
             raise UserError(f"{path}, row {number} lacks its case or its patient; fill it in or remove the row")
+        case = case.removesuffix(ending_of(case))
         if case in found:
             raise UserError(f"{path}, row {number}: the case {case} is there twice; remove one of the rows")
         found[case] = patient

@@ -52,11 +52,7 @@ def read_table(path: Path) -> tuple[list[str], dict[int, dict[str, str]]]:
     Raises:
         UserError: the file cannot be read, has no columns or one of them twice, or a row has more cells than there are columns.
     """
-    text = read_words(path).lstrip("\r\n")
-    first = _first_line(text)
-    if said := re.fullmatch(r"\"?sep=(.)\"?\s*", first):  # a line that Excel understands
-        text = text[len(first) :].lstrip("\r\n")
-    separator = said[1] if said else max(_SEPARATORS, key=lambda one: _columns(first, one))
+    text, separator = separated(read_words(path))
     try:
         columns, *lines = csv.reader(io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=True, strict=True)
     except ValueError:
@@ -76,6 +72,15 @@ def read_table(path: Path) -> tuple[list[str], dict[int, dict[str, str]]]:
         if any(cell.strip() for cell in cells):
             rows[number] = dict(zip(columns, [*(unquoted(cell.strip()) for cell in cells), *[""] * len(columns)], strict=False))
     return columns, rows
+
+
+def separated(text: str) -> tuple[str, str]:
+    """The text of a table from its header on, and what separates its cells."""
+    text = text.lstrip("\r\n")
+    first = _first_line(text)
+    if said := re.fullmatch(r"\"?sep=(.)\"?\s*", first):  # a line that Excel understands
+        return text[len(first) :].lstrip("\r\n"), said[1]
+    return text, max(_SEPARATORS, key=lambda one: _columns(first, one))
 
 
 def _first_line(text: str) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 
 from nnunet_synth_aug.core.errors import UserError
 from nnunet_synth_aug.core.files import load_nifti
-from nnunet_synth_aug.core.geometry import Grid, Turn, read_grid, turn, turned
+from nnunet_synth_aug.core.geometry import Grid, Turn, nearest_corner, read_grid, turn, turned
 
 NIFTI = (".nii.gz", ".nii")
 #: Those of nnU-Net's ``SimpleITKIO`` and ``NibabelIO``.
@@ -78,14 +78,16 @@ def _read_by_itk(path: Path) -> Volume:
     affine = np.eye(4)
     affine[:3, :3] = np.array(image.GetDirection()).reshape(3, 3) * image.GetSpacing()
     affine[:3, 3] = image.GetOrigin()
-    return Volume(path, array, Grid(array.shape, np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine, (x, y, z)))
+    # A .gipl file holds no directions: the place that ITK gives it may not be the one it was written with.
+    return Volume(path, array, Grid(array.shape, np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine, (x, y, z), path.suffix != ".gipl"))
 
 
 def turn_onto(volume: Volume, reference: Volume) -> Turn | None:
     """How axes are permuted and flipped so that every voxel comes to its place in ``reference``; None where no turn does that.
 
-    Where a header does not say where its voxels lie, equal shape and spacing are taken for equal grids. So are a ``qform`` of one
-    file that equals the ``sform`` of the other (writers keep the one that they read) and places that differ by rounded spacing.
+    Where a header does not say where its voxels lie, as in ``.gipl`` files, equal shape and spacing are taken for equal grids. So are a
+    ``qform`` of one file that equals the ``sform`` of the other (writers keep the one that they read) and places that differ by rounded
+    spacing.
     """
     oriented = volume.grid.oriented and reference.grid.oriented
     if oriented and (found := turn(volume.grid, reference.grid)):
@@ -117,8 +119,8 @@ def onto(prediction: Volume, reference: Volume) -> tuple[np.ndarray, bool]:
             "predict on the native grid"
         )
     raise UserError(
-        f"{prediction.path} lies elsewhere in space than its ground truth {reference.path} (first voxel at {_first(own)} and at "
-        f"{_first(theirs)} mm); write it with the geometry of the image that was segmented"
+        f"{prediction.path} lies elsewhere in space than its ground truth {reference.path} (corners up to "
+        f"{nearest_corner(own, theirs):.3g} mm away); write it with the geometry of the image that was segmented"
     )
 
 
@@ -130,7 +132,3 @@ def _resized(grid: Grid, reference: Grid) -> Grid:
     """The grid with the reference's spacing."""
     scale = np.append(np.divide(reference.spacing, grid.spacing), 1.0)
     return replace(grid, affine=grid.affine * scale, spacing=reference.spacing)
-
-
-def _first(grid: Grid) -> str:
-    return ", ".join(f"{value:.1f}" for value in grid.affine[:3, 3])

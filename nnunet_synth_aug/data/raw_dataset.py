@@ -16,7 +16,8 @@ from __future__ import annotations
 import hashlib
 import re
 import shutil
-from collections.abc import Iterable, Sequence, Sized
+from collections.abc import Iterable, Iterator, Sequence, Sized
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from nnunet_synth_aug.core.console import progress
 from nnunet_synth_aug.core.errors import UserError
 from nnunet_synth_aug.core.files import atomic_folder, write_json, write_nifti
 from nnunet_synth_aug.core.labels import PHASES, STRUCTURES
+from nnunet_synth_aug.core.lock import only_one
 from nnunet_synth_aug.core.paths import nnunet_folder, preprocessed_folder, raw_folder
 from nnunet_synth_aug.core.patients import SPLITS
 from nnunet_synth_aug.core.priors import VARIABLES, Priors, measure
@@ -74,13 +76,12 @@ def write_dataset(
         UserError: the id is taken (before anything is read), a subject is not usable, too few patients, the disk is full.
     """
     title = full_name(dataset_id, name)
-    refuse_taken(dataset_id)
     if total is None and isinstance(subjects, Sized):
         total = len(subjects)
     raw, preprocessed = raw_folder(title), preprocessed_folder(title)
     split_written = False
     try:
-        with atomic_folder(raw) as folder:
+        with free_number(dataset_id), atomic_folder(raw) as folder:
             written, notes = write_subjects(subjects, folder, title, total)
             cases = {subject.patient: tuple(subject.cases.values()) for subject in written if subject.cases and not subject.test}
             notes += [
@@ -116,6 +117,24 @@ def full_name(dataset_id: int, name: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name) or name.startswith("Dataset"):
         raise UserError(f"{name!r} cannot be a dataset name; use letters, digits, - and _, without the prefix DatasetNNN_")
     return f"Dataset{dataset_id:03d}_{name}"
+
+
+@contextmanager
+def free_number(dataset_id: int) -> Iterator[None]:
+    """Keep a number while a dataset is written, so that no other process takes it.
+
+    Raises:
+        UserError: one of nnU-Net's folders holds a dataset with this number, or another process writes one.
+    """
+    refuse_taken(dataset_id)
+    lock = nnunet_folder("nnUNet_raw") / f".Dataset{dataset_id:03d}.lock"
+    with only_one(lock, f"writes a dataset with the id {dataset_id} now; wait for its end, or choose another id"):
+        try:
+            refuse_taken(dataset_id)  # it may have come since
+            yield
+        finally:
+            with suppress(OSError):  # still held: whoever opens it now makes a new one
+                lock.unlink()
 
 
 def refuse_taken(dataset_id: int) -> None:

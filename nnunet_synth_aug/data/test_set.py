@@ -18,7 +18,7 @@ from nnunet_synth_aug.core.files import atomic_folder, read_nifti, write_nifti
 from nnunet_synth_aug.core.paths import raw_folder
 from nnunet_synth_aug.data.cohort import load_sequence, write_cohort
 from nnunet_synth_aug.data.importers.subject import SourceSubject
-from nnunet_synth_aug.data.raw_dataset import full_name, refuse_taken, write_dataset_json, write_subjects
+from nnunet_synth_aug.data.raw_dataset import free_number, full_name, write_dataset_json, write_subjects
 
 NOTE = "a test set: what was contoured can be scored, and nothing is trained on it by nnU-Net"
 
@@ -49,9 +49,8 @@ def write_test_set(
         UserError: as :func:`nnunet_synth_aug.data.raw_dataset.write_dataset`.
     """
     title = full_name(dataset_id, name)
-    refuse_taken(dataset_id)
     raw = raw_folder(title)
-    with atomic_folder(raw) as folder:
+    with free_number(dataset_id), atomic_folder(raw) as folder:
         written, notes = write_subjects(subjects, folder, title, total)
         write_dataset_json(folder, title, 0, source)
         write_cohort(folder, [_as_test_cases(subject, folder) for subject in written], source, [NOTE, *source_notes, *notes])

@@ -47,6 +47,7 @@ def run_checks(
         return checks
     again = f"-d {dataset} -c {configuration}"
     checks.append(_guarded("plans", lambda: _plans(dataset, configuration, plans), f"run 'nnUNetv2_plan_and_preprocess {again}'"))
+    checks.append(_guarded("images", lambda: _images(dataset, configuration, plans), "copy the image again from its source"))
     if fold is not None:
         splits = f"run 'synthaug split -d {dataset}', which writes a split by patient"
         checks.append(_guarded("fold", lambda: _fold(dataset, fold, configuration, plans), splits))
@@ -143,6 +144,14 @@ def _plans(dataset: str | int, configuration: str, plans: str) -> str:
     target = load_target(dataset, configuration, plans)
     resolve_settings(target.plans_manager.plans, None, None)  # the trainer refuses the same
     return f"{target.dataset}: {plans} {configuration}, {len(target.cases())} preprocessed cases"
+
+
+def _images(dataset: str | int, configuration: str, plans: str) -> str:
+    from nnunet_synth_aug.nnunet.sizes import refuse_other_sizes
+    from nnunet_synth_aug.nnunet.target import load_target
+
+    seen = refuse_other_sizes(load_target(dataset, configuration, plans))
+    return f"{seen} training images whose headers agree on the size of voxels" if seen else "no NIfTI images in nnUNet_raw to look at"
 
 
 def _fold(dataset: str | int, fold: int | str, configuration: str, plans: str) -> str:

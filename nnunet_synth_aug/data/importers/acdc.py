@@ -27,7 +27,7 @@ from nnunet_synth_aug.core.files import nifti_header
 from nnunet_synth_aug.core.geometry import read_grid, turn
 from nnunet_synth_aug.core.labels import LABEL_MAPS, PHASES
 from nnunet_synth_aug.data.importers.folders import passed_over, subfolders
-from nnunet_synth_aug.data.importers.info import read_info
+from nnunet_synth_aug.data.importers.info import Info, read_info
 from nnunet_synth_aug.data.importers.nifti import Volume, find_nifti, read_cine, read_frames, read_mask
 from nnunet_synth_aug.data.importers.subject import SourceSubject
 
@@ -116,6 +116,7 @@ def _read_patient(folder: Path, place: str) -> SourceSubject:
                 raise UserError(
                     f"{info.path} gives frame {frame} as {phase} but {cine.name} has {len(image.array)} frames; correct one of them"
                 )
+        _compare_frames(info, cine, image, folder, (ed, es))
     else:
         lacking = "image (there is no 4D file either)"
         image = read_frames((_need(folder, f"{name}_frame{ed:02d}", lacking), _need(folder, f"{name}_frame{es:02d}", lacking)))
@@ -154,10 +155,28 @@ def _placed_as_frames(image: Volume, folder: Path, frames: tuple[int, int]) -> V
     if all(turn(read_grid(path, nifti_header(path)), image.grid) for path in (first, second)):
         return image
     alone = read_frames((first, second))
-    if any(not np.array_equal(image.array[frame - 1], own) for frame, own in zip(frames, alone.array, strict=True)):
+    if not _are_in(image, frames, alone):
         return image
     note = "the header of the cine puts it elsewhere than its ED and ES frames, which have the same voxels; theirs was taken"
     return replace(image, grid=alone.grid, stored=alone.stored, notes=[*alone.notes, note])
+
+
+def _are_in(image: Volume, frames: tuple[int, int], alone: Volume) -> bool:
+    """Whether the cine has the voxels of the ED and ES files in these frames, from 1."""
+    return all(np.array_equal(image.array[frame - 1], own) for frame, own in zip(frames, alone.array, strict=True))
+
+
+def _compare_frames(info: Info, cine: Path, image: Volume, folder: Path, frames: tuple[int, int]) -> None:
+    """Refuse a cine that has another number of frames than Info.cfg says, unless it has the very voxels of the ED and ES files."""
+    if not info.has("NbFrame") or (told := info.frame("NbFrame")) == len(image.array):
+        return
+    first, second = (find_nifti(folder, f"{folder.name}_frame{frame:02d}") for frame in frames)
+    if first is None or second is None or not _are_in(image, frames, read_frames((first, second))):
+        raise UserError(
+            f"{info.path} says NbFrame {told}, but {cine.name} has {len(image.array)} frames, so it may be another cine; "
+            "copy the right one, or correct Info.cfg"
+        )
+    image.notes.append("the cine has another number of frames than Info.cfg says; its ED and ES are those of the files beside it")
 
 
 def _need(folder: Path, stem: str, what: str) -> Path:

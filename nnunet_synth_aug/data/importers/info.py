@@ -25,8 +25,12 @@ class Info:
             raise UserError(f"{self.path} has no {key}; add the line '{key}: ...' from the original data set")
         return self._values[key.lower()]
 
+    def has(self, key: str) -> bool:
+        """Whether a key has a value."""
+        return bool(self._values.get(key.lower()))
+
     def frame(self, key: str) -> int:
-        """A frame counted from 1."""
+        """A frame counted from 1, or a number of frames."""
         text = self.text(key)
         if not re.fullmatch(r"[0-9]{1,6}(\.0*)?", text) or float(text) < 1:
             raise UserError(f"{self.path} gives {key} as {text!r}; it must be a frame number from 1")

@@ -1,14 +1,16 @@
 """Reading the M&Ms challenges (Campello et al., IEEE TMI 2021; Martin-Isla et al., IEEE JBHI 2023), short axis only.
 
 M&Ms has one folder per patient, anywhere below the given one (the download sorts them into ``Training/Labeled``,
-``Training/Unlabeled``, ``Validation`` and ``Testing``), and one table::
+``Training/Unlabeled``, ``Validation`` and ``Testing``), and one table. Patients in ``Testing`` are a test set. Those in ``Validation``
+are in the folds like those in ``Training/Labeled``: the challenge tuned with them, and so does who trains with folds::
 
     A0S9V9/A0S9V9_sa.nii.gz       the cine (X, Y, Z, T)
     A0S9V9/A0S9V9_sa_gt.nii.gz    masks of all its frames, empty but for ED and ES: 1 LV, 2 MYO, 3 RV
     *.csv                         External code, VendorName, ED, ES (frames from 0), and in the later edition of the table
                                   Pathology, Age, Sex, Height (cm), Weight (kg)
 
-M&Ms-2 keeps the two frames apart and names no frame numbers; they are found by looking for the images in the cine::
+M&Ms-2 keeps the two frames apart and names no frame numbers; they are found by looking for the images in the cine. All patients lie in
+one folder; those from 201 on are the challenge's test patients, and a test set here, too::
 
     001/001_SA_ED.nii.gz  001_SA_ED_gt.nii.gz  001_SA_ES.nii.gz  001_SA_ES_gt.nii.gz  001_SA_CINE.nii.gz (may be missing)
     dataset_information.csv       SUBJECT_CODE, DISEASE, VENDOR, FIELD (T)
@@ -34,6 +36,11 @@ from nnunet_synth_aug.data.importers.table import SourceTable, find_table
 #: First word of a vendor's name, in lower case -> vendor here.
 _VENDORS = {"siemens": "Siemens", "philips": "Philips", "ge": "GE", "general": "GE", "canon": "Canon"}
 
+#: Folders of the download of M&Ms, in lower case.
+_UNLABELLED = ("unlabeled", "unlabelled")
+_TEST, _VALIDATION = "testing", "validation"
+#: In M&Ms-2 test patients have larger numbers: 160 for training and 40 for validation come first.
+_LAST_FOR_TRAINING = 200
 #: A frame is found in the cine if no other resembles it as much and it differs by less than this share of its own SD.
 _SAME_FRAME = 0.01
 
@@ -67,7 +74,13 @@ def read_mnms(folder: Path) -> Iterator[SourceSubject]:
     folders = _patient_folders(folder, "_sa", "M&Ms")
     table = find_table(folder, ("External code", "VendorName", "ED", "ES"), "External code")
     table.require(folders)
-    return (_read_mnms_patient(path, table) for path in folders.values())
+    places = {name: {part.lower() for part in path.parent.relative_to(folder).parts} for name, path in folders.items()}
+    if all(_TEST in parts for parts in places.values()):
+        raise UserError(
+            f"{folder} has patients in Testing/ alone, and nothing would be trained on; add Training/, or give the folder Testing itself"
+        )
+    remarks = ["in the challenge's Testing/, but trained on, since this folder was given"] if folder.resolve().name.lower() == _TEST else []
+    return (_read_mnms_patient(path, table, places[name], remarks) for name, path in folders.items())
 
 
 def read_mnms2(folder: Path) -> Iterator[SourceSubject]:
@@ -79,7 +92,8 @@ def read_mnms2(folder: Path) -> Iterator[SourceSubject]:
     folders = _patient_folders(folder, "_SA_ED", "M&Ms-2")
     table = find_table(folder, ("SUBJECT_CODE", "DISEASE", "VENDOR", "FIELD"), "SUBJECT_CODE", digits=3)
     table.require(folders)
-    return (_read_mnms2_patient(path, table) for path in folders.values())
+    later = {name for name in folders if name.isdecimal() and int(name) > _LAST_FOR_TRAINING}
+    return (_read_mnms2_patient(path, table, later=name in later, alone=len(later) == len(folders)) for name, path in folders.items())
 
 
 def _patient_folders(folder: Path, ending: str, title: str) -> dict[str, Path]:
@@ -104,13 +118,15 @@ def _need(folder: Path, stem: str) -> Path:
     return path
 
 
-def _read_mnms_patient(folder: Path, table: SourceTable) -> SourceSubject:
-    name = folder.name
+def _read_mnms_patient(folder: Path, table: SourceTable, places: set[str], remarks: list[str]) -> SourceSubject:
+    """A patient; ``places``: the folders, in lower case, that the patient's own is in; ``remarks``: notes on all."""
+    name, test = folder.name, _TEST in places
     image = read_cine(_need(folder, f"{name}_sa"))
     ed, es = (table.frame(name, phase, len(image.array)) for phase in PHASES)
     masks: dict[str, np.ndarray] = {}
     files = {"frames": table.path, "image": image.path}
-    if folder.parent.name != "Unlabeled":  # those hold mask files, too, but empty ones
+    # Unlabelled ones have mask files, too, but empty ones.
+    if folder.parent.name.lower() not in _UNLABELLED and not (test and find_nifti(folder, f"{name}_sa_gt") is None):
         gt = _need(folder, f"{name}_sa_gt")
         mask = read_mask(gt, LABEL_MAPS["mnms"], image, every_frame=True)
         told, (ed, es) = (ed, es), _contoured_frames(gt, mask, ed, es)
@@ -121,6 +137,11 @@ def _read_mnms_patient(folder: Path, table: SourceTable) -> SourceSubject:
         files |= {"ED": gt, "ES": gt}
     if ed == es:
         raise UserError(f"{table.path} gives frame {ed} as both ED and ES of {name}; correct it")
+    image.notes.extend(remarks)
+    if test:
+        image.notes.append("kept for testing, as in Testing/: in imagesTs and labelsTs, and in no fold")
+    elif _VALIDATION in places:
+        image.notes.append("in the folds, as nnU-Net validates on these, though in Validation/; move this folder away to leave it out")
     values = {variable: table.text(name, variable.capitalize()) for variable in ("age", "height", "weight")}
     sex = table.text(name, "Sex").upper()
     values |= {"sex": sex if sex in ("F", "M") else ""}
@@ -135,6 +156,7 @@ def _read_mnms_patient(folder: Path, table: SourceTable) -> SourceSubject:
         priors=_priors(table, name, "mnms", "Pathology", "VendorName", values),
         frame_seconds=image.frame_seconds,
         affine=image.grid.affine,
+        test=test,
         notes=tuple(image.notes),
         files=files,
     )
@@ -160,7 +182,8 @@ def _contoured_frames(path: Path, mask: np.ndarray, ed: int, es: int) -> tuple[i
     return large, small
 
 
-def _read_mnms2_patient(folder: Path, table: SourceTable) -> SourceSubject:
+def _read_mnms2_patient(folder: Path, table: SourceTable, *, later: bool, alone: bool) -> SourceSubject:
+    """A patient; ``later``: with the number of a test patient, ``alone``: beside none of another number."""
     name = folder.name
     # Spacing and affine are those of the frames: the masks were drawn on these, and headers of some cines differ.
     paths = {phase: _need(folder, f"{name}_SA_{phase}") for phase in PHASES}
@@ -171,6 +194,11 @@ def _read_mnms2_patient(folder: Path, table: SourceTable) -> SourceSubject:
     cine = find_nifti(folder, f"{name}_SA_CINE")
     if cine is not None:
         voxels, (ed, es), seconds = _find_frames(cine, image)
+    if later and not alone:
+        first = _LAST_FOR_TRAINING + 1
+        image.notes.append(f"kept for testing, as in the challenge (from {first} on): in imagesTs and labelsTs, and in no fold")
+    elif later:
+        image.notes.append("has the number of a test patient of the challenge, but is trained on, since all here have")
     return SourceSubject(
         patient=name,
         image=voxels,
@@ -182,6 +210,7 @@ def _read_mnms2_patient(folder: Path, table: SourceTable) -> SourceSubject:
         priors=_priors(table, name, "mnms2", "DISEASE", "VENDOR", {"field_strength": table.text(name, "FIELD")}),
         frame_seconds=seconds,
         affine=image.grid.affine,
+        test=later and not alone,
         notes=tuple(image.notes),
         files={**files, "frames": folder, "image": image.path},
     )

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from nnunet_synth_aug.core.errors import UserError
-from nnunet_synth_aug.core.files import load_nifti
+from nnunet_synth_aug.core.files import load_nifti, unpacked
 from nnunet_synth_aug.core.geometry import SAME_SIZE, Grid, Turn, nearest_corner, read_grid, sizes, turn, turned, units
 
 #: The longest believable time between two frames of a cine, in seconds; many headers hold a meaningless 1.
@@ -50,20 +50,22 @@ def find_nifti(folder: Path, stem: str) -> Path | None:
     """The NIfTI file of that stem, compressed or not; if a folder has that name (as some programs unzip), the file in it.
 
     Raises:
-        UserError: the folder of that name holds no such file, or several.
+        UserError: the folder of that name holds no such file, or several; or there are two files with other contents.
     """
-    for ending in (".nii.gz", ".nii"):
-        path = folder / f"{stem}{ending}"
-        if path.is_file():
-            return path
-        if path.is_dir():
-            inside = [
-                one for one in sorted(path.iterdir()) if one.is_file() and one.name.endswith((".nii", ".nii.gz")) and one.name[0] != "."
-            ]
-            if len(inside) == 1:
-                return inside[0]
-            raise UserError(f"{path} is a folder with {len(inside)} NIfTI files where a file is needed; put the right file in its place")
-    return None
+    found = [path for ending in (".nii.gz", ".nii") if (path := _file_at(folder / f"{stem}{ending}"))]
+    if len(found) == 2 and unpacked(found[0]) != unpacked(found[1]):
+        raise UserError(f"{found[0]} and {found[1].name} are two images of one name and differ; remove the one that is wrong")
+    return found[0] if found else None
+
+
+def _file_at(path: Path) -> Path | None:
+    """The file, or the only one in the folder of that name."""
+    if not path.is_dir():
+        return path if path.is_file() else None
+    inside = [one for one in sorted(path.iterdir()) if one.is_file() and one.name.endswith((".nii", ".nii.gz")) and one.name[0] != "."]
+    if len(inside) == 1:
+        return inside[0]
+    raise UserError(f"{path} is a folder with {len(inside)} NIfTI files where a file is needed; put the right file in its place")
 
 
 def read_cine(path: Path) -> Volume:

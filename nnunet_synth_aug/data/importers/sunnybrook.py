@@ -22,6 +22,7 @@ import numpy as np
 from nnunet_synth_aug.core.errors import UserError
 from nnunet_synth_aug.core.labels import LABEL_MAPS, LV, MYO
 from nnunet_synth_aug.core.priors import VARIABLES, Priors, measure
+from nnunet_synth_aug.data.anatomy_check import refuse_exchanged
 from nnunet_synth_aug.data.importers.folders import passed_over
 from nnunet_synth_aug.data.importers.nifti import find_nifti, read_cine, read_mask
 from nnunet_synth_aug.data.importers.subject import SourceSubject
@@ -76,7 +77,10 @@ def _read_patient(patient: str, folder: Path, cine: Path) -> SourceSubject:
             raise UserError(f"{path} is not named after one of the frames 1 to {len(image.array)} of {cine.name}; rename or remove it")
         frame, file = int(match[1]) - 1, find_nifti(folder, path.name.split(".")[0])
         assert file is not None
+        if files.get(frame, file) != file:
+            raise UserError(f"{files[frame]} and {file.name} are masks of one frame; remove the one that is wrong")
         files[frame], masks[frame] = file, read_mask(file, LABEL_MAPS["sunnybrook"], image)
+        _refuse_exchanged(patient, file, masks[frame])
     if len(masks) != 2:
         raise UserError(f"{cine} has masks of {len(masks)} frames ({patient}_frameNN_gt.nii.gz); those of ED and ES are needed")
     es, ed = sorted(masks, key=lambda frame: int(np.count_nonzero(masks[frame] == LV)))
@@ -99,3 +103,12 @@ def _read_patient(patient: str, folder: Path, cine: Path) -> SourceSubject:
         notes=tuple(image.notes),
         files={"ED": files[ed], "ES": files[es], "image": cine},
     )
+
+
+def _refuse_exchanged(patient: str, path: Path, mask: np.ndarray) -> None:
+    """Look at a mask (X, Y, Z) while it has its MYO."""
+    if not (mask == MYO).any():
+        return
+    if not (mask == LV).any():
+        raise UserError(f"{path} has MYO (2) but no LV (3), so the labels may be exchanged; correct the labels in the file")
+    refuse_exchanged(mask, patient, str(path))

@@ -71,6 +71,8 @@ def find_table(folder: Path, columns: tuple[str, ...], key: str, digits: int = 0
                 wrong.append(f"{path} lacks {', '.join(lacking)}")
             elif twice := [name for name, one in zip(names, plain, strict=True) if one and plain.count(one) > 1]:
                 wrong.append(f"{path} has two columns {twice[0]!r}")
+            elif not lines:
+                wrong.append(f"{path} has no rows")
             else:
                 tables.append((path, names, [{_plain(name): value for name, value in line.items()} for line in lines.values()]))
         if tables:
