@@ -29,11 +29,12 @@ from evaluation.inputs.scores import Scored, Where, read_sources
 from evaluation.report.methods import stated, versions
 from evaluation.report.results import Results
 from evaluation.report.wording import conclusion
-from evaluation.report.writing import REPORT, write_overview, write_results
+from evaluation.report.writing import MARKS, PRODUCTS, REPORT, write_overview, write_results
 from evaluation.scoring.rules import BY_DEFAULT, ScoringRules
 from evaluation.scoring.table import METRICS, PRIMARY
 from nnunet_synth_aug.core.errors import UserError
 from nnunet_synth_aug.core.files import refuse_read_only
+from nnunet_synth_aug.core.others_files import refuse_to_replace
 
 Paths = Path | Sequence[Path]
 
@@ -135,6 +136,10 @@ def _check_arguments(sources: Mapping[str, Sequence[Path]], out: Path, margins: 
     refuse_read_only(out)
     if len({folder_name(name) for name in sources}) < len(sources):
         raise UserError(f"the arms {', '.join(sources)} need names that still differ as names of folders")
+    refuse_to_replace(out, PRODUCTS, MARKS, "synthaug compare")
+    for name in list(sources)[1:] if len(sources) > 2 else ():
+        if not any((out / folder_name(name) / mark).is_file() for mark in MARKS):
+            refuse_to_replace(out, [folder_name(name)], [], "synthaug compare")
     for what, limits in (("tie", margins.ties), ("margin", margins.noninferiority)) if margins else ():
         for metric, value in limits.items():
             if metric not in METRICS:

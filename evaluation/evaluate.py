@@ -21,7 +21,8 @@ from evaluation.scoring.masks import LabelMaps, Labels
 from evaluation.scoring.rules import BY_DEFAULT, ScoringRules, to_json
 from evaluation.scoring.table import BOTH_EMPTY, HD95_DIRECTED, METRICS
 from nnunet_synth_aug.core.errors import UserError
-from nnunet_synth_aug.core.files import refuse_read_only, write_json, write_text
+from nnunet_synth_aug.core.files import read_json, refuse_read_only, write_json, write_text
+from nnunet_synth_aug.core.others_files import refuse_to_replace
 from nnunet_synth_aug.core.tables import quoted_table
 
 TABLE, SUMMARY, ABOUT = "metrics.csv", "summary.json", "evaluation.json"
@@ -56,11 +57,13 @@ def evaluate_folder(
         where: see :class:`evaluation.inputs.scores.Where`.
 
     Raises:
-        UserError: a folder or file is missing or damaged, or predictions and ground truth do not fit. Nothing is written then.
+        UserError: a folder or file is missing or damaged, predictions and ground truth do not fit, or files of something else are in the
+            way. Nothing is written then.
     """
     if out.exists() and not out.is_dir():
         raise UserError(f"{out} is a file; choose a folder for the results")
     refuse_read_only(out)
+    _refuse_others_files(out)
     arm = read_arm(predictions, name or _model_name(predictions))
     if predictions.suffix == ".json":
         rules = ScoringRules(empty=rules.empty)  # the values are the file's own
@@ -90,6 +93,15 @@ def evaluate_folder(
     )
     _write(result, scored, found.ground_truth, {s: wanted[s] for s in held})
     return result
+
+
+def _refuse_others_files(out: Path) -> None:
+    """Refuse a folder with files that something else wrote, such as nnU-Net's own ``summary.json`` beside the predictions."""
+    names, summary = (TABLE, PARQUET, STRUCTURES_TABLE, CLINICAL, AGREEMENT, SUMMARY), out / SUMMARY
+    refuse_to_replace(out, names, [ABOUT], "synthaug evaluate")
+    content = read_json(summary) if summary.is_file() else {"synthaug": {}}
+    if not isinstance(content, dict) or "synthaug" not in content:
+        refuse_to_replace(out, [SUMMARY], [], "synthaug evaluate")
 
 
 def _model_name(predictions: Path) -> str:
@@ -189,7 +201,7 @@ def _write(result: Evaluation, scored: list[ScoredCase], references: Mapping[str
         write_summary(staging / SUMMARY, scored, references, labels, result.about)
         write_json(staging / ABOUT, result.about | {"failures": result.failures.to_dict("records")})
         out.mkdir(exist_ok=True)
-        for path in sorted(staging.iterdir()):
+        for path in sorted(staging.iterdir(), key=lambda path: path.name != ABOUT):
             path.replace(out / path.name)
     except OSError as error:
         raise UserError(f"cannot write to {out}: {error.strerror or error}; free some space or choose another folder") from error

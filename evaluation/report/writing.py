@@ -34,6 +34,9 @@ from nnunet_synth_aug.core.tables import quoted_table
 
 TABLE, SUMMARY, NUMBERS, REPORT, TEXT = "metrics.csv", "summary.csv", "comparison.json", "report.html", "report.md"
 RANKING, SIGNIFICANCE, OVERVIEW = "ranking.csv", "significance.csv", "overview.json"
+#: What lies in the folder of a comparison, or in that of several; and what tells that such a folder is ours.
+PRODUCTS = (TABLE, PARQUET, SUMMARY, NUMBERS, REPORT, TEXT, RANKING, SIGNIFICANCE, OVERVIEW, markdown.FIGURES)
+MARKS = (NUMBERS, OVERVIEW)
 
 _GROUPS_NOTE = (
     "Descriptive; intervals are not corrected for the number of groups, and too narrow in groups of only a few patients. A patient is "
@@ -90,7 +93,7 @@ def _staged(out: Path) -> Iterator[Path]:
     try:
         yield staging
         out.mkdir(exist_ok=True)
-        for file in sorted(staging.iterdir()):
+        for file in sorted(staging.iterdir(), key=lambda file: file.name not in MARKS):
             if (out / file.name).is_dir():
                 shutil.rmtree(out / file.name)
             file.replace(out / file.name)

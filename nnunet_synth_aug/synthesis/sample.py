@@ -18,10 +18,11 @@ from nnunet_synth_aug.core.cases import SyntheticSequence
 from nnunet_synth_aug.core.console import progress
 from nnunet_synth_aug.core.errors import IncompleteError, OtherSequencesError, UserError
 from nnunet_synth_aug.core.files import hash_json, make_folder, read_object, write_json
+from nnunet_synth_aug.core.others_files import refuse_to_replace
 from nnunet_synth_aug.model.generator import Generator
 from nnunet_synth_aug.synthesis.cascade import anatomy_masks, sample_anatomies, stream_cycles
 from nnunet_synth_aug.synthesis.figures import write_table
-from nnunet_synth_aug.synthesis.folder import sequence_exists, write_index, write_sequence
+from nnunet_synth_aug.synthesis.folder import INDEX, sequence_exists, write_index, write_sequence
 from nnunet_synth_aug.synthesis.hearts import Anatomy, Request
 from nnunet_synth_aug.synthesis.quality.control import ALL_CHECKS, QualityControl
 from nnunet_synth_aug.synthesis.quality.defects import CANNOT_FOLLOW
@@ -156,6 +157,7 @@ def sample_to_folder(
         ids of the sequences in the folder.
     """
     make_folder(folder)
+    refuse_to_replace(folder, (INDEX, "priors.csv", "figures.json", "rejections.json"), ["plan.json"], "synthaug sample")
     _agree(folder / "plan.json", generator, requests, quality, show)
     log = folder / "rejections.json"
     rejections: dict[str, list[list[str]]] = read_object(log) if log.is_file() else {}
