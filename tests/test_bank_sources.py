@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from nnunet_fixture import DATASET, PATIENTS, PLANS, Project, write_sequences
 from typer.testing import CliRunner
 
+from evaluation.benchmark.reading import read_study
 from evaluation.benchmark.run_steps import build_steps
-from evaluation.benchmark.study import parse_arm, read_study
+from evaluation.benchmark.study import parse_arm
 from evaluation.benchmark.workspace import Workspace
 from nnunet_synth_aug.cli.app import app
 from nnunet_synth_aug.core.bank_sources import SOURCES, shared_out, sources_of

@@ -9,10 +9,11 @@ import pytest
 
 from evaluation.benchmark import demo
 from evaluation.benchmark.demo import demo_study, run_demo
+from evaluation.benchmark.reading import read_study
 from evaluation.benchmark.run_steps import build_steps
 from evaluation.benchmark.runner import dry_run, kind_of
 from evaluation.benchmark.stamps import Stamps
-from evaluation.benchmark.study import Study, read_study
+from evaluation.benchmark.study import Study
 from evaluation.benchmark.workspace import Workspace
 from nnunet_synth_aug.core.errors import UserError
 from nnunet_synth_aug.core.files import read_json, write_json

@@ -14,10 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evaluation.benchmark.patients import link_test_cases, restricted
+from evaluation.benchmark.reading import read_study, ready_studies
 from evaluation.benchmark.run_steps import build_steps
 from evaluation.benchmark.runner import dry_run
 from evaluation.benchmark.stamps import Stamps
-from evaluation.benchmark.study import REAL, Data, parse_arm, read_study, ready_studies
+from evaluation.benchmark.study import REAL, Data, parse_arm
 from evaluation.benchmark.workspace import Workspace
 from evaluation.inputs.dataset import CaseInfo
 from nnunet_synth_aug.core.errors import UserError
@@ -77,7 +78,7 @@ def script(path: Path, out: Path) -> list[str]:
         ({"tests": [{"name": "GE", "source": "phantom", "hearts": 4, "vendors": ["Acme"]}]}, r"'Acme'; choose one of Siemens"),
         (
             {"tests": [{"name": "GE", "source": "phantom", "hearts": 1}]},
-            r"tests\[0\]\.hearts is 1; .* at least 2",
+            r"tests\[0\]\.hearts is 1; .* from 2 to 10000",
         ),
         ({"data": {"source": "nnunet", "dataset": 1.5}}, r"data\.dataset is 1\.5; it must be a text or a whole number"),
         ({"plans": {"spacing": float("nan")}}, r"plans\.spacing is nan; it must be a number of at least 0\.1, and finite"),

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from evaluation.benchmark.patients import link_test_cases, trained_cases, write_restricted
+from evaluation.benchmark.patients import chosen_cases, link_test_cases, restricted_splits, trained_cases, write_restricted
 from evaluation.benchmark.processes import process_count
 from evaluation.benchmark.steps import Step, fixed, plain
 from evaluation.benchmark.study import Data, Study, TestSet
@@ -54,6 +54,21 @@ def _refuse_incomplete(study: Study, at: Workspace) -> None:
     n = len(read_json(splits))
     if beyond := [fold for fold in study.folds if fold >= n]:
         raise UserError(f"folds: {beyond[0]} is out of range; {splits} holds the folds 0 to {n - 1}")
+    if study.data.restricted:
+        restricted_splits(study.data, raw, splits)
+
+
+def _refuse_test(test: TestSet, at: Workspace) -> None:
+    """Refuse an existing dataset as a test set if nothing can be tested on it, or if it is the one that is trained on."""
+    raw, data = at.test_raw(test), at.study.data
+    masks = cases_in(raw / "labelsTs") or cases_in(raw / "labelsTr")
+    chosen_cases(raw, masks, test.vendors)
+    apart = data.vendors and test.vendors and not set(data.vendors).intersection(test.vendors)
+    if data.source == "nnunet" and raw == raw_folder(at.dataset) and not cases_in(raw / "labelsTs") and not apart:
+        raise UserError(
+            f"tests, {test.name}: {raw} is the dataset that is trained on and keeps no cases in labelsTs; leave this test set out (a study "
+            "validates on each fold's patients anyway), or give data and test set different vendors"
+        )
 
 
 def _take(study: Study, at: Workspace) -> None:
@@ -109,7 +124,9 @@ def test_steps(test: TestSet, at: Workspace) -> list[Step]:
     """The import of a test set, if it needs one, and the choice of its cases."""
     raw, images, root = at.test_raw(test), at.test_images(test), at.test_root(test)
     steps: list[Step] = []
-    if test.source != "nnunet":
+    if test.source == "nnunet":
+        _refuse_test(test, at)
+    else:
         settings = {"test": {k: v for k, v in plain(test).items() if k not in ("name", "vendors")}}
         # The number of folds is of no consequence; two is what any data set of two patients allows.
         words = [*_import_words(test, TEST_ID), *([] if test.source == "sunnybrook" else ["--folds", "2"])]

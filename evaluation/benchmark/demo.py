@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any, cast, get_args
 
 from evaluation.benchmark.main import run_study
+from evaluation.benchmark.reading import read_study, ready_studies
 from evaluation.benchmark.run_steps import build_steps
 from evaluation.benchmark.stamps import Stamps
-from evaluation.benchmark.study import VALIDATION, Data, Device, Study, read_study, ready_studies
+from evaluation.benchmark.study import VALIDATION, Data, Device, Study
 from evaluation.benchmark.workspace import Workspace
 from evaluation.report.writing import NUMBERS, REPORT
 from nnunet_synth_aug.core.errors import UserError

@@ -127,7 +127,8 @@ class ClusterExecutor:
         try:
             self._executor = submitit.AutoExecutor(self._folder, cluster="slurm" if self._slurm else "local")
             self._executor.update_parameters(**({} if self._slurm else {"timeout_min": WEEK_MIN}) | study.slurm)
-        except (NameError, TypeError, ValueError, RuntimeError) as error:  # how submitit says that a parameter or Slurm is not there
+        # How submitit says that a parameter or Slurm is not there.
+        except (NameError, TypeError, ValueError, AssertionError, RuntimeError) as error:
             raise UserError(
                 f"executor {study.executor} cannot be used ({' '.join(str(error).split())}); correct 'slurm' in the study file"
             ) from error

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +59,15 @@ def write_restricted(data: Data, raw: Path, full: Path, target: Path) -> None:
     """Replace the split in ``target`` by its restricted form; the whole one is kept in ``full``."""
     if not full.is_file():
         write_json(full, [fold.to_json() for fold in read_splits(target)])
+    write_json(target, restricted_splits(data, raw, full))
+
+
+def restricted_splits(data: Data, raw: Path, full: Path) -> Splits:
+    """The restricted form of the split in ``full``, see :func:`restricted`.
+
+    Raises:
+        UserError: as there, or patients without masks.
+    """
     splits = [fold.to_json() for fold in read_splits(full)]
     if silent := [member.patient for member in read_members(raw) if not member.cases]:
         raise UserError(
@@ -66,7 +75,7 @@ def write_restricted(data: Data, raw: Path, full: Path, target: Path) -> None:
             "fold; leave them out of the import, or train without vendors, diagnoses and per_group"
         )
     ids = frozenset(case for split in splits for side in ("train", "val") for case in split[side])
-    write_json(target, restricted(splits, find_dataset(ids, [raw], dataset=raw).cases, data))
+    return restricted(splits, find_dataset(ids, [raw], dataset=raw).cases, data)
 
 
 def split_patients(split: Mapping[str, list[str]], raw: Path) -> dict[str, list[str]]:
@@ -107,12 +116,7 @@ def link_test_cases(raw: Path, vendors: tuple[str, ...], training: Path, trained
     side = "Ts" if cases_in(raw / "labelsTs") else "Tr"
     masks = cases_in(raw / f"labels{side}")
     found = {case.removesuffix("_0000"): path for case, path in cases_in(raw / f"images{side}").items() if case.endswith("_0000")}
-    if not masks:
-        raise UserError(f"{raw} holds no masks in labelsTs or labelsTr, so nothing can be scored on it; choose another test set")
-    about = find_dataset(frozenset(masks), [raw], dataset=raw).cases
-    chosen = [case for case in masks if not vendors or about[case].vendor in vendors]
-    if not chosen:
-        raise UserError(f"{raw} has no patient of {' or '.join(vendors)} with masks; choose other vendors")
+    chosen = chosen_cases(raw, masks, vendors)
     if missing := [case for case in chosen if case not in found]:
         raise UserError(f"{raw / f'images{side}'} lacks the image of {missing[0]}; restore it")
     own, theirs = (structure_labels(read_object(folder / "dataset.json"))[0] for folder in (training, raw))
@@ -137,6 +141,21 @@ def link_test_cases(raw: Path, vendors: tuple[str, ...], training: Path, trained
         link = images / found[case].name
         if not link.is_symlink():
             link.symlink_to(found[case].resolve())
+
+
+def chosen_cases(raw: Path, masks: Collection[str], vendors: tuple[str, ...]) -> list[str]:
+    """The cases of these scanners' patients; all if ``vendors`` is empty.
+
+    Raises:
+        UserError: there are none.
+    """
+    if not masks:
+        raise UserError(f"{raw} holds no masks in labelsTs or labelsTr, so nothing can be scored on it; choose another test set")
+    about = find_dataset(frozenset(masks), [raw], dataset=raw).cases
+    chosen = [case for case in masks if not vendors or about[case].vendor in vendors]
+    if not chosen:
+        raise UserError(f"{raw} has no patient of {' or '.join(vendors)} with masks; choose other vendors")
+    return chosen
 
 
 def _value(values: tuple[Any, ...]) -> str:

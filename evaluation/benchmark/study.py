@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from importlib.resources import files
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Interval
@@ -13,7 +11,7 @@ from annotated_types import Ge, Interval
 from nnunet_synth_aug.core import bank_sources as sources
 from nnunet_synth_aug.core.errors import UserError
 from nnunet_synth_aug.core.labels import DIAGNOSES, VENDORS
-from nnunet_synth_aug.core.settings import Amount, BesidePath, Distinct, FileName, FromZero, Number, OneOf, Positive, read, read_yaml
+from nnunet_synth_aug.core.settings import Amount, BesidePath, Distinct, FileName, FromZero, Number, OneOf, Positive
 
 SOURCES = ("nnunet", "acdc", "mnms", "mnms2", "phantom")
 TEST_SOURCES = (*SOURCES, "sunnybrook")
@@ -30,6 +28,11 @@ _REAL = re.compile(r"real_(?P<base>[A-Za-z]\w*)")
 Vendor = Annotated[str, OneOf(*VENDORS)]
 Device = Literal["cpu", "cuda", "mps"]
 Several = Annotated[int, Ge(2)]
+#: As the commands take them, and as nnU-Net's random numbers do.
+Hearts = Annotated[int, Interval(ge=2, le=10_000)]
+Folds = Annotated[int, Interval(ge=2, le=1000)]
+Sequences = Annotated[int, Interval(ge=1, le=100_000)]
+RandomSeed = Annotated[int, Interval(ge=0, le=2**32 - 1)]
 
 
 @dataclass(frozen=True)
@@ -39,9 +42,9 @@ class Data:
     source: Annotated[str, OneOf(*SOURCES)]
     dataset: str | int | None = None  # of source nnunet: number or name
     folder: BesidePath | None = None  # of an import
-    hearts: Several | None = None  # of source phantom
+    hearts: Hearts | None = None  # of source phantom
     seed: FromZero = 0  # of the phantom cohort
-    splits: Several = 5  # folds that an import makes
+    splits: Folds = 5  # folds that an import makes
     vendors: Distinct[Vendor] = ()  # only these train
     diagnoses: Distinct[Annotated[str, OneOf(*DIAGNOSES)]] = ()  # only these train
     per_group: Positive | None = None  # training patients per diagnosis; those of 2 are among those of 4
@@ -63,7 +66,7 @@ class TestSet:
     source: Annotated[str, OneOf(*TEST_SOURCES)]
     dataset: str | int | None = None
     folder: BesidePath | None = None
-    hearts: Several | None = None
+    hearts: Hearts | None = None
     seed: FromZero = 0
     vendors: Distinct[Vendor] = ()
 
@@ -75,7 +78,7 @@ class PlansSettings:
     base: FileName = "nnUNetPlans"
     configuration: FileName = "2d"
     spacing: Annotated[Number, Ge(0.1)] | None = None
-    patch: Annotated[int, Ge(8)] | None = None
+    patch: Annotated[int, Interval(ge=8, le=4096)] | None = None
     batch: Several | None = None
     stages: Several | None = None
     features: Positive | None = None
@@ -107,7 +110,7 @@ class GeneratorSettings:
 class BankSettings:
     """Size of every bank."""
 
-    sequences: Positive = 200
+    sequences: Sequences = 200
     frames: Several = 4
     seed: FromZero = 0
     segmenter: bool = False  # whether the real-only training of the fold's first seed rejects hearts whose mask it disputes
@@ -193,7 +196,7 @@ class Study:
     generator: GeneratorSettings = field(default_factory=GeneratorSettings)
     bank: BankSettings = field(default_factory=BankSettings)
     folds: Distinct[FromZero] = (0,)
-    seeds: Distinct[FromZero] = (0,)
+    seeds: Distinct[RandomSeed] = (0,)
     largest_heart: bool = False  # of scoring, as 'synthaug compare --largest-heart'; may be changed when everything is trained
     device: Device = "cpu"
     workers: Positive = 1
@@ -232,67 +235,3 @@ def parse_arm(name: str) -> Arm:
     if match["render"] and "generator" not in source.split("+"):
         raise UserError(f"arm {name}: only generated hearts (mix) are rendered; leave out _{match['render']}")
     return Arm(name, source, int(match["percent"]), until, int(match["looks"] or 0), match["render"] or "decoder", match["base"] or "")
-
-
-def ready_studies() -> dict[str, Path]:
-    """The studies that come with the package, by name."""
-    return {path.stem: path for path in sorted(Path(str(files("evaluation"))).joinpath("studies").glob("*.yaml"))}
-
-
-def read_study(path: Path) -> Study:
-    """Read and check a study file, or a ready study by its name.
-
-    Raises:
-        UserError: one sentence per mistake, naming file and key.
-    """
-    if not path.is_file() and str(path) in ready_studies():
-        path = ready_studies()[str(path)]
-    if not path.is_file():
-        raise UserError(f"there is no study file {path}; give a file, or a ready study: {', '.join(ready_studies())}")
-    return checked(read(Study, read_yaml(path), str(path), folder=path.resolve().parent), str(path))
-
-
-def checked(study: Study, where: str) -> Study:
-    """Refuse what no single value tells: things that do not go together."""
-    for name in study.arms:
-        try:
-            parse_arm(name)
-        except UserError as error:
-            raise UserError(f"{where}: arms: {error}") from None
-    arms = study.all_arms
-    if len(arms) < 2:
-        raise UserError(f"{where}: arms: only {REAL.name} is there; name at least one arm to compare with it, e.g. mix50")
-    if same := [a.name for a in arms if [vars(b) | {"name": ""} for b in arms].count(vars(a) | {"name": ""}) > 1]:
-        raise UserError(f"{where}: arms: {' and '.join(same)} are the same arm; name one of them")
-    for key in ("folds", "seeds"):
-        if not getattr(study, key):
-            raise UserError(f"{where}: {key} is empty; name at least one, e.g. [0]")
-    if study.data.source != "nnunet" and (beyond := [f for f in study.folds if f >= study.data.splits]):
-        raise UserError(
-            f"{where}: folds: {beyond[0]} is out of range; data.splits is {study.data.splits}, so folds are 0 to {study.data.splits - 1}"
-        )
-    _check_source(study.data, f"{where}: data")
-    if study.generator.segmenter and study.generator.folder is not None:
-        raise UserError(f"{where}: generator.segmenter is of no use to generators that were trained before; leave out folder or segmenter")
-    if study.data.unlabelled is not None and study.data.per_group is None:
-        raise UserError(f"{where}: data.unlabelled takes from the patients that per_group leaves out; give per_group, too")
-    names = [VALIDATION, *(test.name for test in study.tests)]
-    for number, test in enumerate(study.tests):
-        if names.index(test.name) != number + 1:
-            raise UserError(f"{where}: tests[{number}].name: the name {test.name} is taken; give every test set its own")
-        _check_source(test, f"{where}: tests[{number}]")
-    if study.executor == "slurm" and "timeout_min" not in study.slurm:
-        raise UserError(
-            f"{where}: slurm lacks the key 'timeout_min', minutes after which the cluster ends a step; give more than the longest takes"
-        )
-    return study
-
-
-def _check_source(data: Data | TestSet, where: str) -> None:
-    needed = {"nnunet": "dataset", "phantom": "hearts"}.get(data.source, "folder")
-    if getattr(data, needed) is None:
-        raise UserError(f"{where}.source is {data.source}, which needs the key {needed!r}")
-    if other := [k for k in ("dataset", "hearts", "folder") if k != needed and getattr(data, k) is not None]:
-        raise UserError(f"{where}.source is {data.source}, which has no use for the key {other[0]!r}; leave it out")
-    if data.folder is not None and not data.folder.is_dir():
-        raise UserError(f"{where}.folder: {data.folder} is not a folder; give the one with the downloaded data")

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from nnunet_synth_aug.cli import scoring as how
 from nnunet_synth_aug.cli.options import Device, Seed, say
 from nnunet_synth_aug.core.errors import UserError
+
+if TYPE_CHECKING:
+    from evaluation.benchmark.study import GeneratorSettings
 
 
 def compare(
@@ -125,10 +128,17 @@ def benchmark(
     """Arms x folds x seeds x test sets with nnU-Net's own commands, up to the report. The same command resumes after a kill."""
     from evaluation.benchmark.main import benchmark as run
 
-    page = run(study, out, dry_run)
+    page = run(study, out, dry_run, _refuse_settings)
     if page is not None:
         say(page.read_text(encoding="utf-8"))
         say(f"report: {page}")
+
+
+def _refuse_settings(generator: GeneratorSettings) -> None:
+    """What 'synthaug fit' would refuse after hours."""
+    from nnunet_synth_aug.model.config import overridden, preset, pretrained_on
+
+    overridden(pretrained_on(preset(generator.preset), generator.pretrain), list(generator.set_))
 
 
 def demo(

@@ -23,7 +23,7 @@ from typing import Any
 import pandas as pd
 
 from evaluation.benchmark.processes import lock_path, try_lock
-from evaluation.benchmark.study import read_study
+from evaluation.benchmark.reading import read_study
 from evaluation.scoring.table import read_table
 from nnunet_synth_aug import __version__
 from nnunet_synth_aug.core.errors import UserError

@@ -22,7 +22,8 @@ from typing import Any
 from evaluation.benchmark.conclude import FIGURES, conclude
 from evaluation.benchmark.main import run_study
 from evaluation.benchmark.patients import split_patients
-from evaluation.benchmark.study import VALIDATION, GeneratorSettings, Study, read_study
+from evaluation.benchmark.reading import read_study
+from evaluation.benchmark.study import VALIDATION, GeneratorSettings, Study
 from evaluation.benchmark.workspace import Workspace
 from evaluation.scoring.table import PREDICTION_EMPTY, REFERENCE_EMPTY, read_table
 from nnunet_synth_aug import __version__
