@@ -12,7 +12,7 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
-from nifti_files import saved, voxels
+from nifti_files import opened, saved, voxels
 
 from nnunet_synth_aug.core.geometry import Grid, Turn, turned
 
@@ -65,13 +65,39 @@ def make_mnms(root: Path) -> None:
     (root / "information.csv").write_text("\n".join(rows) + "\n")
 
 
+def make_mnms2(root: Path) -> None:
+    """Three patients in the layout of M&Ms-2, with their table."""
+    rows = ["SUBJECT_CODE,DISEASE,VENDOR,FIELD"]
+    for number in (1, 2, 3):
+        name = f"{number:03d}"
+        folder = root / "dataset" / name
+        folder.mkdir(parents=True)
+        for phase, frame in (("ED", 0), ("ES", 2)):
+            saved(folder / f"{name}_SA_{phase}.nii.gz", cine(number)[..., frame], AFFINE)
+            contours = np.choose(heart(es=phase == "ES"), [0, 3, 2, 1]).astype(np.uint8)
+            saved(folder / f"{name}_SA_{phase}_gt.nii.gz", contours, AFFINE)
+        saved(folder / f"{name}_SA_CINE.nii.gz", cine(number), AFFINE)
+        rows.append(f"{number},NOR,GE MEDICAL SYSTEMS,1.5")
+    (root / "dataset_information.csv").write_text("\n".join(rows) + "\n")
+
+
+def make_sunnybrook(root: Path) -> None:
+    """Two patients of Sunnybrook as NIfTI."""
+    root.mkdir(parents=True)
+    for number in (1, 2):
+        saved(root / f"SCD000010{number}_4d.nii.gz", cine(number), AFFINE)
+        for frame, labels in ((1, (2, 3)), (3, (3,))):
+            contours = heart(es=frame == 3)
+            saved(root / f"SCD000010{number}_frame0{frame}_gt.nii.gz", np.where(np.isin(contours, labels), contours, 0), AFFINE)
+
+
 @dataclass(frozen=True)
 class Case:
     """One input."""
 
     topic: str
     what: str  # as the page has it
-    change: Callable[[Path], object]  # makes it, in a folder of make_acdc, or of make_mnms
+    change: Callable[[Path], object]  # makes it, in a folder that the function of the source has made
     says: str  # part of the sentence; on the page, too
     outcome: str = "understood"  # or "left out" or "refused"
     source: str = "acdc"
@@ -185,6 +211,62 @@ def renamed(*names: str) -> Callable[[Path], object]:
     return lambda root: [(root / f"patient{name}").rename(root / f"patient_{name}") for name in names]
 
 
+def twins(change: Callable[[np.ndarray], np.ndarray]) -> Callable[[Path], object]:
+    """The ED mask a second time, uncompressed and changed."""
+    return lambda root: opened(saved(ED(root).with_suffix(""), change(voxels(ED(root))), AFFINE))
+
+
+def plain_but_named_gz(root: Path) -> None:
+    twins(lambda array: array)(root)
+    ED(root).with_suffix("").rename(ED(root))
+
+
+def packed_but_not_named_gz(root: Path) -> None:
+    ED(root).rename(ED(root).with_suffix(""))
+
+
+def frames_beside(root: Path) -> None:
+    """The ED and ES frames, and an Info.cfg that says 30 frames."""
+    more_frames(root)
+    for frame in (1, 3):
+        saved(root / "patient002" / f"patient002_frame0{frame}.nii.gz", voxels(CINE(root))[..., frame - 1], AFFINE)
+
+
+more_frames = text(lambda content: content.replace("NbFrame: 4", "NbFrame: 30"))
+
+
+def moved_to(place: str) -> Callable[[Path], object]:
+    """The second patient of M&Ms in another folder of the download."""
+
+    def change(root: Path) -> None:
+        (root / place).mkdir()
+        (root / "Training" / "Labeled" / "B2B2B2").rename(root / place / "B2B2B2")
+
+    return change
+
+
+def mnms2_number(root: Path) -> None:
+    """The third patient of M&Ms-2 under the number of a test patient."""
+    for path in (root / "dataset" / "003").iterdir():
+        path.rename(path.with_name(path.name.replace("003", "203")))
+    (root / "dataset" / "003").rename(root / "dataset" / "203")
+    text(lambda content: content.replace("\n3,", "\n203,"), "dataset_information.csv")(root)
+
+
+def mnms2_copied(one: str, onto: str) -> Callable[[Path], object]:
+    return lambda root: shutil.copy(root / "dataset" / f"{one}.nii.gz", root / "dataset" / f"{onto}.nii.gz")
+
+
+def scd(change: Callable[[np.ndarray], np.ndarray], *frames: int) -> Callable[[Path], object]:
+    """Masks of the second patient of Sunnybrook changed."""
+    files = [f"SCD0000102_frame0{frame}_gt.nii.gz" for frame in frames]
+    return lambda root: [saved(root / name, change(voxels(root / name).copy()), AFFINE) for name in files]
+
+
+def scd_twice(root: Path) -> None:
+    saved(root / "SCD0000102_frame3_gt.nii.gz", voxels(root / "SCD0000102_frame03_gt.nii.gz"), AFFINE)
+
+
 def german(content: str) -> str:
     """As Excel in German writes it."""
     return content.replace(",", ";").replace("70.5", "70,5").replace("\n", ";sch\xf6n\n")
@@ -234,11 +316,26 @@ FILES = [
     Case("Voxels", "complex numbers", lambda root: saved(CINE(root), voxels(CINE(root)).astype(np.complex64), AFFINE),
          "holds complex numbers where every voxel must be one grey value or label", "refused"),
     Case("Voxels", "a file in a folder of its own name, as some programs unzip", into_folder, ""),
+    Case("Voxels", "`x.nii` beside `x.nii.gz`, equal but for compression", twins(lambda array: array), ""),
+    Case("Voxels", "`x.nii` beside `x.nii.gz` with other voxels", twins(np.zeros_like),
+         "are two images of one name and differ; remove the one that is wrong", "refused"),
+    Case("Voxels", "two masks of one frame under two names (`frame3`, `frame03`)", scd_twice,
+         "are masks of one frame; remove the one that is wrong", "refused", "sunnybrook"),
+    Case("Voxels", "a `.nii.gz` that is not compressed", plain_but_named_gz, ""),
+    Case("Voxels", "a `.nii` that is compressed", packed_but_not_named_gz, ""),
+    Case("Voxels", "one image as ED and as ES", mnms2_copied("002/002_SA_ED", "002/002_SA_ES"),
+         "hold the same image as ED and ES; copy the right files", "refused", "mnms2"),
+    Case("Voxels", "a cine of another patient beside ED and ES (M&Ms-2)", mnms2_copied("003/003_SA_CINE", "002/002_SA_CINE"),
+         "has no frame that is the ED image; remove that file to import the ED and ES frames of this patient alone", "refused", "mnms2"),
     Case("Voxels", "a folder of that name with several files", two_in_folder, "is a folder with 2 NIfTI files where a file is needed",
          "refused"),
     Case("Hearts", "LV and RV exchanged (MYO surrounds what is called RV)", mask(swapped(1, 3), ED, ES), "LV and RV are exchanged in",
          "refused"),
     Case("Hearts", "LV and MYO exchanged", mask(swapped(2, 3), ED), "LV and MYO are exchanged in", "refused"),
+    Case("Hearts", "LV and MYO exchanged in Sunnybrook, of whose MYO only the mass is kept", scd(swapped(2, 3), 1, 3),
+         "LV and MYO are exchanged in", "refused", "sunnybrook"),
+    Case("Hearts", "the same in its ES mask alone", scd(swapped(2, 3), 3),
+         "has MYO (2) but no LV (3), so the labels may be exchanged; correct the labels in the file", "refused", "sunnybrook"),
     Case("Hearts", "ED and ES exchanged (EF below 0)", lambda root: [ED(root).rename(root / "one"), ES(root).rename(ED(root)),
          (root / "one").rename(ES(root))], "the LV is larger at ES (39.6 mL) than at ED (19.8 mL); exchange ED and ES in", "refused"),
     Case("Hearts", "the same in a table (M&Ms)", table(lambda content: content.replace(",0,2,", ",2,0,")),
@@ -257,6 +354,13 @@ FILES = [
          "refused"),
     Case("Patients", "ACDC's `database/` with `training/` and `testing/`", testing,
          "patient003: kept for testing, as in testing/: in imagesTs and labelsTs, and in no fold", same=False),
+    Case("Patients", "`Testing/` of M&Ms", moved_to("Testing"),
+         "B2B2B2: kept for testing, as in Testing/: in imagesTs and labelsTs, and in no fold", source="mnms", same=False),
+    Case("Patients", "`Validation/` of M&Ms", moved_to("Validation"),
+         "B2B2B2: in the folds, as nnU-Net validates on these, though in Validation/; move this folder away to leave it out",
+         source="mnms"),
+    Case("Patients", "the numbers 201 to 360 of M&Ms-2", mnms2_number,
+         "203: kept for testing, as in the challenge (from 201 on): in imagesTs and labelsTs, and in no fold", source="mnms2", same=False),
     Case("Patients", "a folder beside the patients, such as `patient_003`", renamed("003"),
          "passed over, as no patient was found there: patient_003", same=False),
     Case("Patients", "no folder with the data set's names", renamed("001", "002", "003"),
@@ -269,6 +373,11 @@ TEXTS = [
     Case("`Info.cfg`", "a key that is missing", text(lambda content: content.replace("ED: 1\n", "")), "has no ED; add the line", "refused"),
     Case("`Info.cfg`", "a key with two values", text(lambda content: content + "ES: 4\n"), "gives ES as '3' and as '4'; remove one",
          "refused"),
+    Case("`Info.cfg`", "`NbFrame` of another cine", more_frames,
+         "says NbFrame 30, but patient002_4d.nii.gz has 4 frames, so it may be another cine; copy the right one, or correct Info.cfg",
+         "refused"),
+    Case("`Info.cfg`", "the same, but the ED and ES files are frames of the cine", frames_beside,
+         "the cine has another number of frames than Info.cfg says; its ED and ES are those of the files beside it"),
     Case("Tables", "semicolons or tabs between the cells, Excel's `sep=` line",
          table(lambda content: "sep=;\n" + content.replace(",", ";")), "", source="mnms"),
     Case("Tables", "UTF-16 with tabs (Excel's Unicode text)", table(lambda content: content.replace(",", "\t"), "utf-16"), "",
@@ -280,6 +389,8 @@ TEXTS = [
          "row 2 has 10 cells for 9 columns; correct it, and if numbers have decimal commas save it with semicolons", "refused", "mnms"),
     Case("Tables", "a column that is missing", table(lambda content: content.replace("VendorName", "Scanner")), "lacks VendorName",
          "refused", "mnms"),
+    Case("Tables", "a header and no rows", table(lambda content: content.splitlines()[0]), "information.csv has no rows", "refused",
+         "mnms"),
     Case("Tables", "two tables of the same columns that differ", two_tables,
          "have equally many columns and other contents; remove the one that is not meant", "refused", "mnms"),
     Case("Tables", "a workbook that is called CSV", table(lambda content: "PK\x03\x04" + content),

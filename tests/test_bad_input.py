@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +14,14 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from nnunet_synth_aug.cli.app import main
+from nnunet_synth_aug.core import files
 from nnunet_synth_aug.core.errors import UserError
 from nnunet_synth_aug.data.cohort import Cohort
+from nnunet_synth_aug.data.importers import acdc
 from nnunet_synth_aug.data.importers.acdc import list_acdc, read_acdc
 from nnunet_synth_aug.data.raw_dataset import write_dataset
+from nnunet_synth_aug.data.test_set import write_test_set
 
 AFFINE = np.diag([1.5, 1.5, 8, 1])
 
@@ -323,3 +329,84 @@ def test_damaged_cohort_file_and_missing_image(source: Path, folders: Path) -> N
     (path / "cohort.json").write_text('{"format": 1, "subjects": [{"patient": "patient001"}]}')
     with pytest.raises(UserError, match=r"cohort\.json is damaged \(KeyError: 'spacing_mm'\); import the dataset again"):
         Cohort.load(27)
+
+
+# ------------------------------------------------------------------ two at once, and what may not be read
+
+
+def test_two_imports_of_one_number_at_once(source: Path, folders: Path) -> None:
+    """The second is refused, whatever name it gives, and the number is free again when the first has been killed."""
+    code = "import sys; from nnunet_synth_aug.data.raw_dataset import free_number\n"
+    code += "with free_number(27): print('held', flush=True); sys.stdin.read()"
+    other = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    try:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "held\n"
+        for write in (lambda: write_dataset(read_acdc(source), 27, "Other"), lambda: write_test_set(read_acdc(source), 27, "Test")):
+            with pytest.raises(
+                UserError, match=rf"process {other.pid} .* writes a dataset with the id 27 now; wait for its end, or choose"
+            ):
+                write()
+        write_dataset(read_acdc(source), 28, "Next", folds=2)  # another number
+    finally:
+        other.kill()
+        other.communicate()
+    import_all(source)
+    assert {path.name for path in (folders / "nnUNet_raw").iterdir()} == {"Dataset027_ACDC", "Dataset028_Next"}
+
+
+def denied(path: Path) -> PermissionError:
+    return PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+
+def test_a_source_that_may_not_be_read_is_named(source: Path, folders: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And not called damaged, or a full disk."""
+
+    def opened(path: Path) -> Any:
+        raise denied(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "_opened", opened)
+        with pytest.raises(UserError, match=r"patient001_4d\.nii\.gz cannot be read; change its permissions"):
+            import_all(source)
+        (folders / "a.nii").touch()
+        with pytest.raises(UserError, match=r"a\.nii cannot be read; change its permissions"):
+            files.nifti_header(folders / "a.nii")
+
+    def unreadable(place: Path) -> Iterator[Any]:
+        raise denied(place)
+        yield
+
+    with pytest.raises(UserError, match=r"acdc/patient002 cannot be read; change its permissions"):
+        write_dataset(unreadable(source / "patient002"), 27, "ACDC")
+    for place in (folders / "nnUNet_raw", folders / "nnUNet_raw" / "Dataset027_ACDC" / "imagesTr"):
+        with pytest.raises(UserError, match=r"cannot write .*Dataset027_ACDC: Permission denied; free some space or choose another folder"):
+            write_dataset(unreadable(place), 27, "ACDC")
+    assert left_behind(folders) == []
+
+
+def test_a_folder_that_may_not_be_looked_into_is_one_sentence(
+    source: Path, folders: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def looked(path: Path) -> bool:
+        raise denied(path)
+
+    monkeypatch.setattr(sys, "argv", ["synthaug", "import", "acdc", str(source), "-d", "27"])
+    monkeypatch.setattr(acdc, "list_acdc", lambda folder: looked(folder))
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    assert capsys.readouterr().err == f"synthaug: {source} cannot be read or written; change its permissions\n"
+
+
+def test_folders_with_quotes_and_spaces(source: Path, folders: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    odd = folders / 'it\'s "a" [b]* ~ $HOME\n'
+    odd.mkdir()
+    source.rename(odd / "acdc")
+    for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"):
+        (odd / name).mkdir()
+        monkeypatch.setenv(name, str(odd / name))
+    folder = import_all(odd / "acdc")
+    assert folder == odd / "nnUNet_raw" / "Dataset027_ACDC"
+    assert len(list((folder / "labelsTr").iterdir())) == 6
+    assert len(Cohort.load(27).subjects) == 3

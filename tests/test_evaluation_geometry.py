@@ -236,6 +236,18 @@ def test_other_formats_hold_the_same_volume_in_the_same_place(straight: tuple[Pa
     assert_same(scores(prediction, converted(reference, tmp_path / f"r{ending}")), expected)
 
 
+def test_gipl_files_hold_no_directions(straight: tuple[Path, Path, ScoredFile], tmp_path: Path) -> None:
+    """So they are laid on a mask of the same shape and spacing voxel by voxel, and on no other."""
+    prediction, reference, expected = straight
+    other = converted(prediction, tmp_path / "p.gipl")
+    assert not read_volume(other).grid.oriented
+    assert_same(scores(other, reference), expected)
+    assert_same(scores(other, converted(reference, tmp_path / "r.gipl")), expected)
+    finer = converted(write(tmp_path / "f.nii", heart(2), affine=np.diag([1, 1, 8, 1])), tmp_path / "f.gipl")
+    with pytest.raises(UserError, match=r"f\.gipl has the spacing .* but its ground truth"):
+        scores(finer, reference)
+
+
 @pytest.mark.parametrize("ending", ENDINGS)
 def test_folders_of_every_format_are_found_and_compared(tmp_path: Path, ending: str) -> None:
     for case in ("p1_ED", "p1_ES", "p2_ED", "p2_ES"):

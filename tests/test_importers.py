@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -123,6 +124,42 @@ def test_mnms_as_a_cohort(mnms: Path, nnunet: Path) -> None:
     assert unlabelled.image.shape == (6, *SHAPE)
 
 
+def in_testing(root: Path) -> None:
+    (root / "Testing").mkdir()
+    (root / "Validation" / "B1T2W3").rename(root / "Testing" / "B1T2W3")
+    make_mnms(root, "D7D7D7")
+    rows = ["0,A0S9V9,HCM,Siemens,A,1,1,4,41,M,170.0,70.5", "1,B1T2W3,ARV,Philips,B,2,1,4,,F,nan,", "2,C4U5X6,LVNC,GE,C,4,0,3,60,,,"]
+    write_mnms_table(root, *rows, "3,D7D7D7,DCM,GE,C,4,1,4,60,,,")
+
+
+def test_mnms_test_patients_are_a_test_set(mnms: Path, nnunet: Path) -> None:
+    in_testing(mnms)
+    result = CliRunner().invoke(app, ["import", "mnms", str(mnms), "-d", "31", "--folds", "2"])
+    assert result.exit_code == 0, result.output
+    (folder,) = (nnunet / "nnUNet_raw").iterdir()
+    assert sorted(cases_in(folder / "labelsTs")) == ["B1T2W3_ED", "B1T2W3_ES"]
+    np.testing.assert_array_equal(np.asanyarray(opened(folder / "labelsTs" / "B1T2W3_ES.nii.gz").dataobj), heart(3, LV, MYO, RV))
+    assert not [path for path in folder.rglob("*B1T2W3*") if path.parent.name not in ("imagesTs", "labelsTs")]
+    assert "B1T2W3" not in (nnunet / "nnUNet_preprocessed" / folder.name / "splits_final.json").read_text()
+    assert [s.patient for s in Cohort.load("31").subjects] == ["A0S9V9", "C4U5X6", "D7D7D7"]
+    found = find_dataset(frozenset(cases_in(folder / "labelsTs")), [nnunet], dataset=folder)  # what a study scores
+    assert {(info.patient, info.vendor, info.diagnosis) for info in found.cases.values()} == {("B1T2W3", "Philips", "RV")}
+
+
+def test_mnms_testing_without_masks_alone_or_given_itself(mnms: Path) -> None:
+    in_testing(mnms)
+    (mnms / "Testing" / "B1T2W3" / "B1T2W3_sa_gt.nii.gz").rename(mnms / "masks.nii.gz")
+    (one,) = (subject for subject in read_mnms(mnms) if subject.test)
+    assert (one.patient, one.masks) == ("B1T2W3", {})
+    (mnms / "masks.nii.gz").rename(mnms / "Testing" / "B1T2W3" / "B1T2W3_sa_gt.nii.gz")
+    (one,) = read_mnms(mnms / "Testing")  # a user who gives it means it, and is told
+    assert not one.test
+    assert one.notes == ("in the challenge's Testing/, but trained on, since this folder was given",)
+    shutil.rmtree(mnms / "Training")
+    with pytest.raises(UserError, match="has patients in Testing/ alone, and nothing would be trained on; add Training/, or give"):
+        read_mnms(mnms)
+
+
 def empty_contours(root: Path) -> None:
     save(root / "Training/Labeled/A0S9V9/A0S9V9_sa_gt.nii.gz", np.zeros((*SHAPE, 6), np.uint8))
 
@@ -204,6 +241,16 @@ def test_mnms2_cine_of_another_heart(mnms2: Path) -> None:
     save(mnms2 / "dataset" / "001" / "001_SA_CINE.nii.gz", cine(seed=7))
     with pytest.raises(UserError, match=r"001_SA_CINE.nii.gz has no frame that is the ED image; remove that file"):
         list(read_mnms2(mnms2))
+
+
+def test_mnms2_test_patients_alone_are_trained_on_and_it_is_said(mnms2: Path) -> None:
+    for name in ("001", "042"):
+        shutil.rmtree(mnms2 / "dataset" / name)
+    make_mnms2(mnms2, "201")
+    (mnms2 / "dataset_information.csv").write_text("SUBJECT_CODE,DISEASE,VENDOR,FIELD\n201,NOR,GE,1.5\n")
+    (one,) = read_mnms2(mnms2)
+    assert not one.test
+    assert one.notes == ("has the number of a test patient of the challenge, but is trained on, since all here have",)
 
 
 def test_mnms2_as_a_cohort(mnms2: Path, nnunet: Path) -> None:

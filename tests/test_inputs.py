@@ -10,13 +10,17 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from input_cases import CASES, Case, make_acdc, make_mnms
+from input_cases import CASES, Case, make_acdc, make_mnms, make_mnms2, make_sunnybrook
 from shared_folders import FOLDERS, set_folders
 
 from nnunet_synth_aug.cli.app import main
 from nnunet_synth_aug.data.importers.acdc import read_acdc
-from nnunet_synth_aug.data.importers.mnms import read_mnms
+from nnunet_synth_aug.data.importers.mnms import read_mnms, read_mnms2
+from nnunet_synth_aug.data.importers.sunnybrook import read_sunnybrook
 from nnunet_synth_aug.data.raw_dataset import write_dataset
+from nnunet_synth_aug.data.test_set import write_test_set
+
+NUMBERS = {"acdc": 1, "mnms": 2, "mnms2": 3, "sunnybrook": 4}
 
 
 @dataclass(frozen=True)
@@ -28,14 +32,18 @@ class Ended:
 
 @pytest.fixture(scope="module")
 def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folders ``acdc`` and ``mnms`` as they should be, and the datasets 1 and 2 made of them."""
+    """A folder of each source as it should be, and the datasets of :data:`NUMBERS` made of them."""
     root = tmp_path_factory.mktemp("sources")
     make_acdc(root / "acdc")
     make_mnms(root / "mnms")
+    make_mnms2(root / "mnms2")
+    make_sunnybrook(root / "sunnybrook")
     with pytest.MonkeyPatch.context() as patch:
         set_folders(patch, root)
         write_dataset(read_acdc(root / "acdc"), 1, "acdc", folds=2)
         write_dataset(read_mnms(root / "mnms"), 2, "mnms", folds=2)
+        write_dataset(read_mnms2(root / "mnms2"), 3, "mnms2", folds=2)
+        write_test_set(read_sunnybrook(root / "sunnybrook"), 4, "sunnybrook")
     return root
 
 
@@ -46,7 +54,8 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
     set_folders(monkeypatch, tmp_path)
 
     def imported(source: str, folder: Path, number: int) -> Ended:
-        monkeypatch.setattr(sys, "argv", ["synthaug", "import", source, str(folder), "-d", str(number), "--folds", "2"])
+        folds = [] if source == "sunnybrook" else ["--folds", "2"]  # Sunnybrook is a test set
+        monkeypatch.setattr(sys, "argv", ["synthaug", "import", source, str(folder), "-d", str(number), *folds])
         capsys.readouterr()
         with pytest.raises(SystemExit) as ended:
             main()
@@ -75,7 +84,7 @@ def test_the_input_does_what_the_page_says(case: Case, sources: Path, tmp_path: 
         return
     assert ended.code == 0, ended
     assert case.says in ended.out
-    new, old = dataset(tmp_path, 9), dataset(sources, 1 if case.source == "acdc" else 2)
+    new, old = dataset(tmp_path, 9), dataset(sources, NUMBERS[case.source])
     found, plain = (pd.read_csv(folder / "priors.csv", index_col="patient") for folder in (new, old))
     if case.outcome == "left out":
         assert "1 of 6 masks are left out" in ended.out

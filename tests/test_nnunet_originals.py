@@ -9,6 +9,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813
+from nifti_files import saved
 from nnunet_fixture import DATASET, PATIENTS, PLANS, SPACING, VALIDATION, Project
 from typer.testing import CliRunner
 
@@ -16,9 +17,12 @@ from nnunet_synth_aug.cli.app import app
 from nnunet_synth_aug.core.errors import UserError
 from nnunet_synth_aug.core.files import read_json, read_nifti, write_json, write_nifti
 from nnunet_synth_aug.core.labels import LV, MYO, RV
+from nnunet_synth_aug.nnunet import doctor
 from nnunet_synth_aug.nnunet.bank.manifest import bank_status
 from nnunet_synth_aug.nnunet.bank.originals import raw_originals
+from nnunet_synth_aug.nnunet.doctor import Check, run_checks
 from nnunet_synth_aug.nnunet.patients import splits_file
+from nnunet_synth_aug.nnunet.sizes import refuse_other_sizes
 from nnunet_synth_aug.nnunet.target import load_target
 
 __all__ = ["plain"]
@@ -127,6 +131,31 @@ def test_the_command_needs_neither_a_cohort_nor_a_generator(plain: Project) -> N
     provenance = manifest.content["generator"]
     assert (provenance["source"], provenance["dataset"]) == ("copies", DATASET)
     assert provenance["patients"] == sorted(set(PATIENTS) - set(VALIDATION[1]))
+
+
+def test_sizes_that_nnunet_reads_otherwise_are_refused(plain: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It takes pixdim, and so does ITK; everything else here takes sform."""
+    for check in ("_trainer", "_torch_pair"):  # which start interpreters
+        monkeypatch.setattr(doctor, check, lambda: Check("quick", True, ""))
+    target = load_target(731, "2d", PLANS)
+    assert refuse_other_sizes(target) == 12
+    path = plain.raw / "imagesTr" / "patient004_ES_0000.nii.gz"
+    content, array = path.read_bytes(), read_nifti(path)[0]
+    try:
+        saved(path, array, np.diag([*SPACING, 1.0]), pixdim=(1, 1, 1))
+        assert sitk.ReadImage(str(path)).GetSpacing() == (1.0, 1.0, 1.0)
+        said = f"{path} says 1 x 1 x 1 mm in pixdim, which nnU-Net takes, but 2 x 2 x 8 mm in sform"
+        failed = CliRunner().invoke(app, ["bank", "-d", "731", "-f", "1", "-p", PLANS, "--source", "copies", "-n", "9"])
+        assert isinstance(failed.exception, UserError)
+        assert str(failed.exception).startswith(f"{said}; correct pixdim and run nnU-Net's planning and preprocessing again")
+        (found,) = (check for check in run_checks(731, plans=PLANS) if check.name == "images")
+        assert (found.ok, found.message) == (False, said)
+        saved(path, array, np.diag([1.0, 1.0, 1.0, 1.0]), pixdim=SPACING)  # as ACDC's download has it: nnU-Net reads what we read
+        assert refuse_other_sizes(target) == 12
+    finally:
+        path.write_bytes(content)
+    (found,) = (check for check in run_checks(731, plans=PLANS) if check.name == "images")
+    assert (found.ok, found.message) == (True, "12 training images whose headers agree on the size of voxels")
 
 
 def test_a_patient_on_both_sides_is_refused(plain: Project) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -77,3 +78,38 @@ def test_scores_of_such_patients_are_read_back(tmp_path: Path) -> None:
     path.write_text(quoted_table(table).to_csv(index=False))
     assert "'=p1" in path.read_text()
     assert read_scores(path)["patient"].tolist() == ["=p1"]
+
+
+@pytest.mark.parametrize(
+    ("change", "coding"),
+    [
+        (lambda content: content, "utf-8-sig"),
+        (lambda content: content.replace(",", "\t"), "utf-16"),
+        (lambda content: "sep=;\n" + content.replace(",", ";").replace("0.9", "0,9"), "cp1252"),
+    ],
+    ids=["mark", "tabs", "semicolons and decimal commas"],
+)
+def test_scores_may_be_saved_by_any_program(tmp_path: Path, change: Callable[[str], str], coding: str) -> None:
+    path = tmp_path / "metrics.csv"
+    content = pd.DataFrame([SCORED | {"value": 0.9, "patient": "001"}]).to_csv(index=False)
+    path.write_text(content)
+    plain = read_scores(path)
+    path.write_bytes(change(content).encode(coding))
+    pd.testing.assert_frame_equal(read_scores(path), plain)
+    assert (plain["value"].item(), plain["patient"].item()) == (0.9, "001")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (",".join(SCORED) + "\n", "has no rows; write it again"),
+        ("", "is not a readable metrics table"),
+        (",".join(SCORED) + "\n" + "x," * 20 + "\n", "is not a readable metrics table"),
+        ("a\0b", "is not text that can be read"),
+    ],
+)
+def test_tables_of_scores_without_scores_are_one_sentence(tmp_path: Path, content: str, message: str) -> None:
+    (tmp_path / "metrics.csv").write_text(content)
+    with pytest.raises(UserError, match=message) as caught:
+        read_scores(tmp_path / "metrics.csv")
+    assert "\n" not in str(caught.value)

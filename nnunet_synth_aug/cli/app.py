@@ -66,6 +66,9 @@ def main() -> Any:
     except UserError as error:
         print(f"synthaug: {error}", file=sys.stderr)
         raise SystemExit(error.code) from None
+    except PermissionError as error:
+        print(f"synthaug: {error.filename or 'a file'} cannot be read or written; change its permissions", file=sys.stderr)
+        raise SystemExit(2) from None
     except BrokenPipeError:  # e.g. piped into head
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(0) from None

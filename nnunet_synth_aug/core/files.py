@@ -40,10 +40,19 @@ def atomic_path(path: Path) -> Iterator[Path]:
         yield temporary
         os.replace(temporary, path)
     except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror or error}; free some space or choose another folder") from error
+        raise _not_written(path, error) from error
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def _not_written(path: Path, error: OSError) -> UserError:
+    """Why ``path`` is not there: something else could not be read meanwhile, or it could not be written."""
+    if isinstance(error, PermissionError) and error.filename:
+        denied = Path(os.fsdecode(error.filename))
+        if path.parent not in denied.parents and denied not in path.parents:
+            return UserError(f"{denied} cannot be read; change its permissions")
+    return UserError(f"cannot write {path}: {error.strerror or error}; free some space or choose another folder")
 
 
 @contextlib.contextmanager
@@ -62,7 +71,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         temporary.chmod(0o755)  # mkdtemp makes 0700
         os.replace(temporary, path)
     except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror or error}; free some space or choose another folder") from error
+        raise _not_written(path, error) from error
     finally:
         if temporary is not None:
             shutil.rmtree(temporary, ignore_errors=True)
@@ -215,6 +224,8 @@ def load_nifti(path: Path, ndim: int | None = None) -> tuple[np.ndarray, Any]:
         array = np.asanyarray(image.dataobj)
         with image.file_map["image"].get_prepare_fileobj("rb") as stream:
             raw = type(image.header).from_fileobj(stream, check=False)["pixdim"][1:4]
+    except PermissionError as error:
+        raise UserError(f"{path} cannot be read; change its permissions") from error
     except Exception as error:  # nibabel, zlib, gzip and OSError all mean the same to a user
         raise UserError(f"{path} is not a complete NIfTI file ({type(error).__name__}); copy it again from its source") from error
     if not (np.isfinite(raw) & (raw != 0)).all():  # nibabel calls them 1 mm
@@ -258,6 +269,8 @@ def nifti_header(path: Path) -> Any:
         raise UserError(f"{path} does not exist")
     try:
         image = _opened(path)
+    except PermissionError as error:
+        raise UserError(f"{path} cannot be read; change its permissions") from error
     except Exception as error:
         raise UserError(f"{path} is not a NIfTI file ({type(error).__name__}); copy it again from its source") from error
     return image.header

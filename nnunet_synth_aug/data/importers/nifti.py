@@ -96,12 +96,14 @@ def read_frames(paths: tuple[Path, Path]) -> Volume:
     """Read the ED and ES images of a patient from two files; the array has T = 2.
 
     Raises:
-        UserError: unreadable, not 3D, or not on the same voxels.
+        UserError: unreadable, not 3D, not on the same voxels, or one image twice.
     """
     first, header = _load_3d(paths[0])
     image = _volume(paths[0], first[..., None], read_grid(paths[0], header), 0.0, [])
     second, header = _load_3d(paths[1])
     other = _onto(image, paths[1], second, read_grid(paths[1], header), "ES image", f"{paths[0].name}")
+    if np.array_equal(image.array[0], other):
+        raise UserError(f"{paths[0]} and {paths[1].name} hold the same image as ED and ES; copy the right files")
     return Volume(image.path, np.stack([image.array[0], other]), image.grid, image.stored, 0.0, image.notes)
 
 
