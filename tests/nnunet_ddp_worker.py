@@ -57,20 +57,23 @@ def train(rank: int, plans: str, changed: str) -> dict[str, Any]:
         refused = ""
     except SystemExit as error:
         refused = str(error)
+    finally:
+        command.get_trainer_from_args = make
     return {"keys": keys, "weights": [float(weights.sum()), float(np.abs(weights).sum())], "refused": refused}
 
 
-def main(rank: int, folder: Path, plans: str) -> None:
+def main(rank: int, folder: Path, *plans: str) -> None:
     torch.set_num_threads(1)
     host.DDP = lambda network, device_ids: DistributedDataParallel(network)
     dist.init_process_group("gloo", init_method=f"file://{folder / 'meeting'}", rank=rank, world_size=2)
     command.setup_ddp = command.cleanup_ddp = lambda *_: None  # they would meet over nccl, and part after the first training
     torch.cuda.set_device = lambda _: None
     try:
-        write_json(folder / f"rank{rank}.json", train(rank, plans, (folder / "changed.json").read_text()))
+        noted = [train(rank, name, (folder / f"{name}_changed.json").read_text()) for name in plans]
+        write_json(folder / f"rank{rank}.json", noted)
     finally:
         dist.destroy_process_group()
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), Path(sys.argv[2]), sys.argv[3])
+    main(int(sys.argv[1]), Path(sys.argv[2]), *sys.argv[3:])

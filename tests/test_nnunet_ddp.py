@@ -18,13 +18,14 @@ from nnunet_fixture import VALIDATION, Project
 from nnunet_synth_aug.core.files import read_json, write_json
 
 
-def two_processes(project: Project, folder: Path, plans: str) -> list[dict[str, Any]]:
+def two_processes(project: Project, folder: Path, plans: list[str]) -> list[list[dict[str, Any]]]:
+    """What each process noted of each training, processes first."""
     trainers = str(Path(__file__).resolve().parents[1] / "trainers")
     environment = project.environment | {"nnUNet_n_proc_DA": "0", "nnUNet_extTrainer": trainers, "PYTHONPATH": str(Path(__file__).parent)}
     started = []
     for rank in range(2):
         with (folder / f"rank{rank}.log").open("w") as log:
-            command = [sys.executable, worker.__file__, str(rank), str(folder), plans]
+            command = [sys.executable, worker.__file__, str(rank), str(folder), *plans]
             started.append(subprocess.Popen(command, env=environment, stdout=log, stderr=log, cwd=project.root))
     try:
         codes = [process.wait(timeout=600) for process in started]
@@ -36,46 +37,51 @@ def two_processes(project: Project, folder: Path, plans: str) -> list[dict[str, 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("batch", [4, 5])
-def test_two_processes_share_one_quota_and_one_record(project: Project, plans_with: Any, tmp_path: Path, batch: int) -> None:
+def test_two_processes_share_one_quota_and_one_record(project: Project, plans_with: Any, tmp_path: Path) -> None:
     """Each joint batch holds the share rounded down or up, whichever process has the samples; of 5, one process has 3.
 
     nnU-Net's batch Dice gathers one array per process, all of which must be of one size, so 5 goes without it, as its 3d_fullres does.
+    Both trainings run in one start of the two processes.
     """
+    batches = {"ddp4Plans": 4, "ddp5Plans": 5}
     settings = {"epochs": 2, "iterations_per_epoch": 5, "schedule": {"to": 0.9}}
-    name = plans_with("ddpPlans", ratio=0.4, **settings)
-    path = project.preprocessed / f"{name}.json"
-    path.rename(tmp_path / "changed.json")
-    plans_with("ddpPlans", ratio=0.3, **settings)
-    for written in (path, tmp_path / "changed.json"):
-        content = read_json(written)
-        content["configurations"]["2d"] |= {"batch_size": batch, "batch_dice": batch == 4}
-        write_json(written, content)
-    folder = project.results / f"{worker.TRAINER}__{name}__2d" / "fold_0"
+    for name, batch in batches.items():
+        plans_with(name, ratio=0.4, **settings)
+        path = project.preprocessed / f"{name}.json"
+        path.rename(tmp_path / f"{name}_changed.json")
+        plans_with(name, ratio=0.3, **settings)
+        for written in (path, tmp_path / f"{name}_changed.json"):
+            content = read_json(written)
+            content["configurations"]["2d"] |= {"batch_size": batch, "batch_dice": batch == 4}
+            write_json(written, content)
     try:
-        ranks = two_processes(project, tmp_path, name)
-        joint = [[*a, *b] for a, b in zip(ranks[0]["keys"], ranks[1]["keys"], strict=True)]
-        assert {len(keys) for keys in ranks[0]["keys"]} == {(batch + 1) // 2}
-        assert {len(keys) for keys in ranks[1]["keys"]} == {batch // 2}
-        counts = [sum(key.startswith("synth_") for key in keys) for keys in joint]
-        for ratio, drawn in ((0.3, counts[:5]), (0.9, counts[5:])):
-            assert set(drawn) <= {math.floor(ratio * batch), math.ceil(ratio * batch)}
-            assert abs(sum(drawn) - 5 * ratio * batch) < 1
-        assert sum(counts) == 5 * batch * 1.2
-        assert ranks[0]["keys"] != ranks[1]["keys"]
-        assert ranks[0]["weights"] == ranks[1]["weights"]  # one network, synchronised
-        assert all("ratio was 0.3 and is 0.4" in rank["refused"] for rank in ranks)
-
-        record = read_json(folder / "synth_aug.json")
-        seen = {key for keys in joint for key in keys if key.startswith("synth_")}
-        recorded = [(e["batches"], e["samples"], e["synthetic_samples"]) for e in record["epochs"]]
-        assert recorded == [(5, 5 * batch, sum(counts[:5])), (5, 5 * batch, sum(counts[5:]))]
-        assert record["distinct_synthetic_cases"] == len(seen)
-        checkpoint = torch.load(folder / "checkpoint_final.pth", weights_only=False)
-        assert checkpoint["init_args"]["plans"]["synth_aug"]["manifest_hash"] == record["manifest_hash"]
-        # The processes share the validation cases, which are real.
-        validated = sorted(file.name.removesuffix(".nii.gz") for file in (folder / "validation").glob("*.nii.gz"))
-        assert validated == [f"{patient}_{phase}" for patient in VALIDATION[0] for phase in ("ED", "ES")]
-        assert len(read_json(folder / "validation" / "summary.json")["metric_per_case"]) == 4
+        for (name, batch), ranks in zip(batches.items(), zip(*two_processes(project, tmp_path, list(batches)), strict=True), strict=True):
+            check(ranks, batch, project.results / f"{worker.TRAINER}__{name}__2d" / "fold_0")
     finally:
         shutil.rmtree(project.results, ignore_errors=True)
+
+
+def check(ranks: tuple[dict[str, Any], ...], batch: int, folder: Path) -> None:
+    joint = [[*a, *b] for a, b in zip(ranks[0]["keys"], ranks[1]["keys"], strict=True)]
+    assert {len(keys) for keys in ranks[0]["keys"]} == {(batch + 1) // 2}
+    assert {len(keys) for keys in ranks[1]["keys"]} == {batch // 2}
+    counts = [sum(key.startswith("synth_") for key in keys) for keys in joint]
+    for ratio, drawn in ((0.3, counts[:5]), (0.9, counts[5:])):
+        assert set(drawn) <= {math.floor(ratio * batch), math.ceil(ratio * batch)}
+        assert abs(sum(drawn) - 5 * ratio * batch) < 1
+    assert sum(counts) == 5 * batch * 1.2
+    assert ranks[0]["keys"] != ranks[1]["keys"]
+    assert ranks[0]["weights"] == ranks[1]["weights"]  # one network, synchronised
+    assert all("ratio was 0.3 and is 0.4" in rank["refused"] for rank in ranks)
+
+    record = read_json(folder / "synth_aug.json")
+    seen = {key for keys in joint for key in keys if key.startswith("synth_")}
+    recorded = [(e["batches"], e["samples"], e["synthetic_samples"]) for e in record["epochs"]]
+    assert recorded == [(5, 5 * batch, sum(counts[:5])), (5, 5 * batch, sum(counts[5:]))]
+    assert record["distinct_synthetic_cases"] == len(seen)
+    checkpoint = torch.load(folder / "checkpoint_final.pth", weights_only=False)
+    assert checkpoint["init_args"]["plans"]["synth_aug"]["manifest_hash"] == record["manifest_hash"]
+    # The processes share the validation cases, which are real.
+    validated = sorted(file.name.removesuffix(".nii.gz") for file in (folder / "validation").glob("*.nii.gz"))
+    assert validated == [f"{patient}_{phase}" for patient in VALIDATION[0] for phase in ("ED", "ES")]
+    assert len(read_json(folder / "validation" / "summary.json")["metric_per_case"]) == 4
