@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from evaluation.benchmark.reading import read_study
 from evaluation.inputs.dataset import cases_in, find_dataset
 from nnunet_synth_aug.cli.app import app
 from nnunet_synth_aug.core.errors import UserError
@@ -251,6 +253,17 @@ def test_mnms2_test_patients_alone_are_trained_on_and_it_is_said(mnms2: Path) ->
     (one,) = read_mnms2(mnms2)
     assert not one.test
     assert one.notes == ("has the number of a test patient of the challenge, but is trained on, since all here have",)
+
+
+def test_a_study_may_test_on_whom_the_source_keeps(mnms2: Path, mnms: Path) -> None:
+    for source, folder in (("mnms2", mnms2), ("mnms", mnms)):
+        study = folder / "study.yaml"
+        sets = {"data": {"source": source, "folder": "."}, "tests": [{"name": "kept", "source": source, "folder": "."}]}
+        study.write_text(json.dumps({"title": "t", "arms": ["real", "phantom50"], **sets}))
+        with pytest.raises(UserError, match="leads to the patients of data"):
+            read_study(study)
+        (folder / ("dataset/201" if source == "mnms2" else "Testing")).mkdir()
+        assert read_study(study).tests[0].source == source
 
 
 def test_mnms2_as_a_cohort(mnms2: Path, nnunet: Path) -> None:

@@ -129,7 +129,9 @@ def _refuse_trained(data: Data, test: TestSet, where: str) -> None:
 
 
 def _keeps_some_for_testing(*folders: Path) -> bool:
-    return any(path.is_dir() and path.name.casefold() == "testing" for one in folders for path in (one, *one.glob("*"), *one.glob("*/*")))
+    """Whether there is a folder of test patients as ACDC and M&Ms have it, or a test patient of M&Ms-2, which are those from 201 on."""
+    below = (path for one in folders for path in (one, *one.glob("*"), *one.glob("*/*")) if path.is_dir())
+    return any(path.name.casefold() == "testing" or (path.name.isdecimal() and int(path.name) > 200) for path in below)
 
 
 def _check_slurm(study: Study, where: str) -> None:

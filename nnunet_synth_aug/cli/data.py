@@ -88,7 +88,7 @@ def import_acdc(
 
 @importers.command("mnms")
 def import_mnms(
-    folder: Annotated[Path, typer.Argument(help="OpenDataset, the folder of the download.")],
+    folder: Annotated[Path, typer.Argument(help="OpenDataset, the folder of the download; Testing/ becomes a test set.")],
     dataset_id: Annotated[int, typer.Option("-d", help="A free dataset number.")],
     name: Annotated[str, typer.Option("--name", help="Name after the number.")] = "MNMs",
     folds: Folds = 5,
@@ -101,7 +101,7 @@ def import_mnms(
 
 @importers.command("mnms2")
 def import_mnms2(
-    folder: Annotated[Path, typer.Argument(help="MnM2, the folder of the download.")],
+    folder: Annotated[Path, typer.Argument(help="MnM2, the folder of the download; the numbers from 201 on become a test set.")],
     dataset_id: Annotated[int, typer.Option("-d", help="A free dataset number.")],
     name: Annotated[str, typer.Option("--name", help="Name after the number.")] = "MNMs2",
     folds: Folds = 5,
