@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
-import nibabel as nib
 import numpy as np
 import pytest
+from evaluation_cases import EVALUATED, PREDICTED, Evaluated, make_folders, relabelled
 from evaluation_study import heart
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,27 +18,12 @@ from evaluation.scoring.remarks import exchanged, lost_sizes
 from nnunet_synth_aug.cli.app import main
 from nnunet_synth_aug.core.geometry import Grid
 
-SPACING = (1.5, 1.5, 8.0)
-CASES = [f"p{i}_{phase}" for i in (1, 2, 3) for phase in ("ED", "ES")]
 LABELS = {"RV": (1,), "MYO": (2,), "LV": (3,)}
-
-
-def save(path: Path, mask: np.ndarray, spacing: tuple[float, ...] = SPACING, place: bool = True) -> None:
-    path.parent.mkdir(exist_ok=True)
-    image = nib.Nifti1Image(mask, np.diag([*spacing, 1]))
-    image.header.set_zooms(spacing)
-    if not place:
-        image.set_sform(None, code=0)
-        image.set_qform(None, code=0)
-    nib.save(image, path)
 
 
 @pytest.fixture
 def folders(tmp_path: Path) -> Path:
-    """Ground truth ``gt`` and predictions ``pred`` of three patients."""
-    for i, case in enumerate(CASES):
-        save(tmp_path / "gt" / f"{case}.nii", heart(6 + i % 3))
-        save(tmp_path / "pred" / f"{case}.nii", np.roll(heart(6 + i % 3), 1, axis=0))
+    make_folders(tmp_path)
     return tmp_path
 
 
@@ -46,35 +32,29 @@ def notes(folders: Path) -> list[str]:
     return [note for note in found if not note.startswith("No dataset.json")]
 
 
-def again(folder: Path, cases: list[str], **how: object) -> None:
-    for case in cases:
-        path = folder / f"{case}.nii"
-        save(path, np.asanyarray(nib.load(path).dataobj).copy(), **how)  # type: ignore[arg-type]
-
-
-def relabelled(folder: Path, cases: list[str], values: list[int]) -> None:
-    for case in cases:
-        path = folder / f"{case}.nii"
-        save(path, np.array(values, np.uint8)[np.asanyarray(nib.load(path).dataobj)])
-
-
 def test_good_predictions_get_no_note(folders: Path) -> None:
     assert notes(folders) == []
 
 
-def test_lost_sizes_are_said_on_the_screen_and_in_the_result(
-    folders: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("case", EVALUATED, ids=lambda case: case.what)
+def test_what_was_noticed_is_said_on_the_screen_and_in_the_result(
+    case: Evaluated, folders: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for side in ("gt", "pred"):
-        again(folders / side, CASES, spacing=(1.0, 1.0, 1.0))
+    case.change(folders)
     arguments = ["evaluate", "--pred", str(folders / "pred"), "--gt", str(folders / "gt"), "-o", str(folders / "out"), "-np", "1"]
     monkeypatch.setattr(sys, "argv", ["synthaug", *arguments])
     with pytest.raises(SystemExit) as ended:
         main()
+    printed = capsys.readouterr()
+    if case.outcome == "refused":
+        assert ended.value.code == 2
+        assert case.says in printed.err
+        return
     assert ended.value.code in (0, None)
-    sentence = "Headers of the ground truth say 1 x 1 x 1 mm, which no stack of a heart has"
-    assert sentence in capsys.readouterr().out
-    assert sentence in (folders / "out" / "evaluation.json").read_text()
+    assert case.says in printed.out
+    written = json.loads((folders / "out" / "evaluation.json").read_text())["notes"]
+    assert len([note for note in written if not note.startswith("No dataset.json")]) == 1
+    assert case.says in " ".join(written)
 
 
 @pytest.mark.parametrize(
@@ -94,27 +74,13 @@ def test_sizes_that_no_stack_of_a_heart_has(shape: tuple[int, int, int], spacing
     assert lost_sizes(Grid(shape, np.diag([*map(float, spacing), 1]), spacing)) == lost
 
 
-def test_masks_without_a_place_are_named(folders: Path) -> None:
-    again(folders / "pred", CASES[:2], place=False)
+def test_many_exchanged_labels_are_a_label_map_and_few_are_files(folders: Path) -> None:
+    relabelled(3, 2, 1, cases=PREDICTED[:4])(folders)
     (note,) = notes(folders)
-    assert note.startswith("Headers that do not say where voxels lie")
-    assert note.endswith("a mirrored mask would not be noticed: p1_ED, p1_ES.")
-
-
-def test_labels_exchanged_in_all_predictions(folders: Path) -> None:
-    relabelled(folders / "pred", CASES, [0, 2, 1, 3])
+    assert note.endswith("give them with --pred-labels and --gt-labels.")
+    relabelled(3, 2, 1, cases=PREDICTED[:2])(folders)  # back again
     (note,) = notes(folders)
-    assert note.startswith(
-        "In 6 of 6 predictions the predicted RV lies on the true MYO and the predicted MYO lies on the true RV (p1, p2, p3)"
-    )
-    assert "different label maps" in note
-
-
-def test_labels_exchanged_in_one_patient(folders: Path) -> None:
-    relabelled(folders / "pred", CASES[2:4], [0, 3, 2, 1])
-    (note,) = notes(folders)
-    assert note.startswith("In 2 of 6 predictions the predicted RV lies on the true LV and the predicted LV lies on the true RV (p2)")
-    assert note.endswith("look at these files and correct them.")
+    assert note.endswith("(p2): their labels seem to be exchanged, or those of their ground truth; look at these files and correct them.")
 
 
 def found(mask: np.ndarray, reference: np.ndarray) -> tuple[tuple[str, str], ...]:

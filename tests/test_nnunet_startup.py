@@ -153,7 +153,7 @@ def test_every_finding_has_its_remedy(project: Project, monkeypatch: pytest.Monk
             splits,
             [{"train": ["patient009_ED"], "val": ["patient001_ED"]}],
             "fold",
-            "names 1 cases that are not preprocessed",
+            "names 1 cases in fold 0 that are not preprocessed",
             "nnUNetv2_preprocess -d 731",
         ),
         (

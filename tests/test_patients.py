@@ -119,6 +119,36 @@ def test_the_table_and_the_cohort_come_before_names(dataset: Path) -> None:
         case_patients(NAME, cases)
 
 
+def test_ids_may_be_written_as_file_names(dataset: Path) -> None:
+    write(dataset / "patients.csv", "case,patient\na1.nii.gz,A\nb.1.mha,A\nc,B\n")
+    assert case_patients(NAME, ["a1", "b.1", "c"]) == {"a1": "A", "b.1": "A", "c": "B"}
+    write(dataset / "patients.csv", "case,patient\na1_0000.nii.gz,A\n")
+    with pytest.raises(UserError, match=r"does not name the case a1; .*without _0000 and \.nii\.gz"):
+        case_patients(NAME, ["a1"])
+
+
+def test_patients_who_differ_in_capitals_alone_are_refused(dataset: Path) -> None:
+    write(dataset / "patients.csv", "case,patient\na,P01\nb,p01\n")
+    with pytest.raises(
+        UserError, match="names the patients P01 and p01, which differ in capitals alone; write one person's name in one way"
+    ):
+        case_patients(NAME, ["a", "b"])
+    write(dataset / "patients.csv", "case,patient\na,P01\nb,P01\nc,p02\n")
+    assert case_patients(NAME, ["a", "b", "c"])["b"] == "P01"
+
+
+@pytest.mark.parametrize("cases", [["x_ED", "x_ES"], ["x-t00", "x-t01", "y"], ["x_ses-1_ED", "x_ses-2_ED"]])
+def test_a_table_that_parts_one_heart_is_named(cases: list[str], dataset: Path) -> None:
+    write(dataset / "patients.csv", "case,patient\n" + "".join(f"{case},{case}\n" for case in cases))
+    note = ungrouped(case_patients(NAME, cases))
+    assert note == (
+        f"{cases[0]} and {cases[1]} are of two patients by patients.csv, though their names say one heart; if they are one person, "
+        "give them one patient there"
+    )
+    write(dataset / "patients.csv", "case,patient\n" + "".join(f"{case},Alice\n" for case in cases))
+    assert ungrouped(case_patients(NAME, cases)) == ""
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -330,3 +360,12 @@ def test_cases_of_a_patient_are_told_apart_in_the_evaluation(dataset: Path) -> N
 def test_the_module_needs_no_torch() -> None:
     code = "import sys, nnunet_synth_aug.core.patients; print({'torch', 'pandas', 'nnunetv2'} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "set()"
+
+
+@pytest.mark.parametrize("side", ["train", "val"])
+def test_a_split_that_names_a_case_that_is_not_there_is_refused(dataset: Path, side: str) -> None:
+    cases = ["patient001_ED", "patient001_ES", "patient002_ED", "patient002_ES"]
+    fold = {"train": cases[:2], "val": cases[2:]}
+    write(dataset.parents[1] / "nnUNet_preprocessed" / NAME / "splits_final.json", [fold | {side: [*fold[side], "patient003_ED"]}])
+    with pytest.raises(UserError, match="names 1 cases in fold 0 that are not preprocessed, such as patient003_ED; correct the name there"):
+        fold_cases(NAME, 0, cases)

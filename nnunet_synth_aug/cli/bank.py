@@ -108,7 +108,7 @@ def bank(
     from nnunet_synth_aug.core.prior_request import parse_priors
     from nnunet_synth_aug.nnunet.bank.build import build_bank_cases
     from nnunet_synth_aug.nnunet.bank.lock import bank_lock
-    from nnunet_synth_aug.nnunet.patients import ABOUT_ALL, case_patients
+    from nnunet_synth_aug.nnunet.patients import ABOUT_ALL, case_patients, fold_cases
     from nnunet_synth_aug.nnunet.sizes import refuse_other_sizes
     from nnunet_synth_aug.nnunet.target import label_lookup, load_target
     from nnunet_synth_aug.synthesis.folder import read_index, remove_other_sources, shortfall
@@ -117,6 +117,7 @@ def bank(
 
     target = load_target(dataset, configuration, plans)  # this and the other checks before minutes of sampling
     label_lookup(target)
+    fold_cases(target.dataset, fold_of(fold), target.cases())
     refuse_other_sizes(target)
     parts = sources_of(source)
     numbers = shared_out(n, len(parts))

@@ -161,11 +161,6 @@ def _fold(dataset: str | int, fold: int | str, configuration: str, plans: str) -
     target = load_target(dataset, configuration, plans)
     cases = target.cases()
     train, val = fold_cases(target.dataset, fold, cases)
-    if absent := sorted({*train, *val} - set(cases)):
-        raise UserError(
-            f"splits_final.json names {len(absent)} cases that are not preprocessed, such as {absent[0]}; "
-            f"run 'nnUNetv2_preprocess -d {int(target.dataset[7:10])} -plans_name {plans} -c {configuration}'"
-        )
     if str(fold) == "all":
         return f"all {len(cases)} cases; the validation of fold all is not one"
     note = ungrouped(case_patients(target.dataset, cases))

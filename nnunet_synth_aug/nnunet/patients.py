@@ -43,11 +43,16 @@ def fold_cases(dataset: str, fold: int | str, cases: list[str]) -> tuple[list[st
         cases: every preprocessed case.
 
     Raises:
-        UserError: no or a damaged splits file, no such fold, or a patient on both of its sides.
+        UserError: no or a damaged splits file, no such fold, a case in it that is not among ``cases``, or a patient on both of its sides.
     """
     if str(fold) == "all":
         return list(cases), list(cases)
     split = read_fold(splits_file(dataset), fold)
+    if absent := sorted({*split.train, *split.val} - set(cases)):
+        raise UserError(
+            f"{splits_file(dataset)} names {len(absent)} cases in fold {fold} that are not preprocessed, such as {absent[0]}; correct the "
+            f"name there, or run 'nnUNetv2_preprocess -d {int(dataset[7:10])}' for these plans and this configuration"
+        )
     refuse_shared(splits_file(dataset), fold, split.train, split.val, case_patients(dataset, [*split.train, *split.val]))
     return list(split.train), list(split.val)
 
