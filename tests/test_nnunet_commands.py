@@ -41,7 +41,6 @@ def test_preprocess_train_continue_predict_and_choose(project: Project, tmp_path
     run("nnUNetv2_train", "731", "2d", "0", "-tr", MIX50, *train, "--c", nnUNet_n_proc_DA="0")
     assert (fold / "checkpoint_final.pth").is_file()
 
-    run("nnUNetv2_train", "731", "2d", "0", "-tr", MIX00, *train, nnUNet_n_proc_DA="0")
     images = tmp_path / "images"
     images.mkdir()
     shutil.copy(project.raw / "imagesTr" / "patient006_ED_0000.nii.gz", images)
@@ -50,6 +49,8 @@ def test_preprocess_train_continue_predict_and_choose(project: Project, tmp_path
         "-device", "cpu", "-npp", "1", "-nps", "1",
     )  # fmt: skip
     assert (tmp_path / "out" / "patient006_ED.nii.gz").is_file()
+    # The choice between trainers goes by their folders' names: one training under two names is enough for it.
+    shutil.copytree(fold.parent, fold.parents[1] / f"{MIX00}__{PLANS}__2d")
     run("nnUNetv2_find_best_configuration", "731", "-c", "2d", "-tr", MIX00, MIX50, "-p", PLANS, "-f", "0", "-np", "1")
     information = read_json(project.results / "inference_information.json")
     assert {f"{MIX50}__{PLANS}__2d", f"{MIX00}__{PLANS}__2d"} <= set(information["all_results"])
