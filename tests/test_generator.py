@@ -239,6 +239,53 @@ def test_a_damaged_or_unfinished_generator_is_refused(world, tmp_path):
         load_generator(tmp_path / "nowhere", CPU)
 
 
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"patients": None}, r"patients is null, not a list of at least one patient"),  # the leak guard rests on it
+        ({"patients": []}, r"patients is \[\], not a list of at least one patient"),
+        ({"patients": "p1"}, r"patients is 'p1', not a list"),
+        ({"dataset": None}, "dataset is null, not a text"),
+        ({"finished": None}, "does not say which stages are finished"),
+        ({"grid": {"size": [16, 16, 4], "pixel": 4.0}}, r"has a grid of \[16, 16, 4\] but settings for"),
+        ({"grid": {"size": [0, 0, 0], "pixel": 4.0}}, r"grid\.size\[0\] is 0, not a whole number of at least 1"),
+        ({"grid": {"size": [32, 32, 12], "pixel": None}}, r"grid\.pixel is null, not a number above 0"),
+        ({"grain": {"spread": [1.0]}}, r"grain\.spread is \[1\.0\], not a list of 12 numbers"),
+        ({"templates": [{}]}, r"templates\[0\] lacks the key 'priors'"),
+    ],
+)
+def test_a_damaged_description_is_refused(world, tmp_path, change, sentence):
+    _, folder, _ = world
+    copy = Path(shutil.copytree(folder, tmp_path / "copy"))
+    write_json(copy / "generator.json", read_json(copy / "generator.json") | change)
+    with pytest.raises(UserError, match=sentence) as caught:
+        load_generator(copy, CPU)
+    assert str(caught.value).endswith(f"delete {copy} and run 'synthaug fit' again")
+    for key in set(change) - {"finished"}:
+        meta = read_json(folder / "generator.json")
+        del meta[key]
+        write_json(copy / "generator.json", meta)
+        with pytest.raises(UserError, match=f"lacks the key '{key}'"):
+            load_generator(copy, CPU)
+
+
+def test_checkpoints_of_other_networks_are_refused(world, tmp_path):
+    _, folder, _ = world
+    copy = Path(shutil.copytree(folder, tmp_path / "copy"))
+    shutil.copyfile(copy / "static.safetensors", copy / "vae.safetensors")
+    meta = read_json(copy / "generator.json")
+    meta["finished"]["vae"]["sha256"] = meta["finished"]["static"]["sha256"]
+    write_json(copy / "generator.json", meta)
+    with pytest.raises(UserError, match=r"the checkpoints in .* are not those of its settings \(.*; delete"):
+        load_generator(copy, CPU)
+
+
+def test_hearts_need_patients_to_be_near_to(world):
+    """The generator of phantoms that is shipped knows none."""
+    with pytest.raises(UserError, match="is only there to be continued; run 'synthaug fit'"):
+        RequestPlan(0).requests(dataclasses.replace(world[2], templates=()), 1)
+
+
 def test_a_generator_of_other_settings_is_not_continued(world):
     with pytest.raises(UserError, match="other patients or settings"):
         fit_generator("7", 0, dataclasses.replace(MICRO, seed=1), CPU)

@@ -130,6 +130,7 @@ def sample(
     from nnunet_synth_aug.core.prior_request import parse_priors
 
     asked = parse_priors(prior or [])
+    from nnunet_synth_aug.core.paths import dataset_name
     from nnunet_synth_aug.model.generator import load_generator
     from nnunet_synth_aug.synthesis.figures import describe
     from nnunet_synth_aug.synthesis.pictures import write_gifs
@@ -137,6 +138,9 @@ def sample(
     from nnunet_synth_aug.synthesis.sample import sample_to_folder
 
     cascade = load_generator(generator_at(dataset, fold, generator), torch_device(device))
+    of, seen = (dataset_name(dataset), fold), (cascade.provenance["dataset"], str(cascade.provenance["fold"]))
+    if generator is not None and of != seen:
+        say(f"note: the generator in {generator} was trained on fold {seen[1]} of {seen[0]}, not on fold {of[1]} of {of[0]}")
     quality = quality_control(cascade, segmenter, min_agreement, check)
     for line in beyond_training(asked, cascade):
         say(line)

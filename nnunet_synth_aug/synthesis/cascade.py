@@ -15,7 +15,7 @@ import torch
 from nnunet_synth_aug.core.cases import SyntheticSequence
 from nnunet_synth_aug.core.priors import Priors, measure
 from nnunet_synth_aug.model.diffusion import Start
-from nnunet_synth_aug.model.generator import Generator
+from nnunet_synth_aug.model.generator import Generator, templates_of
 from nnunet_synth_aug.model.ldm import sample_latent
 from nnunet_synth_aug.model.motion_basis import phases
 from nnunet_synth_aug.model.motion_schemes import motion_scheme
@@ -30,7 +30,8 @@ DEFAULT_CYCLE_SECONDS = 0.9
 
 def _template(generator: Generator, priors: Priors, rng: np.random.Generator) -> Template:
     """A training patient that lends stack geometry and grey values: of the asked vendor, if there is one."""
-    pool = [t for t in generator.templates if priors.vendor in (None, t.priors.vendor)] or list(generator.templates)
+    known = templates_of(generator)
+    pool = [t for t in known if priors.vendor in (None, t.priors.vendor)] or list(known)
     return pool[rng.integers(len(pool))]
 
 

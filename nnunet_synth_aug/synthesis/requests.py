@@ -16,7 +16,7 @@ from nnunet_synth_aug.core.priors import FROM_MASKS, VARIABLES, Priors
 from nnunet_synth_aug.data.cohort import Cohort
 from nnunet_synth_aug.data.phantom import physiology
 from nnunet_synth_aug.data.remodel import Remodelling
-from nnunet_synth_aug.model.generator import Generator
+from nnunet_synth_aug.model.generator import Generator, templates_of
 from nnunet_synth_aug.synthesis.hearts import Request
 
 #: Whom requests are like: the generator's training patients, or a clinic of all diagnoses.
@@ -37,7 +37,7 @@ def draw_priors(generator: Generator, rng: np.random.Generator, given: Priors = 
     the patient is one of that group. A generator that was taught with remodelled copies is asked for remodelled hearts, whose
     diagnosis is then open. Patient data that identify (age, height, weight) are not passed on.
     """
-    base = _one_of([t.priors for t in generator.templates], rng, given)
+    base = _one_of([t.priors for t in templates_of(generator)], rng, given)
     if spread := generator.config.latents.remodel:  # its LDMs have seen remodelled copies
         base = replace(Remodelling.drawn(rng, spread).applied(base), diagnosis=None)
     return near(base, rng, given)
@@ -169,7 +169,7 @@ class RequestPlan:
         """The first ``n`` requests.
 
         Raises:
-            UserError: more slices than the generator's grid holds.
+            UserError: more slices than the generator's grid holds, or a generator that is only there to be continued.
         """
         refuse_too_many_slices(self.priors, generator)
         return [self.request(generator, index) for index in range(n)]
