@@ -48,6 +48,13 @@ def script(path: Path, out: Path) -> list[str]:
     return list(dry_run(build_steps(study, Workspace(out, study)), Stamps(out / "steps")))
 
 
+def test_phantoms_have_the_priors_that_the_study_asks_for(tmp_path):
+    data = {"source": "phantom", "hearts": 20, "splits": 2, "prior": ["diagnosis=NOR", "lv_ef=50..60"]}
+    made = [line for line in script(written(tmp_path, GOOD | {"data": data}), tmp_path / "out") if line.startswith("synthaug phantom")]
+    assert made[0] == "synthaug phantom -d 901 -n 20 --seed 0 --prior diagnosis=NOR --prior lv_ef=50..60 --folds 2"
+    assert "--prior" not in made[1]  # the test patients are of all kinds
+
+
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
@@ -57,6 +64,11 @@ def script(path: Path, out: Path) -> list[str]:
         ({"data": {"source": "acdc", "folder": "missing"}}, r"missing is not a folder"),
         ({"data": {"source": "acdc", "folder": "$NO_SUCH_VARIABLE"}}, r"variable NO_SUCH_VARIABLE is not set"),
         ({"data": {"source": "phantom", "hearts": 9, "folder": "."}}, r"has no use for the key 'folder'"),
+        ({"data": {"source": "acdc", "folder": ".", "prior": ["lv_ef=30"]}}, r"has no use for the key 'prior'"),
+        (
+            {"data": {"source": "phantom", "hearts": 9, "prior": ["ef=30"]}},
+            r"data\.prior ef=30: there is no prior 'ef'; did you mean lv_ef",
+        ),
         ({"data": {"source": "ukbb"}}, r"'ukbb'; choose one of nnunet, acdc"),
         ({"data": {"hearts": 3}}, r"data lacks the key 'source'; it must be one of nnunet, acdc"),
         ({"data": [1]}, r"data is \[1\]; it must be a mapping with the keys source, dataset"),

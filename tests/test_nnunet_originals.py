@@ -198,8 +198,12 @@ def test_bad_files_are_one_sentence(plain: Project) -> None:
     with pytest.raises(UserError, match=r"has \.png files"):
         raw_originals(replace(target, dataset_json=target.dataset_json | {"file_ending": ".png"}), 1)
     label.rename(label.with_suffix(".away"))
-    image.rename(image.with_suffix(".away"))
-    try:
+    try:  # before anything is made, whether this case would be copied or not
+        with pytest.raises(
+            UserError, match=r"patient\d+_E[DS]\.nii\.gz is not there, but fold 1 of .*splits_final\.json trains on it; restore"
+        ):
+            raw_originals(target, 1)
+        image.rename(image.with_suffix(".away"))
         with pytest.raises(UserError, match=f"has no case {one.name}"):
             raw_originals(target, 1)
     finally:

@@ -13,6 +13,7 @@ from scipy.ndimage import label
 
 from nnunet_synth_aug.core.errors import UserError
 from nnunet_synth_aug.core.labels import DIAGNOSES, LV, MYO, MYOCARDIAL_DENSITY, RV, VENDORS
+from nnunet_synth_aug.core.prior_request import parse_priors
 from nnunet_synth_aug.core.priors import Priors, measure
 from nnunet_synth_aug.data.phantom import PhantomSubject, phantom_cohort, phantom_subject
 from nnunet_synth_aug.data.phantom.heart import BINS, contours
@@ -243,3 +244,14 @@ def test_processes_share_the_work_and_keep_the_order():
     shared = list(phantom_cohort(3, seed=3, processes=2))
     assert [s.patient for s in shared] == [case(i).source.patient for i in range(3)]
     assert all(np.array_equal(case(i).source.image, s.image) for i, s in enumerate(shared))
+
+
+def test_a_cohort_has_the_priors_that_are_asked_for(masks_only):
+    """The rest stays as it would be: patient 1 is of the group and scanner that its number has."""
+    asked = parse_priors(["diagnosis=NOR", "vendor=Siemens", "lv_ef=50..60"])
+    found = list(phantom_cohort(3, seed=3, asked=asked))
+    assert {(s.priors.diagnosis, s.priors.vendor) for s in found} == {("NOR", "Siemens")}
+    assert all(49 < s.priors.lv_ef < 61 for s in found)
+    assert len({round(s.priors.lv_ef, 1) for s in found}) == 3
+    vendor = parse_priors(["vendor=Siemens"])
+    assert [s.priors.diagnosis for s in phantom_cohort(2, seed=3, asked=vendor)] == [slot(0)[0], slot(1)[0]]

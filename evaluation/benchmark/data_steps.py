@@ -17,7 +17,7 @@ from nnunet_synth_aug.core.errors import UserError
 from nnunet_synth_aug.core.files import read_json
 from nnunet_synth_aug.core.paths import preprocessed_folder, raw_folder
 
-_SOURCE = ("source", "dataset", "folder", "hearts", "seed", "splits")
+_SOURCE = ("source", "dataset", "folder", "hearts", "seed", "prior", "splits")
 
 
 def number(at: Workspace) -> str:
@@ -144,7 +144,8 @@ def test_steps(test: TestSet, at: Workspace) -> list[Step]:
 
 def _import_words(source: Data | TestSet, dataset_id: int) -> list[str]:
     if source.source == "phantom":
-        return ["synthaug", "phantom", "-d", str(dataset_id), "-n", str(source.hearts), "--seed", str(source.seed)]
+        priors = [word for text in (isinstance(source, Data) and source.prior) or () for word in ("--prior", text)]
+        return ["synthaug", "phantom", "-d", str(dataset_id), "-n", str(source.hearts), "--seed", str(source.seed), *priors]
     return ["synthaug", "import", source.source, str(source.folder), "-d", str(dataset_id)]
 
 

@@ -19,6 +19,10 @@ from nnunet_synth_aug.core.files import read_json, write_json
 FIGURES = "demo.json"
 #: What the generator takes on ACDC, whose hearts are no phantoms: it is fine-tuned for longer.
 ACDC_GENERATOR_MIN = 5.5
+#: The seed of the hearts that test is that of the hearts that train and this: they are others.
+TEST_SEED = 1000
+#: Normal patients who train.
+TRAINED = 6
 _EXPOSURE = ("ratio", "share", "samples", "synthetic_samples", "distinct_synthetic_cases")
 
 
@@ -36,14 +40,16 @@ def demo_study(source: Path | None = None, device: str = "cpu", seed: int = 0) -
     if device not in get_args(Device):
         raise UserError(f"-device {device} is nothing that nnU-Net's commands take; choose one of {', '.join(get_args(Device))}")
     study = replace(read_study(ready_studies()["demo"]), device=cast(Device, device))
-    study = replace(study, data=replace(study.data, seed=seed), generator=replace(study.generator, seed=seed))
+    study = replace(study, generator=replace(study.generator, seed=seed))
     if source is None:
-        return study
+        [test] = study.tests
+        return replace(study, data=replace(study.data, seed=seed), tests=(replace(test, seed=seed + TEST_SEED),))
     if not source.is_dir():
         raise UserError(f"--source {source} is not a folder; give the one with ACDC's patients")
     return replace(
         study,
-        data=Data("acdc", folder=source.resolve(), splits=study.data.splits),
+        data=Data("acdc", folder=source.resolve(), diagnoses=("NOR",), per_group=TRAINED, test_unused=True),
+        tests=(),
         generator=replace(study.generator, set_=()),
         minutes=replace(study.minutes, generator=ACDC_GENERATOR_MIN),
     )
@@ -83,13 +89,18 @@ def _figures(at: Workspace) -> dict[str, Any]:
     """What the demo's bank, training and comparison ended with."""
     [fold], [seed], [_, arm] = at.study.folds, at.study.seeds, at.study.all_arms
     exposure = read_json(at.model(arm, seed) / f"fold_{fold}" / "synth_aug.json")
-    comparison = read_json(at.out / "report" / VALIDATION / NUMBERS)
+    comparison = read_json(at.out / "report" / _tested(at.study) / NUMBERS)
     return {
         "share": {key: exposure[key] for key in _EXPOSURE},
         "bank": read_json(at.bank(arm, fold) / "sequences" / "figures.json"),
         "headline": comparison["headline"],
         "conclusion": comparison["conclusion"],
     }
+
+
+def _tested(study: Study) -> str:
+    """The patients that the demo is about: the phantom clinic, or all of ACDC that do not train."""
+    return study.tests[0].name if study.tests else VALIDATION
 
 
 def _told(at: Workspace, figures: dict[str, Any]) -> list[str]:
@@ -109,7 +120,7 @@ def _told(at: Workspace, figures: dict[str, Any]) -> list[str]:
         f"synthetic share seen by the optimiser: {seen} samples (asked for {share['ratio']:.2f})",
         f"generated hearts, beating: {at.bank(arm, fold) / 'sequences' / '*.gif'}",
         f"figures: {at.out / FIGURES}",
-        f"report: {at.out / 'report' / VALIDATION / REPORT}",
+        f"report: {at.out / 'report' / _tested(at.study) / REPORT}",
     ]
     return lines
 

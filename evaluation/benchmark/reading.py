@@ -10,6 +10,7 @@ from pathlib import Path
 from evaluation.benchmark.study import REAL, VALIDATION, Data, Study, TestSet, parse_arm
 from nnunet_synth_aug.core.errors import UserError
 from nnunet_synth_aug.core.labels import VENDORS
+from nnunet_synth_aug.core.prior_request import parse_priors
 from nnunet_synth_aug.core.settings import read, read_yaml
 from nnunet_synth_aug.core.tables import read_words
 
@@ -86,6 +87,10 @@ def _check_source(data: Data | TestSet, where: str) -> None:
         raise UserError(f"{where}.source is {data.source}, which needs the key {needed!r}")
     if other := [k for k in ("dataset", "hearts", "folder") if k != needed and getattr(data, k) is not None]:
         raise UserError(f"{where}.source is {data.source}, which has no use for the key {other[0]!r}; leave it out")
+    if isinstance(data, Data) and data.prior:
+        if data.source != "phantom":
+            raise UserError(f"{where}.source is {data.source}, which has no use for the key 'prior'; leave it out")
+        parse_priors(data.prior, f"{where}.prior")
     if data.folder is not None and not data.folder.is_dir():
         raise UserError(f"{where}.folder: {data.folder} is not a folder; give the one with the downloaded data")
     if data.vendors and (known := _vendors_of(data)) and not known.intersection(data.vendors):

@@ -44,6 +44,7 @@ class Data:
     folder: BesidePath | None = None  # of an import
     hearts: Hearts | None = None  # of source phantom
     seed: FromZero = 0  # of the phantom cohort
+    prior: Distinct[str] | None = None  # what its hearts have, as 'synthaug phantom --prior'
     splits: Folds = 5  # folds that an import makes
     vendors: Distinct[Vendor] = ()  # only these train
     diagnoses: Distinct[Annotated[str, OneOf(*DIAGNOSES)]] = ()  # only these train

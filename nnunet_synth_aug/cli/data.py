@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nnunet_synth_aug.cli.options import Dataset, Folds, Seed, say
+from nnunet_synth_aug.cli.options import Dataset, Folds, PriorTexts, Seed, say
 from nnunet_synth_aug.core.paths import folder_to_write
 
 if TYPE_CHECKING:
@@ -26,14 +26,17 @@ def phantom(
     n: Annotated[int, typer.Option("-n", min=2, max=10_000, help="Number of hearts.")] = 40,
     folds: Folds = 5,
     seed: Seed = 0,
+    prior: PriorTexts = None,
 ) -> None:
     """Make a digital beating-heart cohort: exact masks, exact priors, three vendors or more, five diagnoses."""
+    from nnunet_synth_aug.core.prior_request import parse_priors
     from nnunet_synth_aug.data.phantom import phantom_cohort
     from nnunet_synth_aug.data.raw_dataset import write_dataset
 
     _refuse_mistyped()
-    source = {"source": "phantom", "n": n, "seed": seed}
-    hearts = phantom_cohort(n, seed, min(n, os.cpu_count() or 1))
+    asked = parse_priors(prior or [])
+    source = {"source": "phantom", "n": n, "seed": seed} | ({"priors": asked.to_json()} if asked else {})
+    hearts = phantom_cohort(n, seed, min(n, os.cpu_count() or 1), asked)
     _tell(write_dataset(hearts, dataset_id, name, folds=folds, total=n, source=source))
 
 

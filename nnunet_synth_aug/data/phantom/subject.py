@@ -14,6 +14,7 @@ import numpy as np
 
 from nnunet_synth_aug.core.errors import UserError
 from nnunet_synth_aug.core.labels import LV
+from nnunet_synth_aug.core.prior_request import PriorRequest
 from nnunet_synth_aug.core.priors import Priors, measure
 from nnunet_synth_aug.data.importers.subject import SourceSubject
 from nnunet_synth_aug.data.phantom.design import draw_heart, draw_slices, draw_stack, envelope
@@ -117,25 +118,30 @@ def phantom_subject(
     return PhantomSubject(source, mask, truth)
 
 
-def phantom_cohort(n: int, seed: int = 0, processes: int = 1) -> Iterator[SourceSubject]:
-    """``n`` patients, balanced over diagnoses and vendors; patient i is the same whatever ``n`` is.
+def phantom_cohort(n: int, seed: int = 0, processes: int = 1, asked: PriorRequest | None = None) -> Iterator[SourceSubject]:
+    """``n`` patients, balanced over the diagnoses and vendors that are not asked for; patient i is the same whatever ``n`` is.
 
     Args:
         n: how many.
         seed: of the cohort.
         processes: that share the work; a few patients per process are in memory.
+        asked: priors that every patient has, and ranges from which each draws its own.
+
+    Raises:
+        UserError: a combination that no heart of this anatomy has.
     """
+    source = partial(_source, seed=seed, asked=asked or PriorRequest())
     if processes == 1:
         for index in range(n):
-            yield _source(index, seed)
+            yield source(index)
         return
     with ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("spawn")) as pool:
         for first in range(0, n, 2 * processes):
-            yield from pool.map(partial(_source, seed=seed), range(first, min(first + 2 * processes, n)))
+            yield from pool.map(source, range(first, min(first + 2 * processes, n)))
 
 
-def _source(index: int, seed: int) -> SourceSubject:
-    return phantom_subject(index, seed).source
+def _source(index: int, seed: int, asked: PriorRequest) -> SourceSubject:
+    return phantom_subject(index, seed, priors=asked.draw(seed, index)).source
 
 
 def _agreed(asked: Priors, name: str, value: str | None) -> Priors:

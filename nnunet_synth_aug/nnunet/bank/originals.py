@@ -68,6 +68,8 @@ def raw_originals(target: Target, fold: int | str) -> list[Original]:
         raise UserError(f"{folder} has no case {missing[0]}, which fold {fold} of {split} trains on; restore it, or {remake(split)}")
     values = label_lookup(target)
     paths = {case: (Path(files[case]["images"][0]), Path(files[case]["label"])) for case in train}
+    if gone := [label for _, label in paths.values() if not label.is_file()]:
+        raise UserError(f"{gone[0]} is not there, but fold {fold} of {splits_file(target.dataset)} trains on it; restore it")
     return [Original(case, patients[case], partial(_read, patients[case], values, *paths[case])) for case in train]
 
 
