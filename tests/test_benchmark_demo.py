@@ -27,17 +27,18 @@ def commands(study: Study, out: Path) -> list[str]:
 def test_it_is_the_ready_study_with_another_seed(tmp_path):
     assert demo_study() == read_study(Path("demo"))
     found = commands(demo_study(seed=7), tmp_path)
-    assert found[0] == "synthaug phantom -d 901 -n 32 --seed 7 --folds 2"
+    assert found[0] == "synthaug phantom -d 901 -n 8 --seed 7 --prior diagnosis=NOR --prior vendor=Siemens --folds 4"
+    assert "synthaug phantom -d 911 -n 24 --seed 1007 --folds 2" in found
     [fit] = [line for line in found if line.startswith("synthaug fit")]
     assert "--preset tiny --pretrain phantom --seed 7 --set pretrain.finetune_steps=0.2 --set latents.copies=96" in fit
     [bank] = [line for line in found if line.startswith("synthaug bank")]
-    assert "-n 24 --frames 6 --seed 0 --source generator" in bank
-    assert [line.split()[9] for line in found if ".seeded" in line] == ["nnUNetTrainerSynthAug_mix00", "nnUNetTrainerSynthAug_mix50"]
+    assert "-n 24 --frames 6 --seed 0 --appearance scanners --looks 3 --render donor --source generator" in bank
+    assert [line.split()[9] for line in found if ".seeded" in line] == ["nnUNetTrainerSynthAug_mix00", "nnUNetTrainerSynthAug_mix50to00"]
 
 
 def test_patients_come_from_the_source_and_their_generator_is_tuned_in_full(tmp_path):
     found = commands(demo_study(source=tmp_path, device="cuda"), tmp_path / "out")
-    assert found[0] == f"synthaug import acdc {tmp_path} -d 901 --folds 2"
+    assert found[0] == f"synthaug import acdc {tmp_path} -d 901 --folds 5"
     [fit] = [line for line in found if line.startswith("synthaug fit")]
     assert "--set" not in fit
     assert "-device cuda" in fit
@@ -47,7 +48,7 @@ def test_patients_come_from_the_source_and_their_generator_is_tuned_in_full(tmp_
 def test_every_kind_of_step_has_its_minutes(tmp_path):
     study = demo_study()
     minutes = asdict(study.minutes)
-    assert all(minutes[kind_of(step)] for step in build_steps(study, Workspace(tmp_path, study)))
+    assert all(minutes[kind_of(step)] for step in build_steps(study, Workspace(tmp_path, study)) if step.command is not None)
 
 
 def test_refusals(tmp_path):
@@ -89,21 +90,33 @@ def test_the_last_lines_and_the_figures(tmp_path, monkeypatch):
         write_json(at.bank(arm, 0) / "sequences" / "figures.json", {"accepted": 24})
         row = {"structure": "RV", "metric": "HD", "baseline_mean": 12.5, "augmented_mean": 11.25, "difference": -1.25}
         row |= {"ci_low": -3.0, "ci_high": 0.5, "p_holm": None}
-        write_json(out / "report" / "validation" / "comparison.json", {"headline": [row], "conclusion": ["Nothing is clear."]})
+        write_json(out / "report" / "clinic" / "comparison.json", {"headline": [row], "conclusion": ["Nothing is clear."]})
 
     monkeypatch.setattr(demo, "run_study", run_study)
     lines = run_demo(None, out).splitlines()
-    assert lines[1].split() == ["structure", "metric", "real", "only", "mix50", "difference", "[95", "%", "CI]", "Holm", "p"]
+    assert lines[1].split() == [
+        "structure",
+        "metric",
+        "real",
+        "only",
+        "mix_donor_3looks50to00",
+        "difference",
+        "[95",
+        "%",
+        "CI]",
+        "Holm",
+        "p",
+    ]
     assert lines[2].split() == ["RV", "HD", "12.500", "11.250", "-1.250", "[-3.000,", "0.500]", "-"]
     assert lines[3] == "Nothing is clear."
     assert "for 600 iterations" in lines[4]
     assert lines[5] == "synthetic share seen by the optimiser: 2448 of 4800 samples (asked for 0.50)"
     hearts, figures, report = (line.split(": ", 1)[1] for line in lines[-3:])
     assert hearts == str(at.bank(arm, 0) / "sequences" / "*.gif")
-    assert report == str(out / "report" / "validation" / "report.html")
+    assert report == str(out / "report" / "clinic" / "report.html")
     told = read_json(Path(figures))
     assert told["settings"] == {"source": None, "seed": 0}
-    assert (len(told["seconds"]), told["total_seconds"]) == (9, 540.0)
+    assert (len(told["seconds"]), told["total_seconds"]) == (13, 780.0)
     assert told["share"]["distinct_synthetic_cases"] == 140
     assert "other" not in told["share"]
     assert told["bank"] == {"accepted": 24}

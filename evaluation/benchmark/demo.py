@@ -105,10 +105,11 @@ def _tested(study: Study) -> str:
 
 def _told(at: Workspace, figures: dict[str, Any]) -> list[str]:
     [fold], [_, arm] = at.study.folds, at.study.all_arms
-    lines = ["", f"{'structure':<10}{'metric':<8}{'real only':>11}{arm.name:>9}{'difference [95 % CI]':>28}{'Holm p':>9}"]
+    width = len(arm.name) + 2
+    lines = ["", f"{'structure':<10}{'metric':<8}{'real only':>11}{arm.name:>{width}}{'difference [95 % CI]':>28}{'Holm p':>9}"]
     for row in figures["headline"]:
         interval = f"{_number(row['difference'], '+.3f')} [{_number(row['ci_low'])}, {_number(row['ci_high'])}]"
-        means = f"{_number(row['baseline_mean']):>11}{_number(row['augmented_mean']):>9}"
+        means = f"{_number(row['baseline_mean']):>11}{_number(row['augmented_mean']):>{width}}"
         lines.append(f"{row['structure']:<10}{row['metric']:<8}{means}{interval:>28}{_number(row['p_holm']):>9}")
     lines += figures["conclusion"]
     training, share = at.study.training, figures["share"]

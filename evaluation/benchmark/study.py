@@ -124,6 +124,7 @@ class Minutes:
     """What a step of each kind takes: the estimate of the time left until one has been run. It changes no result."""
 
     dataset: Amount | None = None
+    tests: Amount | None = None  # the import of a test set
     fingerprint: Amount | None = None
     plan: Amount | None = None
     plans: Amount | None = None
