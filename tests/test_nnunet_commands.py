@@ -92,7 +92,7 @@ def test_bank_checks_for_a_leak_before_it_samples(project: Project, monkeypatch:
 
 
 def test_options_of_the_segmenter_that_do_not_go_together(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    provenance = {"dataset": DATASET, "generator_hash": "x", "patients": list(PATIENTS[:4])}
+    provenance = {"dataset": DATASET, "fold": 0, "generator_hash": "x", "patients": list(PATIENTS[:4])}
     monkeypatch.setattr("nnunet_synth_aug.model.generator.load_generator", lambda *_: SimpleNamespace(provenance=provenance, templates=()))
     words = ["bank", "-d", "731", "-f", "0", "-p", PLANS, "--generator", str(project.root)]
     sample = ["sample", "-d", "731", "-o", str(project.root / "hearts"), "--generator", str(project.root)]

@@ -84,6 +84,13 @@ def test_a_real_case_comes_out_of_the_bank_as_nnunet_preprocesses_it(
         preprocessor = target.configuration_manager.preprocessor_class(verbose=False)
         preprocessor.run_case_save(str(own / name), *files, target.plans_manager, target.configuration_manager, target.dataset_json)
 
+    # The fold's other cases only have to be there.
+    for patient in PATIENTS:
+        for phase in ("ED", "ES"):
+            for file in own.glob(f"{names[0]}*"):
+                if not (other := own / file.name.replace(names[0], f"{patient}_{phase}")).exists():
+                    other.hardlink_to(file)
+
     # The same files through our reader, a sequence on disk, and the bank.
     read = [read_nifti(tmp_path / f"{name}_0000.nii.gz") for name in names]
     masks = [np.argsort(OWN)[read_nifti(tmp_path / f"{name}.nii.gz")[0]] for name in names]
