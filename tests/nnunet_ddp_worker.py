@@ -24,8 +24,8 @@ from nnunet_synth_aug.core.files import write_json
 TRAINER = "nnUNetTrainerSynthAug"
 
 
-def train(rank: int, plans: str, changed: str) -> dict[str, Any]:
-    """Train and validate, and note the case ids of this process's batches; then try to go on with other settings."""
+def train(rank: int, plans: str, changed: str, validate: bool) -> dict[str, Any]:
+    """Train and maybe validate, and note the case ids of this process's batches; then try to go on with other settings."""
     keys: list[list[str]] = []
     trainers: list[Any] = []
     make = command.get_trainer_from_args
@@ -40,6 +40,8 @@ def train(rank: int, plans: str, changed: str) -> dict[str, Any]:
             return step(batch)
 
         made.train_step = watched
+        if not validate:
+            made.perform_actual_validation = lambda *_: None
         trainers.append(made)
         return made
 
@@ -69,7 +71,7 @@ def main(rank: int, folder: Path, *plans: str) -> None:
     command.setup_ddp = command.cleanup_ddp = lambda *_: None  # they would meet over nccl, and part after the first training
     torch.cuda.set_device = lambda _: None
     try:
-        noted = [train(rank, name, (folder / f"{name}_changed.json").read_text()) for name in plans]
+        noted = [train(rank, name, (folder / f"{name}_changed.json").read_text(), name == plans[0]) for name in plans]
         write_json(folder / f"rank{rank}.json", noted)
     finally:
         dist.destroy_process_group()
