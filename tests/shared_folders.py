@@ -14,12 +14,16 @@ FOLDERS = ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")
 
 
 class Shared:
-    """Builds a folder for whichever test process needs it first; the others wait, and find it built."""
+    """Builds a folder for whichever test process needs it first; the others wait, and find it built.
+
+    ``SYNTHAUG_TEST_SHARED`` names a place that several runs of the same version share, as the two tiers do in CI.
+    """
 
     def __init__(self, factory: pytest.TempPathFactory) -> None:
         base = factory.getbasetemp()
-        self.root = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "shared"
-        self.root.mkdir(exist_ok=True)
+        own = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "shared"
+        self.root = Path(os.environ.get("SYNTHAUG_TEST_SHARED", own))
+        self.root.mkdir(parents=True, exist_ok=True)
 
     def folder(self, name: str, build: Callable[[Path], None]) -> Path:
         """The folder ``name``, to be read only; ``build`` fills it."""
