@@ -22,6 +22,7 @@ import evaluation_page  # noqa: E402
 import generator_page  # noqa: E402
 import nnunet_page  # noqa: E402
 import utility_page  # noqa: E402
+from dicom_cases import DICOM  # noqa: E402
 from evaluation_cases import EVALUATED, STUDIES  # noqa: E402
 from input_cases import CASES  # noqa: E402
 from page_table import kept, table  # noqa: E402
@@ -74,7 +75,7 @@ def house(figures: dict[str, dict[str, int]]) -> str:
 
 def inputs() -> str:
     """Every input that the tests try, and what the commands say."""
-    cases = [*CASES, *EVALUATED, *STUDIES]
+    cases = [*CASES, *DICOM, *EVALUATED, *STUDIES]
 
     def rows(topic: str) -> str:
         found = [[case.what, case.outcome, f"... {case.says} ..." if case.says else "nothing"] for case in cases if case.topic == topic]

@@ -129,3 +129,28 @@ def import_sunnybrook(
     total, notes = len(list_sunnybrook(folder)), notes_sunnybrook(folder)
     source = {"source": "Sunnybrook"}
     _tell(write_test_set(read_sunnybrook(folder), dataset_id, name, total=total, source=source, source_notes=notes))
+
+
+@importers.command("dicom")
+def import_dicom(
+    folder: Annotated[Path, typer.Argument(help="Any folder of DICOM files; the short-axis cines are found in it.")],
+    dataset_id: Annotated[int, typer.Option("-d", help="A free dataset number.")],
+    name: Annotated[str, typer.Option("--name", help="Name after the number.")] = "DICOM",
+    folds: Folds = 5,
+    masks: Annotated[Path | None, typer.Option("--masks", help="Folder of contours, such as patient001_frame01.nii.gz.")] = None,
+    keep_ids: Annotated[bool, typer.Option("--keep-ids", help="Patients keep their PatientID, if a study gave it.")] = False,
+) -> None:
+    """Import cines from the scanner; without masks, as a dataset that nnU-Net predicts."""
+    from nnunet_synth_aug.data.cine_set import write_cines
+    from nnunet_synth_aug.data.importers.dicom import find_dicom, read_dicom
+    from nnunet_synth_aug.data.raw_dataset import full_name, refuse_taken
+
+    _refuse_mistyped()
+    full_name(dataset_id, name)
+    refuse_taken(dataset_id)  # reading headers may take minutes
+    found = find_dicom(folder, keep_ids)
+    subjects, total, notes = read_dicom(found, masks), len(found.patients), list(found.notes)
+    if masks is None:
+        _tell(write_cines(subjects, dataset_id, name, total=total, source={"source": "DICOM"}, source_notes=notes))
+    else:
+        _import(subjects, total, "DICOM", dataset_id, name, folds, notes)
