@@ -11,6 +11,7 @@ from typing import Unpack
 import pandas as pd
 
 from evaluation.analysis.breakdown import breakdown, sensitivity
+from evaluation.analysis.dependence import dependence, in_one_family
 from evaluation.analysis.paired import (
     Margins,
     Runs,
@@ -29,6 +30,7 @@ from evaluation.inputs.scores import Scored, Where, read_sources
 from evaluation.report.methods import stated, versions
 from evaluation.report.results import Results
 from evaluation.report.wording import conclusion
+from evaluation.report.wording import dependence as dependence_in_words
 from evaluation.report.writing import MARKS, PRODUCTS, REPORT, write_overview, write_results
 from evaluation.scoring.rules import BY_DEFAULT, ScoringRules
 from evaluation.scoring.table import METRICS, PRIMARY
@@ -159,9 +161,10 @@ def evaluate(scored: Scored, margins: Margins | None = None) -> list[Results]:
     runs: list[Runs] = [training_values(scored.table, pair) for pair in models]
     summaries = corrected([paired_summary(v, structures, r, m, margins) for v, r, m in zip(values, runs, models, strict=True)])
     family = sum(int(summary["p_holm"].notna().sum()) for summary in summaries)
+    by_group = in_one_family([dependence(scored.table, v, structures) for v in values])
     return [
         _results(scored, *each, margins=margins, family=family, compared=len(others))
-        for each in zip(models, pairs, values, summaries, strict=True)
+        for each in zip(models, pairs, values, summaries, by_group, strict=True)
     ]
 
 
@@ -171,6 +174,7 @@ def _results(
     pairs: pd.DataFrame,
     values: pd.DataFrame,
     summary: pd.DataFrame,
+    by_group: pd.DataFrame,
     *,
     margins: Margins,
     family: int,
@@ -187,7 +191,8 @@ def _results(
         notes.append(f"{names[0]} and {names[1]} have the same value in every case: are they the same predictions?")
     notes = list(dict.fromkeys(notes))
     clinical = clinical_values(table, names)
-    sentences = conclusion(summary, names, notes, family)
+    groups = breakdown(table, pairs, structures)
+    sentences = [*conclusion(summary, names, notes, family), *dependence_in_words(by_group, groups)]
     if compared > 1:
         sentences.append(f"Holm's correction is over the {family} hypotheses of the {compared} arms that were compared with {names[0]}.")
     return Results(
@@ -204,7 +209,8 @@ def _results(
         summary=summary,
         family=family,
         sensitivity=sensitivity(without_failures(pairs), structures),
-        breakdown=breakdown(table, pairs, structures),
+        breakdown=groups,
+        dependence=by_group,
         clinical=clinical,
         agreement=agreement(clinical),
         conclusion=sentences,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -121,6 +122,9 @@ def test_mnms_as_a_cohort(mnms: Path, nnunet: Path) -> None:
     assert result.exit_code == 0, result.output
     cohort = Cohort.load("31")
     assert [s.patient for s in cohort.subjects if s.cases] == ["A0S9V9", "B1T2W3"]
+    assert [s.centre for s in cohort.subjects] == ["1", "2", "4"]
+    elsewhere = replace(cohort, subjects=tuple(replace(s, centre="") for s in cohort.subjects))
+    assert elsewhere.hash() == cohort.hash()  # generators of before fit to data that were imported again
     unlabelled = load_sequence(cohort.subject("C4U5X6"))  # a cine to learn motion and grey values from
     assert unlabelled.labelled == ()
     assert unlabelled.image.shape == (6, *SHAPE)
@@ -145,7 +149,7 @@ def test_mnms_test_patients_are_a_test_set(mnms: Path, nnunet: Path) -> None:
     assert "B1T2W3" not in (nnunet / "nnUNet_preprocessed" / folder.name / "splits_final.json").read_text()
     assert [s.patient for s in Cohort.load("31").subjects] == ["A0S9V9", "C4U5X6", "D7D7D7"]
     found = find_dataset(frozenset(cases_in(folder / "labelsTs")), [nnunet], dataset=folder)  # what a study scores
-    assert {(info.patient, info.vendor, info.diagnosis) for info in found.cases.values()} == {("B1T2W3", "Philips", "RV")}
+    assert {(i.patient, i.vendor, i.centre, i.diagnosis) for i in found.cases.values()} == {("B1T2W3", "Philips", "2", "RV")}
 
 
 def test_mnms_testing_without_masks_alone_or_given_itself(mnms: Path) -> None:

@@ -1,4 +1,7 @@
-"""Paired differences of groups of patients and parts of their images, and of all without the failures; described, not tested."""
+"""Paired differences of groups of patients and parts of their images, and of all without the failures; described, not tested.
+
+Whether differences depend on the group is tested in :mod:`evaluation.analysis.dependence`.
+"""
 
 from __future__ import annotations
 
@@ -9,15 +12,14 @@ from evaluation.scoring.levels import LEVEL_METRICS, LEVELS
 from evaluation.scoring.table import PRIMARY
 
 #: Ways to break the patients or their images down, in the order of the report.
-BREAKDOWNS = ("phase", "slice level", "vendor", "diagnosis")
+BREAKDOWNS = ("phase", "slice level", "vendor", "centre", "diagnosis")
 _SHOWN = ("structure", "metric", "n", "baseline_mean", "augmented_mean", "difference", "ci_low", "ci_high", "effect")
 
 
 def breakdown(table: pd.DataFrame, pairs: pd.DataFrame, structures: list[str]) -> dict[str, pd.DataFrame]:
-    """Paired differences per phase, slice level, vendor and diagnosis; descriptive, with unadjusted intervals.
+    """Paired differences per phase, slice level, vendor, centre and diagnosis; descriptive, with unadjusted intervals.
 
-    Phase and slice level look at parts of every patient, vendor and diagnosis at some patients. Groups without a name
-    are left out.
+    Phase and slice level look at parts of every patient, the others at some patients. Patients without a group are left out.
 
     Args:
         table: long table, for who belongs where.
@@ -27,7 +29,6 @@ def breakdown(table: pd.DataFrame, pairs: pd.DataFrame, structures: list[str]) -
         One table per way in ``BREAKDOWNS``: columns group and ``_SHOWN``; primary metrics, for slice levels Dice alone.
     """
     primary = pairs[pairs["metric"].isin(PRIMARY)]
-    patients = table.drop_duplicates("patient").set_index("patient")
     every = [*structures, MEAN]
     parts: dict[str, list[tuple[str, pd.DataFrame]]] = {
         "phase": [(str(phase), part) for phase, part in primary.groupby("phase") if phase],
@@ -35,9 +36,10 @@ def breakdown(table: pd.DataFrame, pairs: pd.DataFrame, structures: list[str]) -
             (level, pairs[pairs["metric"] == name].assign(metric="Dice")) for level, name in zip(LEVELS, LEVEL_METRICS, strict=True)
         ],
     }
-    for column in ("vendor", "diagnosis"):
-        of = primary["patient"].map(patients[column])
-        parts[column] = [(str(group), primary[of == group]) for group in sorted(set(patients[column]) - {""})]
+    for column in ("vendor", "centre", "diagnosis"):
+        groups = groups_of(table, column)
+        of = primary["patient"].map(groups)
+        parts[column] = [(str(group), primary[of == group]) for group in sorted(set(groups) - {""})]
     found = {}
     for way in BREAKDOWNS:
         rows = [
@@ -48,6 +50,11 @@ def breakdown(table: pd.DataFrame, pairs: pd.DataFrame, structures: list[str]) -
         ]
         found[way] = pd.DataFrame(rows, columns=["group", *_SHOWN])
     return found
+
+
+def groups_of(table: pd.DataFrame, column: str) -> pd.Series:
+    """Patient -> group; "" where no row says it, and both names where rows say two."""
+    return table.groupby("patient", sort=False)[column].agg(lambda told: " and ".join(sorted(set(told) - {""})))
 
 
 def sensitivity(pairs: pd.DataFrame, structures: list[str]) -> pd.DataFrame:

@@ -17,6 +17,8 @@ from nnunet_synth_aug.core.tables import read_table, read_words
 from nnunet_synth_aug.core.volumes import ending_of
 
 _DATASET = re.compile(r"Dataset\d{3}_.+")
+#: Folders of a dataset that hold ground truth.
+_MASKS = ("gt_segmentations", "labelsTr", "labelsTs")
 #: ED and ES frame of a patient in ACDC's own folders.
 _ACDC_FRAME = re.compile(rf"^\s*({'|'.join(PHASES)})\s*(?:[:=]|\s)\s*(\d+)", re.MULTILINE | re.IGNORECASE)
 
@@ -28,6 +30,7 @@ class CaseInfo:
     patient: str
     phase: str
     vendor: str = ""
+    centre: str = ""
     diagnosis: str = ""
     annotated: frozenset[str] | None = None  # structures that were contoured; None: taken to be all
 
@@ -108,7 +111,7 @@ def find_dataset(
         if path is not None and not path.is_dir():
             raise UserError(f"the {what} folder {path} does not exist")
     folders = candidate_folders(dataset, results)
-    places = [gt] if gt is not None else [f / sub for f in folders for sub in ("gt_segmentations", "labelsTr", "labelsTs")]
+    places = [gt] if gt is not None else [f / sub for f in folders for sub in _MASKS]
     found = {place: reference_cases(place) for place in places}
     best = max(found, key=lambda place: len(cases & set(found[place])), default=None)
     if best is None or not cases & set(found[best]):
@@ -129,7 +132,7 @@ def find_dataset(
         name=name,
         ground_truth=truth,
         images={c: images[c] for c in cases if c in images},
-        cases=_case_infos(truth, folders),
+        cases=_case_infos(truth, [*folders, *([best.parent] if best.name in _MASKS else [])]),
         splits=_splits(folders),
         dataset_json=None if description is None else read_object(description),
     )
@@ -158,11 +161,13 @@ def _case_infos(truth: Mapping[str, Path], folders: Sequence[Path]) -> dict[str,
     patients = patients_of(truth, folder)
     infos = {case: _acdc_phase(CaseInfo(patients[case], read_name(case).phase), path) for case, path in truth.items()}
     if folder is not None:
-        about = _patients(folder / "priors.csv")
         for member in read_members(folder):
             for phase, case in member.cases.items():
                 if case in infos:
-                    infos[case] = CaseInfo(member.patient, phase, annotated=member.annotated, **about.get(member.patient, {}))
+                    infos[case] = CaseInfo(member.patient, phase, centre=member.centre, annotated=member.annotated)
+        for name in (PATIENTS, "priors.csv"):
+            about = _groups_in(folder / name)
+            infos = {case: replace(info, **(about.get(case) or about.get(info.patient, {}))) for case, info in infos.items()}
     return _told_apart(infos)
 
 
@@ -190,14 +195,18 @@ def _acdc_phase(info: CaseInfo, reference: Path) -> CaseInfo:
     return replace(info, phase=frames.get(int(info.phase.removeprefix("frame")), info.phase))
 
 
-def _patients(path: Path) -> dict[str, dict[str, str]]:
+def _groups_in(path: Path) -> dict[str, dict[str, Any]]:
+    """Case, or patient where the table has no cases -> what the table says of vendor, centre and diagnosis."""
     if not path.is_file():
         return {}
     columns, lines = read_table(path)
-    if "patient" not in (name.casefold() for name in columns):
+    named = {name.casefold() for name in columns}
+    if "patient" not in named:
         raise UserError(f"{path} has no column 'patient'; repair it or import the dataset again")
     rows = [{name.casefold(): value for name, value in line.items()} for line in lines.values()]
-    return {row["patient"]: {k: row[k] for k in ("vendor", "diagnosis") if k in row} for row in rows}
+    told = {k for k in ("vendor", "centre", "diagnosis") if k in named}
+    key = "case" if "case" in named else "patient"
+    return {row[key].removesuffix(ending_of(row[key])): {k: row[k] for k in told if row[k]} for row in rows}
 
 
 def _splits(folders: Sequence[Path]) -> tuple[Fold, ...]:

@@ -226,6 +226,7 @@ def _rows(scored: ScoredCase, dataset: Dataset, folds_known: bool) -> list[dict[
     common = {
         "dataset": dataset.name,
         "vendor": info.vendor,
+        "centre": info.centre,
         "diagnosis": info.diagnosis,
         "patient": info.patient,
         "phase": info.phase,

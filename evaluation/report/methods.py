@@ -6,6 +6,7 @@ import platform
 from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 
+from evaluation.analysis.dependence import SMALLEST_GROUP
 from evaluation.analysis.paired import Margins
 from evaluation.analysis.statistics import ALPHA, EXACT_UP_TO, LEVEL, RESAMPLES
 from evaluation.scoring.rules import DROP, EMPTY_POLICIES, NAN, PENALTY, ScoringRules
@@ -61,7 +62,10 @@ METHODS = (
     "the trained networks at hand. Where both arms were trained several times (seeds, or folds that all predicted the same patients), a "
     "second interval takes the trainings as a sample, too (variances of the patients' differences and of the trainings' means added, the "
     "larger of both arms' standing for both; t distribution after Satterthwaite), and the larger of both p-values is corrected: a "
-    "difference between methods is stated only when it exceeds what another training would change. All other tables are descriptive: "
+    "difference between methods is stated only when it exceeds what another training would change. Whether a difference depends on vendor "
+    "or centre, where patients of several are known, is asked in a family of its own: a permutation test over patients (James's statistic, "
+    f"{RESAMPLES} deals, groups of at least {SMALLEST_GROUP} patients), corrected after Holm, for the trained networks at hand. "
+    "All other tables are descriptive: "
     "their intervals are not corrected for multiplicity."
 )
 

@@ -32,6 +32,7 @@ class Results:
     family: int  # hypotheses corrected together
     sensitivity: pd.DataFrame
     breakdown: dict[str, pd.DataFrame]
+    dependence: pd.DataFrame  # of the difference on vendor and centre
     clinical: pd.DataFrame
     agreement: pd.DataFrame
     conclusion: list[str]

@@ -150,6 +150,23 @@ def breakdown(table: pd.DataFrame, what: str, results: Results) -> Blocks:
     return [Heading(f"By {what}"), Table(columns, rows, text=2, groups=groups, rules=rules[1:]), note(stated(metrics, results.rules))]
 
 
+def dependence(results: Results, way: str) -> Blocks:
+    """Tests whether the difference depends on the group; nothing where the patients are not in two groups."""
+    tests = results.dependence[results.dependence["way"] == way]
+    if tests.empty:
+        return []
+    rows: Rows = []
+    for structure, part in tests.groupby("structure", sort=False):
+        cells = [str(structure)]
+        for row in part.to_dict("records"):
+            cells += [row["groups"] or DASH, str(row["n"]), p_value(row["p"]), p_value(row["p_holm"])]
+        rows.append(cells)
+    columns = ["structure"] + [f"{way}s compared", "n", "p", "Holm p"] * len(PRIMARY)
+    groups = [("", 1), *((f"difference in {with_unit(m)}", 4) for m in PRIMARY)]
+    text = f"Is the mean difference the same in all {way}s? Permutation test over patients, see Methods."
+    return [Table(columns, rows, groups=groups), note(f"{text} {stated(PRIMARY, results.rules)}")]
+
+
 def noninferiority(results: Results) -> Blocks:
     """Interval of every difference against its margin; nothing without margins."""
     judged = results.summary[results.summary["noninferiority"] != ""]

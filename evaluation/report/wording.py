@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
 
+from evaluation.analysis.dependence import SMALLEST_GROUP
 from evaluation.analysis.paired import BETTER, BEYOND, MEAN, MIXED, NO_EVIDENCE, NOT_WORSE, ONLY_THESE, UNDECIDED, WORSE
 from evaluation.analysis.statistics import ALPHA, patients_needed, smallest_holm_p
 from evaluation.scoring.table import METRICS, PRIMARY
@@ -84,6 +86,58 @@ def conclusion(summary: pd.DataFrame, names: tuple[str, str], notes: list[str], 
     if means:
         sentences.append(f"Averaged over the structures (not tested): {', '.join(map(estimate, means))}.")
     return [*sentences, *noninferiority(summary, names), *cautions(possible, family or total)]
+
+
+def dependence(tests: pd.DataFrame, breakdown: Mapping[str, pd.DataFrame]) -> list[str]:
+    """Whether the difference depends on the vendor or the centre: a sentence per finding, then what was not found or not tested.
+
+    Args:
+        tests: from :func:`evaluation.analysis.dependence.dependence`, corrected.
+        breakdown: from :func:`evaluation.analysis.breakdown.breakdown`.
+    """
+    return [text for way, rows in tests.groupby("way", sort=False) for text in _by(str(way), rows.to_dict("records"), breakdown[str(way)])]
+
+
+def _by(way: str, rows: list[dict[Any, Any]], breakdown: pd.DataFrame) -> list[str]:
+    tested = [row for row in rows if math.isfinite(row["p"])]
+    found = [row for row in tested if row["p_holm"] < ALPHA]
+    rest = [row for row in tested if row not in found]
+    sentences = [
+        f"In these trained networks the difference in {row['structure']} {row['metric']} depends on the {way} "
+        f"(Holm p {p_value(row['p_holm'])}): {_groups(breakdown, row)}."
+        for row in found
+    ]
+    if found:
+        sentences.append(
+            f"The tests by {way} do not say why: patients of one {way} may also have other diseases or protocols, and other trainings may "
+            "have other luck with them."
+        )
+    if rest:
+        p, smallest = (min(row[k] for row in rest) for k in ("p_holm", "smallest_p"))
+        text = f"No evidence that a difference depends on the {way} in {len(rest)} of {len(tested)} tests (smallest Holm p {p_value(p)})"
+        if (smallest := min(1.0, smallest * rest[0]["family"])) >= ALPHA:
+            text += f"; with groups of these sizes no Holm p can be below {p_value(smallest)}"
+        sentences.append(f"{text}.")
+    if same := next((row["same_as"] for row in rows if row["same_as"]), ""):
+        sentences.append(f"Each {way} has the patients of one {same}, so that the two cannot be told apart; the {same} was tested.")
+    elif not tested:
+        sentences.append(
+            f"Whether a difference depends on the {way} was not tested: that needs two groups of {SMALLEST_GROUP} patients or more."
+        )
+    if tested and (small := sorted({name for row in rows for name in row["too_small"].split(", ") if name})):
+        sentences.append(f"The tests by {way} leave out groups of fewer than {SMALLEST_GROUP} patients: {', '.join(small)}.")
+    return sentences
+
+
+def _groups(breakdown: pd.DataFrame, row: dict[Any, Any]) -> str:
+    """The tested groups of a finding, e.g. ``GE: +0.012 (n = 20), Siemens: +0.064 (n = 20)``."""
+    metric = METRICS[row["metric"]]
+    unit = f" {metric.unit}" if metric.unit else ""
+    own = breakdown[(breakdown["structure"] == row["structure"]) & (breakdown["metric"] == row["metric"])]
+    return ", ".join(
+        f"{one['group']}: {number(one['difference'], metric.digits, signed=True)}{unit} (n = {one['n']})"
+        for one in own[own["group"].isin(row["groups"].split(", "))].to_dict("records")
+    )
 
 
 def noninferiority(summary: pd.DataFrame, names: tuple[str, str]) -> list[str]:

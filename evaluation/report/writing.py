@@ -39,8 +39,8 @@ PRODUCTS = (TABLE, PARQUET, SUMMARY, NUMBERS, REPORT, TEXT, RANKING, SIGNIFICANC
 MARKS = (NUMBERS, OVERVIEW)
 
 _GROUPS_NOTE = (
-    "Descriptive; intervals are not corrected for the number of groups, and too narrow in groups of only a few patients. A patient is "
-    "counted once in each row. Slice levels are thirds of each structure's stack in the ground truth."
+    "Descriptive but for the tests by vendor and centre; intervals are not corrected for the number of groups, and too narrow in groups of "
+    "only a few patients. A patient is counted once in each row. Slice levels are thirds of each structure's stack in the ground truth."
 )
 
 
@@ -148,6 +148,7 @@ def as_json(results: Results) -> dict[str, Any]:
         "summary": _records(results.summary),
         "without_failures": _records(results.sensitivity),
         "breakdown": {k: _records(v) for k, v in results.breakdown.items()},
+        "dependence": _records(results.dependence),
         "clinical_agreement": _records(results.agreement),
         "failures": _records(results.failures),
         "excluded_both_empty": results.excluded,
@@ -208,7 +209,8 @@ def comparison_document(results: Results, images: bool = True) -> Document:
     )
     groups: Blocks = []
     for what in BREAKDOWNS:
-        groups += [*tables.breakdown(results.breakdown[what], what, results), *pictures.group_forests(results, what)]
+        groups += [*tables.breakdown(results.breakdown[what], what, results), *tables.dependence(results, what)]
+        groups += pictures.group_forests(results, what)
     used = ", ".join(f"{name} {number}" for name, number in results.versions.items())
     engine = f" Distances by the engine {results.rules.engine}." if results.rules else ""
     return Document(

@@ -16,10 +16,11 @@ from nnunet_synth_aug.core.tables import plain_number, read_words, separated, un
 if TYPE_CHECKING:
     import pandas as pd
 
-#: Columns of ``metrics.csv``, in this order. ``fold``, ``seed``, ``phase``, ``vendor`` and ``diagnosis`` may be empty.
+#: Columns of ``metrics.csv``, in this order. ``fold``, ``seed``, ``phase``, ``vendor``, ``centre`` and ``diagnosis`` may be empty.
 COLUMNS: tuple[str, ...] = (
     "dataset",
     "vendor",
+    "centre",
     "diagnosis",
     "patient",
     "phase",
@@ -113,6 +114,8 @@ UNITS: dict[str, str] = {
 
 def validated(table: pd.DataFrame, where: str = "metrics table") -> pd.DataFrame:
     """Return ``table`` with the columns in order, or raise UserError naming what breaks the contract."""
+    if "centre" not in table:  # tables of before
+        table = table.assign(centre="")
     missing = [c for c in COLUMNS if c not in table.columns]
     if missing:
         raise UserError(f"{where} lacks the columns {', '.join(missing)}; write it with 'synthaug evaluate' or 'synthaug compare'")

@@ -34,6 +34,7 @@ class Subject:
     cases: dict[str, str] = field(default_factory=dict)  # phase -> nnU-Net case id
     annotated: frozenset[int] = frozenset({RV, MYO, LV})  # label values that were contoured
     frame_seconds: float = 0.0  # time between frames; 0 if unknown
+    centre: str = ""  # hospital, as the source names it; "" if unknown
     test: bool = False  # kept for testing by the source: in no fold, and not among a cohort's subjects
     predicted: Path | None = None  # 4D masks that a network gave to frames without contours, see data.predicted_masks
 

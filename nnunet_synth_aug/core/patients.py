@@ -63,6 +63,7 @@ class Member:
     patient: str
     cases: dict[str, str]  # phase -> case id
     annotated: frozenset[str] | None  # structures that were contoured; None: taken to be all
+    centre: str = ""  # hospital; "" if unknown
 
 
 def cohort_records(path: Path, part: str = "subjects") -> list[dict[str, Any]]:
@@ -100,7 +101,8 @@ def read_members(folder: Path) -> tuple[Member, ...]:
         for case in cases.values():
             if owner.setdefault(case, patient) != patient:
                 raise UserError(f"{path} gives the case {case} to {owner[case]} and to {patient}; import the dataset again")
-        members.append(Member(patient, dict(cases), None if annotated is None else frozenset(annotated)))
+        contoured = None if annotated is None else frozenset(annotated)
+        members.append(Member(patient, dict(cases), contoured, str(record.get("centre") or "")))
     return tuple(members)
 
 

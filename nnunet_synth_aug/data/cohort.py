@@ -79,7 +79,9 @@ class Cohort:
     def hash(self) -> str:
         """Digest of what the subjects are: records, priors and file sizes; the same wherever the folder lies."""
         sizes = {str(path.relative_to(self.folder)): path.stat().st_size for subject in self.subjects for path in _paths(subject)}
-        records = [{**_record(subject, self.folder), "priors": subject.priors.specified()} for subject in self.subjects]
+        # No network learns from the name of the hospital.
+        known = [(replace(subject, centre=""), subject.priors.specified()) for subject in self.subjects]
+        records = [{**_record(subject, self.folder), "priors": priors} for subject, priors in known]
         return hash_json({"subjects": records, "sizes": sizes} | ({"predictor": self.segmenter} if self.segmenter else {}))
 
 
@@ -260,6 +262,7 @@ def _record(subject: Subject, folder: Path) -> dict[str, Any]:
         "images": {phase: relative(path) for phase, path in subject.images.items()},
         "masks": {phase: relative(path) for phase, path in subject.masks.items()},
         "cases": subject.cases,
+        **({"centre": subject.centre} if subject.centre else {}),
     }
 
 
@@ -279,6 +282,7 @@ def _subject(record: dict[str, Any], folder: Path) -> Subject:
         cases=dict(record["cases"]),
         annotated=frozenset(STRUCTURES[name] for name in record["annotated"]),
         frame_seconds=float(record["frame_seconds"]),
+        centre=str(record.get("centre") or ""),
     )
     if not (0 <= subject.ed < subject.n_frames and 0 <= subject.es < subject.n_frames):
         raise ValueError(f"the frames of {subject.patient} are beyond its {subject.n_frames}")

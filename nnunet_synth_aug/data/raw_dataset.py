@@ -215,6 +215,7 @@ def _write_subject(subject: SourceSubject, folder: Path) -> tuple[Subject, list[
         cases=cases,
         annotated=subject.annotated,
         frame_seconds=subject.frame_seconds if cine else 0.0,
+        centre=subject.centre,
         test=subject.test,
     )
     return done, notes

@@ -93,6 +93,18 @@ def confirmation(explored: Figures, confirmed: Figures) -> str:
     )
 
 
+def between(data: Figures) -> str:
+    """The test between groups: single tests, and studies with any finding."""
+    rows = [
+        [part["scenario"], " + ".join(map(str, part["sizes"])), *(percent(part[k]) for k in ("Dice", "HD", "any_holm"))]
+        for part in data["parts"]
+    ]
+    said = (
+        f"{data['parts'][0]['studies']} studies per row, seed {data['seed']}, {data['cpu_seconds']:.0f} s of processor time, {made(data)}"
+    )
+    return f"{said}\n\n{table(['studies', 'patients', 'single tests, Dice', 'single tests, HD', 'any of six, after Holm'], rows)}"
+
+
 # ---------------------------------------------------------------------- distances
 
 
@@ -159,5 +171,6 @@ FIGURES: dict[str, Callable[[], str]] = {
     "start": start,
     "other definitions": other_definitions,
     **{f"simulations {make.__name__}": _confirmed(make) for make in (about, swapped, reseeded, coverage, power)},
+    "simulations between groups": lambda: between(kept("evaluation/groups")),
     "simulations confirmation": lambda: confirmation(kept("evaluation/simulations"), kept("evaluation/confirmation")),
 }

@@ -6,14 +6,14 @@ are in the folds like those in ``Training/Labeled``: the challenge tuned with th
 
     A0S9V9/A0S9V9_sa.nii.gz       the cine (X, Y, Z, T)
     A0S9V9/A0S9V9_sa_gt.nii.gz    masks of all its frames, empty but for ED and ES: 1 LV, 2 MYO, 3 RV
-    *.csv                         External code, VendorName, ED, ES (frames from 0), and in the later edition of the table
+    *.csv                         External code, VendorName, Centre, ED, ES (frames from 0), and in the later edition of the table
                                   Pathology, Age, Sex, Height (cm), Weight (kg)
 
 M&Ms-2 keeps the two frames apart and names no frame numbers; they are found by looking for the images in the cine. All patients lie in
 one folder; those from 201 on are the challenge's test patients, and a test set here, too::
 
     001/001_SA_ED.nii.gz  001_SA_ED_gt.nii.gz  001_SA_ES.nii.gz  001_SA_ES_gt.nii.gz  001_SA_CINE.nii.gz (may be missing)
-    dataset_information.csv       SUBJECT_CODE, DISEASE, VENDOR, FIELD (T)
+    dataset_information.csv       SUBJECT_CODE, DISEASE, VENDOR, FIELD (T), and Centre if it is there
 """
 
 from __future__ import annotations
@@ -156,6 +156,7 @@ def _read_mnms_patient(folder: Path, table: SourceTable, places: set[str], remar
         priors=_priors(table, name, "mnms", "Pathology", "VendorName", values),
         frame_seconds=image.frame_seconds,
         affine=image.grid.affine,
+        centre=table.text(name, "Centre").removesuffix(".0"),
         test=test,
         notes=tuple(image.notes),
         files=files,
@@ -210,6 +211,7 @@ def _read_mnms2_patient(folder: Path, table: SourceTable, *, later: bool, alone:
         priors=_priors(table, name, "mnms2", "DISEASE", "VENDOR", {"field_strength": table.text(name, "FIELD")}),
         frame_seconds=seconds,
         affine=image.grid.affine,
+        centre=table.text(name, "Centre").removesuffix(".0"),
         test=later and not alone,
         notes=tuple(image.notes),
         files={**files, "frames": folder, "image": image.path},

@@ -28,6 +28,7 @@ class SourceSubject:
     annotated: frozenset[int] = frozenset({RV, MYO, LV})
     frame_seconds: float = 0.0
     affine: np.ndarray | None = field(default=None, compare=False)
+    centre: str = ""  # hospital, as the source names it; "" if unknown
     test: bool = False  # whether the source keeps this patient for testing: never trained on
     notes: tuple[str, ...] = ()  # what the importer had to decide, as sentences
     files: Mapping[str, Path] = field(default_factory=dict)  # "ED" and "ES": the masks; "frames": what says which frames these are
