@@ -458,3 +458,38 @@ def test_the_siemens_patient_has_six_short_axis_slices_among_eleven_series(real:
         for x, y in ((0, 0), (255, 207)):
             left, back, up = image.TransformIndexToPhysicalPoint((x, y, 0))
             np.testing.assert_allclose((subject.affine @ [x, y, z, 1])[:3], [-left, -back, up], atol=0.05)
+
+
+def without_a_slice(root: Path) -> None:
+    frames = find_dicom(root).patients[0].slices[3].frames
+    for frame in frames:
+        frame.path.unlink()
+
+
+def cut_off(root: Path) -> None:
+    path = sorted(path for path in root.rglob("*") if path.is_file())[50]
+    cut(path, path.stat().st_size // 2)
+
+
+@needs_data
+@pytest.mark.parametrize("patient", ["SCD0000301", "bivme_patient1"])
+@pytest.mark.parametrize(("change", "says"), [(without_a_slice, "so slice 4 is missing"), (cut_off, "cut off or damaged")])
+def test_damaged_real_patients_are_refused(change: Callable[[Path], None], says: str, patient: str, real: Path, tmp_path: Path) -> None:
+    change(shuffled(real / patient, tmp_path / "scans", 2))
+    with pytest.raises(UserError, match=says):
+        find_dicom(tmp_path / "scans")
+
+
+@needs_data
+def test_a_real_slice_that_was_scanned_again(real: Path, tmp_path: Path) -> None:
+    folder = shuffled(real / "bivme_patient1", tmp_path / "scans", 4)
+    before = find_dicom(folder).patients[0].slices
+    for frame in before[2].frames:
+        content = frame.path.read_bytes()
+        for own in (frame.tags["uid"].encode(), frame.tags["series"].encode()):
+            content = content.replace(own, own.replace(b".4232746890.", b".5232746890."))
+        (folder / f"again{frame.tags['instance']}").write_bytes(content)
+    found = find_dicom(folder).patients[0]
+    assert [len(cine.frames) for cine in found.slices] == [25] * 6
+    assert {frame.path.name[:5] for frame in found.slices[2].frames} == {"again"}
+    assert found.notes == ("slices that were scanned again: the later acquisition was taken (slice 3, from series 10001)",)

@@ -137,7 +137,8 @@ def _read_patient(patient: Patient, files: dict[int, tuple[str | None, Path]]) -
     if files:
         ed, es, masks = _contours(patient.name, files, image)
     else:
-        notes.append(f"no contours: ED is taken to be the first frame, as scanners begin at the R wave, and ES the one at {_ES_SHARE:.0%}")
+        where = f"ES the one at {_ES_SHARE * 100:.0f} % of the cycle"
+        notes.append(f"no contours: ED is taken to be the first frame, as scanners begin at the R wave, and {where}")
     priors, said = _priors(patient.slices[0].first)
     paths = {phase: files[frame][1] for phase, frame in zip(PHASES, (ed, es), strict=True) if phase in masks}
     return SourceSubject(
