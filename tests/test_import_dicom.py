@@ -492,4 +492,4 @@ def test_a_real_slice_that_was_scanned_again(real: Path, tmp_path: Path) -> None
     found = find_dicom(folder).patients[0]
     assert [len(cine.frames) for cine in found.slices] == [25] * 6
     assert {frame.path.name[:5] for frame in found.slices[2].frames} == {"again"}
-    assert found.notes == ("slices that were scanned again: the later acquisition was taken (slice 3, from series 10001)",)
+    assert found.notes == ("slices that were scanned again: the later acquisition was taken (slice 3, from series 9001)",)
