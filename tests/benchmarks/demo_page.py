@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 from page_table import comparison, kept, made, number, table
+from scipy import stats
 
 Figures = dict[str, Any]
 #: Prior in the bank's figures -> what the page calls it.
@@ -19,11 +21,11 @@ PRIORS = {
 
 
 def mean(demo: dict[str, Any]) -> dict[str, Any]:
-    """Date, and mean Dice and HD of both arms."""
+    """Seed, date, and mean Dice and HD of both arms."""
     found = {row["metric"]: row for row in demo["headline"] if row["structure"] == "mean"}
-    sides = {"real": "baseline_mean", "mix50": "augmented_mean"}
+    sides = {"real": "baseline_mean", "mix": "augmented_mean"}
     means = {f"{arm} {metric}": round(row[key], 3) for metric, row in found.items() for arm, key in sides.items()}
-    return {"date": demo["date"]} | means
+    return {"seed": demo["settings"]["seed"], "date": demo["date"], "minutes": round(demo["total_seconds"] / 60, 1)} | means
 
 
 def about(demo: Figures) -> str:
@@ -36,7 +38,7 @@ def seconds(demo: Figures) -> str:
 
 def headline(demo: Figures) -> str:
     quoted = "\n>\n".join(f"> {sentence}" for sentence in demo["conclusion"])
-    return f"{comparison(demo['headline'], ['real only', 'mix50'])}\nWhat the report concludes:\n\n{quoted}\n"
+    return f"{comparison(demo['headline'], ['real only', 'mix'])}\nWhat the report concludes:\n\n{quoted}\n"
 
 
 def bank(demo: Figures) -> str:
@@ -67,24 +69,25 @@ def priors(demo: Figures) -> str:
     return table(["", "requested", *titles], rows)
 
 
+def gain(found: list[dict[str, Any]], metric: str) -> tuple[float, float, float, int]:
+    """Mean difference over runs with its 95 % interval (Student's t, runs as units), and in how many runs the mix was better."""
+    each = np.array([run[f"mix {metric}"] - run[f"real {metric}"] for run in found])
+    half = float(stats.t.ppf(0.975, len(each) - 1) * each.std(ddof=1) / np.sqrt(len(each))) if len(each) > 1 else float("nan")
+    return float(each.mean()), float(each.mean()) - half, float(each.mean()) + half, int(((each > 0) == (metric == "Dice")).sum())
+
+
 def runs(figures: Figures) -> str:
-    """What every run of the demo ended with."""
+    """What every run of the demo ended with, and all together."""
     rows = []
-    for run in [*figures["other_runs"], mean(figures["demo"])]:
-        cells = [number(run.get(f"{arm} {metric}"), digits) for metric, digits in (("Dice", 3), ("HD", 1)) for arm in ("real", "mix50")]
-        rows.append([run["date"], *cells])
-    return table(["run", "Dice, real only", "Dice, mix50", "HD, real only [mm]", "HD, mix50 [mm]"], rows)
-
-
-def trainings(figures: Figures) -> str:
-    found = figures["trainings"]
-    columns = [key for key in found["runs"][0] if key.endswith((" Dice", " HD"))]
-    rows = [[run["seed"], run["arm"], *(number(run[column]) for column in columns)] for run in found["runs"]]
-    parts = [table(["training", "arm", *(f"{c} [mm]" if c.endswith("HD") else c for c in columns)], rows)]
-    for arm, one in found["comparisons"].items():
-        parts += [f"All trainings of each arm together, real only against {arm}:\n", comparison(one["headline"], ["real only", arm])]
-        parts.append("\n>\n".join(f"> {sentence}" for sentence in one["conclusion"]) + "\n")
-    return "\n".join(parts)
+    for run in figures["runs"]:
+        cells = [number(run[f"{arm} {metric}"], digits) for metric, digits in (("Dice", 3), ("HD", 1)) for arm in ("real", "mix")]
+        rows.append([run["seed"], run["date"], *cells])
+    text = table(["seed", "run", "Dice, real only", "Dice, mix", "HD, real only [mm]", "HD, mix [mm]"], rows)
+    for metric, digits, unit in (("Dice", 3, ""), ("HD", 1, " mm")):
+        middle, low, high, better = gain(figures["runs"], metric)
+        interval = f" [{low:+.{digits}f}, {high:+.{digits}f}]" if len(figures["runs"]) > 1 else ""
+        text += f"\nMean {metric}: {middle:+.{digits}f}{unit}{interval}; the mix was better in {better} of {len(figures['runs'])} runs.\n"
+    return text
 
 
 def _demo(make: Callable[[Figures], str]) -> Callable[[], str]:
@@ -94,5 +97,4 @@ def _demo(make: Callable[[Figures], str]) -> Callable[[], str]:
 FIGURES = {
     **{f"demo {make.__name__}": _demo(make) for make in (about, seconds, headline, bank, priors)},
     "demo runs": lambda: runs(kept("walkthrough")),
-    "demo trainings": lambda: trainings(kept("walkthrough")),
 }

@@ -123,6 +123,7 @@ def main() -> None:
     arguments.add_argument("--size", choices=SIZES, default="now")
     arguments.add_argument("--arms", nargs="*", default=ARMS)
     arguments.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    arguments.add_argument("--generator", type=Path, help="holds fold_0 of 'synthaug fit --preset tiny --pretrain phantom --seed 0'")
     arguments.add_argument("--control", choices=("request", "es"))
     arguments.add_argument("--only", choices=("generator",))
     given = arguments.parse_args()
@@ -133,7 +134,9 @@ def main() -> None:
         (raw / OTHERS).symlink_to(given.mnms.resolve())
     os.environ |= {"nnUNet_raw": str(raw), "nnUNet_preprocessed": str(out / "preprocessed"), "nnUNet_results": str(out / "results")}
     settings = (given.study, given.acdc.resolve(), given.size)
-    one = study(*settings, tuple(given.arms), tuple(given.seeds), GeneratorSettings(preset="small", pretrain="phantom"))
+    fresh = GeneratorSettings(name="tiny", preset="tiny", pretrain="phantom")
+    generator = GeneratorSettings(name="tiny", folder=given.generator.resolve()) if given.generator else fresh
+    one = study(*settings, tuple(given.arms), tuple(given.seeds), generator)
     at = Workspace(out / given.study, one)
     if given.control:
         trained = GeneratorSettings(name=given.control, folder=at.generator(0).parent)

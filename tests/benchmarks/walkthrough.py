@@ -1,11 +1,9 @@
-"""The figures of docs/results/demo.md from a finished demo, and from more trainings of its arms.
+"""The figures of docs/results/demo.md from finished demos.
 
-    synthaug demo
-    python tests/benchmarks/walkthrough.py synthaug_demo
-    synthaug benchmark tests/benchmarks/demo_seeds.yaml -o synthaug_demo
-    python tests/benchmarks/walkthrough.py synthaug_demo --trainings
+    for seed in 0 1 2 3 4 5 6 7 8 9; do synthaug demo --seed $seed -o demo_$seed; done
+    python tests/benchmarks/walkthrough.py demo_0 demo_1 demo_2 demo_3 demo_4 demo_5 demo_6 demo_7 demo_8 demo_9
 
-What an earlier demo ended with stays in the JSON, as one of ``other_runs``.
+The first folder is shown step by step; all of them are in the table of runs.
 """
 
 from __future__ import annotations
@@ -18,10 +16,7 @@ from typing import Any
 
 from demo_page import mean
 from page_table import DOCS
-from utility_probe import run_scores
 
-from evaluation.benchmark.conclude import FIGURES
-from evaluation.benchmark.study import VALIDATION
 from nnunet_synth_aug import __version__
 from nnunet_synth_aug.core.errors import UserError
 from nnunet_synth_aug.core.files import read_json, write_json
@@ -41,38 +36,16 @@ def finished_demo(folder: Path) -> dict[str, Any]:
     }
 
 
-def trainings(folder: Path) -> dict[str, Any]:
-    """Scores of every training of the study in ``folder``, and what its report says of all of them."""
-    found = read_json(folder / "report" / FIGURES)
-    arms, seeds = found["study"]["arms"], found["study"]["seeds"]
-    scores = run_scores(folder / "report" / VALIDATION, arms, seeds)
-    return {
-        "runs": [{"arm": arm, "seed": seed, **scores[arm, seed]} for seed in seeds for arm in arms],
-        "comparisons": {
-            arm: read_json((folder / "report" / one["report"]).with_name("comparison.json"))
-            for arm, one in found["comparisons"][VALIDATION].items()
-        },
-        "date": found["date"],
-    }
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path, help="where the demo, or the study of more trainings, ended")
-    parser.add_argument("--trainings", action="store_true", help="read the study of more trainings")
+    parser.add_argument("folders", type=Path, nargs="+", help="where demos ended; the first is shown in detail")
     parser.add_argument("--json", type=Path, default=DOCS / "walkthrough.json")
     arguments = parser.parse_args()
-    figures: dict[str, Any] = read_json(arguments.json) if arguments.json.is_file() else {"other_runs": []}
-    if arguments.trainings:
-        found = trainings(arguments.folder)
-        kept = ("headline", "conclusion")
-        figures["trainings"] = found | {"comparisons": {arm: {key: one[key] for key in kept} for arm, one in found["comparisons"].items()}}
-    else:
-        demo = finished_demo(arguments.folder)
-        if "demo" in figures and mean(figures["demo"]) != mean(demo):
-            figures["other_runs"].append(mean(figures["demo"]))
-        figures["demo"] = demo
-    write_json(arguments.json, figures)
+    demos = [finished_demo(folder) for folder in arguments.folders]
+    if len({demo["settings"]["seed"] for demo in demos}) < len(demos):
+        raise UserError("two of the demos have one seed; give every run once")
+    runs = sorted((mean(demo) for demo in demos), key=lambda run: run["seed"])
+    write_json(arguments.json, {"demo": demos[0], "runs": runs})
     print(f"figures: {arguments.json}")
 
 
