@@ -110,7 +110,7 @@ def test_what_is_not_yaml_is_refused_in_one_line(tmp_path):
     with pytest.raises(UserError, match="is not YAML") as caught:
         read_study(written(tmp_path, "a: [1\nb: {"))
     assert "\n" not in str(caught.value)
-    ready = "ready study: acdc_normal_to_disease, acdc_scarce, acdc_to_other_vendor, demo, phantom_cross_vendor, smoke"
+    ready = "ready study: acdc_normal_to_disease, acdc_scarce, acdc_to_other_vendor, acdc_to_other_vendor_cpu, demo, phantom_cross_vendor, smoke"
     with pytest.raises(UserError, match=ready):
         read_study(tmp_path / "nothing.yaml")
 
@@ -278,7 +278,9 @@ def test_another_trainer_underneath_is_an_arm_of_its_own_with_the_bank_of_the_ot
             read_study(written(tmp_path, GOOD | {"arms": [wrong]}))
 
 
-@pytest.mark.parametrize("name", ["smoke", "acdc_normal_to_disease", "acdc_scarce", "acdc_to_other_vendor", "phantom_cross_vendor"])
+@pytest.mark.parametrize(
+    "name", ["smoke", "acdc_normal_to_disease", "acdc_scarce", "acdc_to_other_vendor", "acdc_to_other_vendor_cpu", "phantom_cross_vendor"]
+)
 def test_ready_studies_are_complete(tmp_path, monkeypatch, name):
     for variable in ("ACDC", "MNMS", "SUNNYBROOK"):
         monkeypatch.setenv(variable, str(tmp_path))
