@@ -119,6 +119,31 @@ def test_names_folders_and_series_of_files_change_nothing(
     assert same(only(other), only(plain))
 
 
+def volume(path: Path, *shape: int) -> None:
+    """One file of several frames, or of colours."""
+    path.parent.mkdir(exist_ok=True)
+    image = sitk.GetImageFromArray(np.ones(shape, np.uint8), isVector=len(shape) == 4)
+    image.SetMetaData("0008|0016", "1.2.840.10008.5.1.4.1.1.4")
+    image.SetMetaData("0008|0060", "MR")
+    sitk.WriteImage(image, str(path))
+
+
+def test_what_is_passed_over_is_counted(plain: Path, tmp_path: Path) -> None:
+    shuffled(plain, tmp_path, 6)
+    volume(tmp_path / "many.dcm", 5, 20, 24)
+    volume(tmp_path / "colours.dcm", 1, 20, 24, 3)
+    (tmp_path / "readme.txt").write_text("no image")
+    scan(tmp_path / "other", [0], 1, tags={"0008|0016": "1.2.840.10008.5.1.4.1.1.7", "0008|0060": "OT"})
+    found = find_dicom(tmp_path)
+    assert found.notes == (
+        "passed over: DICOM files that are no MR images (1)",
+        "passed over: files of many frames, which have to be exported one frame a file (1)",
+        "passed over: files that are no DICOM images (1)",
+        "passed over: pictures in colour (1)",
+    )
+    assert same(next(read_dicom(found)), only(plain))
+
+
 OTHERS: dict[str, Callable[[Path], object]] = {
     "a localiser": lambda f: scan(f, range(3), 1, description="localizer", step=None, axes=LONG),
     "a long axis": lambda f: scan(f, [0], description="cine_4ch", axes=LONG),
