@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 import sys
 import tarfile
 from collections.abc import Callable
@@ -110,7 +111,7 @@ def split(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@settings(max_examples=4, deadline=None)
+@settings(max_examples=3, deadline=None)
 @given(seed=st.integers(0, 2**32), by_series=st.booleans())
 def test_names_folders_and_series_of_files_change_nothing(
     seed: int, by_series: bool, plain: Path, split: Path, tmp_path_factory: pytest.TempPathFactory
@@ -271,6 +272,19 @@ def test_without_trigger_times_the_instance_numbers_order_frames(tmp_path: Path)
     np.testing.assert_array_equal(subject.image, expected())
     assert subject.frame_seconds == 0
     assert any("the headers do not say when frames were taken" in note for note in subject.notes)
+
+
+def test_grey_values_are_those_that_the_header_scales(tmp_path: Path) -> None:
+    paths = scan(tmp_path)
+    for path, slope, intercept in ((paths[3], b".5", b"0 "), (paths[FRAMES + 1], b"2 ", b"10")):
+        content = re.sub(rb"\x28\0[\x52\x53]\x10\x02\0\0\0..", b"", path.read_bytes())  # written or not, as GDCM likes
+        place = content.index(b"\xe0\x7f\x10\0")
+        tags = b"\x28\0\x52\x10\x02\0\0\0" + intercept + b"\x28\0\x53\x10\x02\0\0\0" + slope
+        path.write_bytes(content[:place] + tags + content[place:])
+    wanted = expected().astype(float)
+    wanted[3, ..., 0] *= 0.5
+    wanted[1, ..., 1] = wanted[1, ..., 1] * 2 + 10
+    np.testing.assert_array_equal(only(tmp_path).image, wanted)
 
 
 HEADERS = [
