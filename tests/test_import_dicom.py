@@ -309,11 +309,11 @@ def test_headers_become_priors(tags: dict[str, str], priors: dict[str, object], 
 
 
 def test_patients_are_numbered_by_their_id_and_nothing_of_them_is_written(nnunet: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    scan(nnunet / "scans" / "Doe", person=PERSON)
-    scan(nnunet / "scans" / "Roe", person=PERSON | {"0010|0020": "HOSP-0815", "0010|0010": "Roe^Richard"}, seed=1)
+    scan(nnunet / "scans" / "Doe", range(3), person=PERSON)
+    scan(nnunet / "scans" / "Roe", range(3), person=PERSON | {"0010|0020": "HOSP-0815", "0010|0010": "Roe^Richard"}, seed=1)
     scan(nnunet / "scans" / "x", range(1), person=PERSON | {"0010|0020": "HOSP-2000"}, seed=2)
-    scan(nnunet / "scans" / "y", person=PERSON | {"0010|0020": ""}, study="a", seed=3)
-    scan(nnunet / "scans" / "z", person=PERSON | {"0010|0020": ""}, study="b", seed=4)
+    scan(nnunet / "scans" / "y", range(3), person=PERSON | {"0010|0020": ""}, study="a", seed=3)
+    scan(nnunet / "scans" / "z", range(3), person=PERSON | {"0010|0020": ""}, study="b", seed=4)
     assert run(monkeypatch, nnunet / "scans", "-d", 9) == 0
     folder = nnunet / "nnUNet_raw" / "Dataset009_DICOM"
     cohort = Cohort.load(9)
@@ -322,7 +322,7 @@ def test_patients_are_numbered_by_their_id_and_nothing_of_them_is_written(nnunet
     assert all(name.startswith("patient") for name in names)
     # The two of no number come first: their examinations' numbers begin with a digit.
     assert names == ["patient001", "patient002", "patient003", "patient005"]
-    np.testing.assert_array_equal(load_sequence(cohort.subject("patient003")).image, expected(seed=1))
+    np.testing.assert_array_equal(load_sequence(cohort.subject("patient003")).image, expected(range(3), seed=1))
     notes = json.loads((folder / "cohort.json").read_text())["notes"]
     assert "passed over: patient004, no short-axis stack of cines (series 5: 1 slice)" in notes
     assert len(list((folder / "imagesTs").iterdir())) == 4 * FRAMES
