@@ -110,7 +110,8 @@ def test_what_is_not_yaml_is_refused_in_one_line(tmp_path):
     with pytest.raises(UserError, match="is not YAML") as caught:
         read_study(written(tmp_path, "a: [1\nb: {"))
     assert "\n" not in str(caught.value)
-    ready = "ready study: acdc_normal_to_disease, acdc_scarce, acdc_to_other_vendor, acdc_to_other_vendor_cpu, demo, phantom_cross_vendor, smoke"
+    ready = "ready study: acdc_normal_to_disease, acdc_scarce, acdc_to_other_vendor, acdc_to_other_vendor_cpu, demo, "
+    ready += "phantom_cross_vendor, smoke"
     with pytest.raises(UserError, match=ready):
         read_study(tmp_path / "nothing.yaml")
 

@@ -49,7 +49,7 @@ def bank(demo: Figures) -> str:
     made_up, real = (f"median {c['median']:.2f} (quartiles {c['q25']:.2f}, {c['q75']:.2f})" for c in closure)
     return (
         f"- **Share.** {share['synthetic_samples']} of {share['samples']} training samples were synthetic, counted from the batches that "
-        f"the optimiser saw; the name asks for {share['ratio']:.2f}.\n"
+        f"the optimiser saw; the trainer begins with {share['ratio']:.2f} and ends with none.\n"
         f"- **Quality control.** {quality['accepted']} of {quality['tries']} samples were accepted ({quality['acceptance_rate']:.0%}), "
         f"{quality['first_try']} of {quality['requests']} requests at the first try; {quality['given_up']} were given up. "
         f"Reasons (a sample may have several): {reasons}.\n"
@@ -90,6 +90,17 @@ def runs(figures: Figures) -> str:
     return text
 
 
+def verdict(figures: Figures) -> str:
+    """How often the mix was better, in two sentences."""
+    found = figures["runs"]
+    dice, _, _, dice_won = gain(found, "Dice")
+    hd, _, _, hd_won = gain(found, "HD")
+    return (
+        f"With the mix mean Dice changed by {dice:+.3f} on average and was better in {dice_won} of {len(found)} runs; mean HD changed by "
+        f"{hd:+.1f} mm and was better in {hd_won}."
+    )
+
+
 def _demo(make: Callable[[Figures], str]) -> Callable[[], str]:
     return lambda: make(kept("walkthrough")["demo"])
 
@@ -97,4 +108,5 @@ def _demo(make: Callable[[Figures], str]) -> Callable[[], str]:
 FIGURES = {
     **{f"demo {make.__name__}": _demo(make) for make in (about, seconds, headline, bank, priors)},
     "demo runs": lambda: runs(kept("walkthrough")),
+    "demo verdict": lambda: verdict(kept("walkthrough")),
 }

@@ -29,6 +29,7 @@ from evaluation.benchmark.demo import demo_study
 from evaluation.benchmark.workspace import Workspace
 from nnunet_synth_aug.core.errors import UserError
 from nnunet_synth_aug.core.files import read_json
+from nnunet_synth_aug.core.prior_request import parse_priors
 from nnunet_synth_aug.data.cohort import Cohort, load_sequence
 from nnunet_synth_aug.data.phantom import phantom_subject
 from nnunet_synth_aug.data.splits import fold_patients
@@ -54,7 +55,7 @@ def rows_of(heart: Any, size: int, rows: int) -> list[np.ndarray]:
 
 
 def demo(folder: Path, out: Path) -> None:
-    """Two hearts of the demo's cohort beside two of its bank, and the top of its report."""
+    """Two hearts of the demo's cohort (seed 0) beside two of its bank, and the top of its report."""
     if read_json(folder / "demo.json")["settings"]["source"] is not None:
         raise UserError(REFUSED)
     study = demo_study()
@@ -63,8 +64,9 @@ def demo(folder: Path, out: Path) -> None:
     subjects = read_json(at.raw / "cohort.json")["subjects"]
     bank = at.bank(study.all_arms[1], 0) / "sequences"
     hearts = []
+    asked = parse_priors(study.data.prior or ())
     for number in [i for i, subject in enumerate(subjects) if subject["patient"] in trained_on][:2]:
-        found = phantom_subject(number)
+        found = phantom_subject(number, priors=asked.draw(0, number))
         image, priors = np.asarray(found.source.image, np.float32), found.source.priors
         title = f"cohort: {priors.diagnosis}, EF {priors.lv_ef:.0f} %"
         hearts.append((title, SimpleNamespace(image=image, mask=found.mask, ed=found.source.ed, es=found.source.es)))
@@ -74,7 +76,7 @@ def demo(folder: Path, out: Path) -> None:
     cycles = [titled(cycle_pictures(heart.image, heart.mask, 2, 110), title) for title, heart in hearts]
     write_gif(out / "hearts.gif", side_by_side(*cycles)[::2], colours=48)  # small enough for a README
     write_montage(out / "hearts.png", [row for _, heart in hearts for row in rows_of(heart, 120, 1)])
-    top_of_report(folder / "report" / "validation" / "report.html", out / "report.png")
+    top_of_report(folder / "report" / study.tests[0].name / "report.html", out / "report.png")
 
 
 def top_of_report(report: Path, out: Path) -> None:
