@@ -43,6 +43,8 @@ from nnunet_synth_aug.synthesis.requests import CLINIC, RequestPlan
 from nnunet_synth_aug.synthesis.sample import sample_accepted
 
 SWEEP = (20, 30, 40, 50, 60, 70)
+#: What stays the same while the EF goes up.
+FIXED = ("diagnosis=NOR", "lv_edv=160", "rv_edv=160", "lv_mass=110", "rv_ef=55")
 QUALITY = QualityControl(outlines_only=True)
 NAMES = ("lv_edv", "lv_ef", "lv_mass", "rv_edv", "rv_ef")
 
@@ -76,11 +78,12 @@ def montage(made: list[SyntheticSequence], donors: tuple[Donor, ...], out: Path)
         other = phantom_subject(2000 + number, priors=wanted)
         alike = SimpleNamespace(image=np.asarray(other.source.image, np.float32), mask=other.mask, ed=0, es=other.source.es)
         columns = [np.concatenate(rows_of(one, 76, 1)) for one in (lent, heart, alike)]
+        if not rows:
+            heads = "donor (ED above ES)", "rendered heart", "another phantom of its volumes"
+            columns = [titled([column], head)[0] for column, head in zip(columns, heads, strict=True)]
         gap = np.full((columns[0].shape[0], 20, 3), 255, np.uint8)
         rows.append(np.concatenate([part for column in columns for part in (column, gap)][:-1], axis=1))
-    third = rows[0].shape[1] // 3 // 6
-    heads = "donor (ED above ES)".ljust(third), "rendered heart".ljust(third), "another phantom of its volumes"
-    write_montage(out / "rendered.png", [titled([rows[0]], "".join(heads))[0], *rows[1:]])
+    write_montage(out / "rendered.png", rows)
 
 
 def sweep(generator: Any, donors: tuple[Donor, ...], out: Path) -> list[dict[str, float]]:
@@ -88,7 +91,7 @@ def sweep(generator: Any, donors: tuple[Donor, ...], out: Path) -> list[dict[str
     donor = (donors[0],) if len(donors[0].mask) > 1 else tuple(one for one in donors if one.patient == donors[0].patient)
     cycles, told = [], []
     for ef in SWEEP:
-        made = hearts(generator, donor, parse_priors([f"lv_ef={ef}", "diagnosis=NOR"]), 1, seed=4)
+        made = hearts(generator, donor, parse_priors([f"lv_ef={ef}", *FIXED]), 1, seed=4)
         if not made:
             continue
         [heart] = made
