@@ -24,6 +24,7 @@ p { margin: .5rem 0; max-width: 48rem; }
 .warning { border-left: 3px solid #d55e00; padding: .1rem 0 .1rem 1rem; margin: 1rem 0; }
 .scroll { overflow-x: auto; margin: .75rem 0; }
 table { border-collapse: collapse; font-size: .85rem; font-variant-numeric: tabular-nums; min-width: 20rem; }
+.name { white-space: normal; }
 th, td { padding: .3rem .7rem .3rem 0; text-align: right; white-space: nowrap; border-bottom: 1px solid #ececec; vertical-align: top; }
 th { font-weight: 600; border-bottom: 1px solid var(--ink); vertical-align: bottom; }
 th.span { text-align: center; border-bottom: 1px solid var(--line); }
@@ -112,6 +113,11 @@ def _sentence(text: str) -> str:
     return f"<p>{unbroken}</p>"
 
 
+def _heading(text: str) -> str:
+    """A long name of an arm may break behind its underscores, so that the table fits its page."""
+    return f'<span class="name">{escape(text).replace("_", "_<wbr>")}</span>' if "_" in text else escape(text)
+
+
 def _table(table: Table) -> str:
     """In a box that scrolls sideways on narrow screens."""
     head = ""
@@ -119,7 +125,7 @@ def _table(table: Table) -> str:
         spans = (f'<th class="{"span" if t else "none"}" colspan="{n}">{escape(t)}</th>' for t, n in table.groups)
         head = f"<tr>{''.join(spans)}</tr>"
     kinds = ["text" if i < table.text else "" for i in range(len(table.columns))]
-    head += "<tr>" + "".join(f'<th class="{k}">{escape(c)}</th>' for c, k in zip(table.columns, kinds, strict=True)) + "</tr>"
+    head += "<tr>" + "".join(f'<th class="{k}">{_heading(c)}</th>' for c, k in zip(table.columns, kinds, strict=True)) + "</tr>"
     lines = []
     for i, row in enumerate(table.rows):
         cells = "".join(f'<td class="{k}">{escape(c)}</td>' for c, k in zip(row, kinds, strict=True))

@@ -141,9 +141,9 @@ def import_dicom(
     keep_ids: Annotated[bool, typer.Option("--keep-ids", help="Patients keep their PatientID, if a study gave it.")] = False,
 ) -> None:
     """Import cines from the scanner; without masks, as a dataset that nnU-Net predicts."""
-    from nnunet_synth_aug.data.cine_set import write_cines
     from nnunet_synth_aug.data.importers.dicom import find_dicom, read_dicom
     from nnunet_synth_aug.data.raw_dataset import full_name, refuse_taken
+    from nnunet_synth_aug.data.test_set import write_test_set
 
     _refuse_mistyped()
     full_name(dataset_id, name)
@@ -151,6 +151,7 @@ def import_dicom(
     found = find_dicom(folder, keep_ids)
     subjects, total, notes = read_dicom(found, masks), len(found.patients), list(found.notes)
     if masks is None:
-        _tell(write_cines(subjects, dataset_id, name, total=total, source={"source": "DICOM"}, source_notes=notes))
+        source = {"source": "DICOM"}
+        _tell(write_test_set(subjects, dataset_id, name, total=total, source=source, source_notes=notes, contoured=False))
     else:
         _import(subjects, total, "DICOM", dataset_id, name, folds, notes)

@@ -1,7 +1,8 @@
 """Writing subjects as a dataset to test on: nnU-Net's ``imagesTs`` and ``labelsTs``, with the cohort beside them.
 
 For data sets in which not every structure was contoured. nnU-Net cannot train on them, but what was contoured can be
-scored: ``synthaug compare`` leaves out structures that no reference holds.
+scored: ``synthaug compare`` leaves out structures that no reference holds. Of cines that nobody has contoured every frame is there, for
+nnU-Net to predict.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from nnunet_synth_aug.data.importers.subject import SourceSubject
 from nnunet_synth_aug.data.raw_dataset import free_number, full_name, write_dataset_json, write_subjects
 
 NOTE = "a test set: what was contoured can be scored, and nothing is trained on it by nnU-Net"
+BARE_NOTE = "nobody has contours: nnU-Net can predict the frames in imagesTs, and nothing is trained on this dataset by itself"
 
 
 def write_test_set(
@@ -31,6 +33,7 @@ def write_test_set(
     total: int | None = None,
     source: dict[str, Any] | None = None,
     source_notes: Sequence[str] = (),
+    contoured: bool = True,
 ) -> Path:
     """Write a test set as a whole or not at all.
 
@@ -41,6 +44,7 @@ def write_test_set(
         total: number of subjects for the progress bar.
         source: what the data are; kept in ``dataset.json`` and ``cohort.json``.
         source_notes: sentences on the source as a whole, for the notes of ``cohort.json``.
+        contoured: whether there are masks; else every frame is a case, ``<patient>_frameNN`` with frames from 1.
 
     Returns:
         the new folder in ``nnUNet_raw``.
@@ -53,7 +57,8 @@ def write_test_set(
     with free_number(dataset_id), atomic_folder(raw) as folder:
         written, notes = write_subjects(subjects, folder, title, total)
         write_dataset_json(folder, title, 0, source)
-        write_cohort(folder, [_as_test_cases(subject, folder) for subject in written], source, [NOTE, *source_notes, *notes])
+        placed = [_as_test_cases(subject, folder) if contoured else _as_frames(subject, folder) for subject in written]
+        write_cohort(folder, placed, source, [NOTE if contoured else BARE_NOTE, *source_notes, *notes])
     return raw
 
 
@@ -70,3 +75,13 @@ def _as_test_cases(subject: Subject, folder: Path) -> Subject:
         masks[phase].parent.mkdir(exist_ok=True)
         path.rename(masks[phase])
     return replace(subject, cases=cases, images=images, masks=masks)
+
+
+def _as_frames(subject: Subject, folder: Path) -> Subject:
+    """Write every frame of the cine to ``imagesTs``."""
+    assert subject.cine is not None
+    voxels, spacing, affine = read_nifti(subject.cine, ndim=4)
+    for frame in range(voxels.shape[-1]):
+        stem = f"{subject.cine.name.removesuffix('_4d.nii.gz')}_frame{frame + 1:02d}"
+        write_nifti(folder / "imagesTs" / f"{stem}_0000.nii.gz", voxels[..., frame], spacing, affine=affine)
+    return subject

@@ -83,10 +83,12 @@ def runs(figures: Figures) -> str:
         cells = [number(run[f"{arm} {metric}"], digits) for metric, digits in (("Dice", 3), ("HD", 1)) for arm in ("real", "mix")]
         rows.append([run["seed"], run["date"], *cells])
     text = table(["seed", "run", "Dice, real only", "Dice, mix", "HD, real only [mm]", "HD, mix [mm]"], rows)
+    if len(figures["runs"]) == 1:
+        return text + "\nMore runs are to be made.\n"
     for metric, digits, unit in (("Dice", 3, ""), ("HD", 1, " mm")):
         middle, low, high, better = gain(figures["runs"], metric)
-        interval = f" [{low:+.{digits}f}, {high:+.{digits}f}]" if len(figures["runs"]) > 1 else ""
-        text += f"\nMean {metric}: {middle:+.{digits}f}{unit}{interval}; the mix was better in {better} of {len(figures['runs'])} runs.\n"
+        interval = f"[{low:+.{digits}f}, {high:+.{digits}f}]"
+        text += f"\nMean {metric}: {middle:+.{digits}f}{unit} {interval}; the mix was better in {better} of {len(figures['runs'])} runs.\n"
     return text
 
 
@@ -95,6 +97,8 @@ def verdict(figures: Figures) -> str:
     found = figures["runs"]
     dice, _, _, dice_won = gain(found, "Dice")
     hd, _, _, hd_won = gain(found, "HD")
+    if len(found) == 1:
+        return f"In the one run that was measured, mean Dice changed by {dice:+.3f} with the mix, and mean HD by {hd:+.1f} mm."
     return (
         f"With the mix mean Dice changed by {dice:+.3f} on average and was better in {dice_won} of {len(found)} runs; mean HD changed by "
         f"{hd:+.1f} mm and was better in {hd_won}."
