@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 import SimpleITK as sitk  # noqa: N813
 from nifti_files import saved
 from nnunet_fixture import DATASET, PATIENTS, PLANS, SPACING, VALIDATION, Project
+from nnunetv2.utilities.utils import get_filenames_of_train_images_and_targets
 from typer.testing import CliRunner
 
 from nnunet_synth_aug.cli.app import app
@@ -23,7 +25,7 @@ from nnunet_synth_aug.nnunet.bank.originals import raw_originals
 from nnunet_synth_aug.nnunet.doctor import Check, run_checks
 from nnunet_synth_aug.nnunet.patients import splits_file
 from nnunet_synth_aug.nnunet.sizes import refuse_other_sizes
-from nnunet_synth_aug.nnunet.target import load_target
+from nnunet_synth_aug.nnunet.target import load_target, training_files
 
 __all__ = ["plain"]
 
@@ -37,6 +39,15 @@ def plain(project: Project):
     yield project
     kept.rename(cohort)
     shutil.rmtree(bank, ignore_errors=True)
+
+
+def test_the_files_of_a_dataset_are_those_that_nnunet_finds(tmp_path: Path) -> None:
+    for name in ("a_0000.nii.gz", "a_0001.nii.gz", "ab_0000.nii.gz", "a_b_0000.nii.gz", "notes.txt", "other_0000.nii"):
+        (tmp_path / "imagesTr" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "imagesTr" / name).touch()
+    for about in ({"file_ending": ".nii.gz"}, {"dataset": {"x": {"images": ["imagesTr/a_0000.nii.gz"], "label": "labelsTr/a.nii.gz"}}}):
+        theirs = get_filenames_of_train_images_and_targets(str(tmp_path), dict(about))
+        assert training_files(tmp_path, dict(about)) == {str(case): files for case, files in theirs.items()}
 
 
 def test_originals_are_the_cases_as_they_lie_in_this_packages_labels(plain: Project) -> None:

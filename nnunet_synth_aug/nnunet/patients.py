@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from nnunetv2.utilities.utils import get_filenames_of_train_images_and_targets
-
 from nnunet_synth_aug.core.errors import UserError, shortened
 from nnunet_synth_aug.core.files import read_json, write_json
 from nnunet_synth_aug.core.paths import dataset_name, folder_to_write, preprocessed_folder, raw_folder
 from nnunet_synth_aug.core.patients import COHORT, SPLITS, patients_of, read_fold, read_name, refuse_shared, ungrouped
 from nnunet_synth_aug.data.cohort import Cohort
 from nnunet_synth_aug.data.splits import make_splits
+from nnunet_synth_aug.nnunet.target import training_files
 
 #: Said wherever nnU-Net shows a "validation" of fold all.
 ABOUT_ALL = (
@@ -97,7 +96,7 @@ def _training_cases(dataset: str) -> list[str]:
     folder = raw_folder(dataset)
     about = read_json(folder / "dataset.json")
     try:
-        found = sorted(get_filenames_of_train_images_and_targets(str(folder), about))
+        found = sorted(training_files(folder, about))
     except (KeyError, TypeError, AttributeError, OSError, AssertionError, ValueError) as error:
         raise UserError(f"{folder} is no dataset that nnU-Net can read ({error!r}); correct its dataset.json and imagesTr") from error
     if not found:

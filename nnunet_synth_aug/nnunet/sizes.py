@@ -5,14 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from nnunetv2.utilities.utils import get_filenames_of_train_images_and_targets
 
 from nnunet_synth_aug.core.errors import UserError
 from nnunet_synth_aug.core.files import nifti_header
 from nnunet_synth_aug.core.geometry import SAME_SIZE, pixdim, read_grid, sizes
 from nnunet_synth_aug.core.paths import raw_folder
 from nnunet_synth_aug.core.volumes import NIFTI
-from nnunet_synth_aug.nnunet.target import Target
+from nnunet_synth_aug.nnunet.target import Target, training_files
 
 
 def refuse_other_sizes(target: Target) -> int:
@@ -25,7 +24,7 @@ def refuse_other_sizes(target: Target) -> int:
     if not str(target.dataset_json["file_ending"]).endswith(NIFTI):
         return 0
     try:
-        files = get_filenames_of_train_images_and_targets(str(raw_folder(target.dataset)), target.dataset_json)
+        files = training_files(raw_folder(target.dataset), target.dataset_json)
         images = [path for one in files.values() if (path := Path(one["images"][0])).is_file()]
     except (UserError, KeyError, TypeError, AttributeError, OSError, AssertionError, ValueError, IndexError):
         return 0  # neither a training nor most banks need nnUNet_raw

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from nnunetv2.training.dataloading.nnunet_dataset import infer_dataset_class
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
+from nnunetv2.utilities.utils import get_filenames_of_train_images_and_targets
 
 from nnunet_synth_aug.core.errors import UserError
 from nnunet_synth_aug.core.files import hash_json, read_object
@@ -168,3 +169,18 @@ def label_lookup(target: Target) -> np.ndarray:
     for structure, label in STRUCTURES.items():
         table[label] = found[structure]
     return table
+
+
+def training_files(folder: Path, dataset_json: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Every training case of a raw dataset, as nnU-Net finds it: ``{"images": [path, ...], "label": path}``.
+
+    nnU-Net's own function starts twelve processes for it, so it is asked only where ``dataset.json`` names the files.
+    """
+    if "dataset" in dataset_json:
+        return dict(get_filenames_of_train_images_and_targets(str(folder), dataset_json))
+    ending = str(dataset_json["file_ending"])
+    channels: dict[str, list[str]] = {}
+    for path in sorted((folder / "imagesTr").iterdir()):
+        if path.name.endswith(ending) and path.is_file():
+            channels.setdefault(path.name[: -len(ending) - len("_0000")], []).append(str(path))
+    return {case: {"images": images, "label": str(folder / "labelsTr" / (case + ending))} for case, images in sorted(channels.items())}

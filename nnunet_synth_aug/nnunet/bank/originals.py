@@ -9,7 +9,6 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from nnunetv2.utilities.utils import get_filenames_of_train_images_and_targets
 
 from nnunet_synth_aug.core.cases import Sequence
 from nnunet_synth_aug.core.errors import UserError
@@ -23,7 +22,7 @@ from nnunet_synth_aug.data.cohort import COHORT, Cohort
 from nnunet_synth_aug.data.importers.nifti import refuse_impossible
 from nnunet_synth_aug.data.splits import fold_patients
 from nnunet_synth_aug.nnunet.patients import case_patients, fold_cases, splits_file
-from nnunet_synth_aug.nnunet.target import Target, label_lookup
+from nnunet_synth_aug.nnunet.target import Target, label_lookup, training_files
 from nnunet_synth_aug.synthesis.sources.copies import Original, cohort_originals
 
 
@@ -62,7 +61,7 @@ def raw_originals(target: Target, fold: int | str) -> list[Original]:
     train, _ = fold_cases(target.dataset, fold, target.cases())
     patients = case_patients(target.dataset, train)
     folder = raw_folder(target.dataset)
-    files = get_filenames_of_train_images_and_targets(str(folder), target.dataset_json)
+    files = training_files(folder, target.dataset_json)
     if missing := sorted(set(train) - set(files)):
         split = splits_file(target.dataset)
         raise UserError(f"{folder} has no case {missing[0]}, which fold {fold} of {split} trains on; restore it, or {remake(split)}")
