@@ -9,7 +9,7 @@ from typing import Any
 
 from evaluation.benchmark.patients import chosen_cases, link_test_cases, restricted_splits, trained_cases, write_restricted
 from evaluation.benchmark.processes import process_count
-from evaluation.benchmark.steps import Step, fixed, plain
+from evaluation.benchmark.steps import Step, fixed, nothing, plain
 from evaluation.benchmark.study import Data, Study, TestSet
 from evaluation.benchmark.workspace import PLANS, TEST_ID, TRAIN_ID, Workspace
 from evaluation.inputs.dataset import cases_in
@@ -31,7 +31,11 @@ def data_steps(study: Study, at: Workspace) -> list[Step]:
     settings = {"data": {k: v for k, v in plain(data).items() if k in _SOURCE}}
     if data.source == "nnunet":
         _refuse_incomplete(study, at)
-        steps = [Step("dataset", f"take {at.dataset}", settings, at.splits.is_file, prepare=partial(_take, study, at))]
+        taken = at.splits.is_file if _has_split(at) else (at.raw / "dataset.json").is_file
+        steps = [Step("dataset", f"take {at.dataset}", settings, taken, prepare=partial(_take, study, at))]
+        if not _has_split(at):
+            command = fixed("synthaug", "split", "-d", number(at), "--folds", str(data.splits))
+            steps.append(Step("folds", "folds by patient", settings, at.splits.is_file, ("dataset",), nothing, command, at.environment()))
     else:
         words = [*_import_words(data, TRAIN_ID), "--folds", str(data.splits)]
         clean = partial(_clean, at.raw, at.preprocessed)
@@ -40,7 +44,7 @@ def data_steps(study: Study, at: Workspace) -> list[Step]:
     if data.restricted:
         full = at.out / "nnunet" / "splits_full.json"
         restrict = partial(write_restricted, data, at.raw, full, at.splits)
-        steps.append(Step("split", "training patients of every fold", {"data": plain(data)}, full.is_file, ("dataset",), restrict))
+        steps.append(Step("split", "training patients of every fold", {"data": plain(data)}, full.is_file, (steps[-1].id,), restrict))
     return steps
 
 
@@ -49,13 +53,17 @@ def _refuse_incomplete(study: Study, at: Workspace) -> None:
     raw, splits = raw_folder(at.dataset), preprocessed_folder(at.dataset) / "splits_final.json"
     if not (raw / "dataset.json").is_file():
         raise UserError(f"{raw} is no nnU-Net dataset (dataset.json is missing); give another for data.dataset")
-    if not splits.is_file():
-        raise UserError(f"{splits} does not exist; write a split by patient with 'synthaug split -d {at.dataset}'")
-    n = len(read_json(splits))
+    n = len(read_json(splits)) if splits.is_file() else study.data.splits
     if beyond := [fold for fold in study.folds if fold >= n]:
-        raise UserError(f"folds: {beyond[0]} is out of range; {splits} holds the folds 0 to {n - 1}")
-    if study.data.restricted:
+        whose = splits if splits.is_file() else f"a split by patient into {n} (data.splits)"
+        raise UserError(f"folds: {beyond[0]} is out of range; {whose} holds the folds 0 to {n - 1}")
+    if study.data.restricted and splits.is_file():
         restricted_splits(study.data, raw, splits)
+
+
+def _has_split(at: Workspace) -> bool:
+    """Whether the user's dataset has folds; a study makes its own by patient where it has none, and keeps them."""
+    return (preprocessed_folder(at.dataset) / at.splits.name).is_file() and not (at.out / "steps" / "folds.json").is_file()
 
 
 def _refuse_test(test: TestSet, at: Workspace) -> None:

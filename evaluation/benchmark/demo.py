@@ -74,14 +74,14 @@ def run_demo(source: Path | None, out: Path, device: str = "cpu", seed: int = 0)
     study = demo_study(source, device, seed)
     at = Workspace(out.resolve(), study)
     run_study(study, at.out)
-    took, total = _seconds(study, at)
+    took, total = seconds_taken(study, at)
     figures = {"settings": {"source": None if source is None else str(source.resolve()), "seed": seed}, "seconds": took} | _figures(at)
     figures["total_seconds"] = total
     write_json(at.out / FIGURES, figures)
     return "\n".join(_told(at, figures))
 
 
-def _seconds(study: Study, at: Workspace) -> tuple[dict[str, float], float]:
+def seconds_taken(study: Study, at: Workspace) -> tuple[dict[str, float], float]:
     """What every step took, and how long at least one step was running; several run at once."""
     stamps = Stamps(at.out / "steps")
     noted = {step.title: stamps.read(step) for step in build_steps(study, at)}

@@ -73,14 +73,8 @@ def write_split(dataset: str | int, folds: int, seed: int) -> list[str]:
         UserError: no such dataset, cases that cannot be grouped, too few patients, or a split is there that is another one.
     """
     name = dataset_name(dataset)
-    cases = _training_cases(name)
-    patients = case_patients(name, cases)
-    grouped: dict[str, list[str]] = {}
-    for case in cases:
-        grouped.setdefault(patients[case], []).append(case)
-    imported = (raw_folder(name) / COHORT).is_file()
-    groups = {subject.patient: subject.priors.diagnosis for subject in Cohort.load(name).subjects} if imported else {}
-    splits, path = make_splits(grouped, groups, folds, seed), splits_file(name)
+    splits, patients = split_by_patient(name, folds, seed)
+    path = splits_file(name)
     if path.exists():
         if read_json(path) != splits:
             raise UserError(f"{path} holds another split, which trainings and banks may rest on; remove it to have this one")
@@ -88,7 +82,20 @@ def write_split(dataset: str | int, folds: int, seed: int) -> list[str]:
         folder_to_write("nnUNet_preprocessed")
         write_json(path, splits)
     note = ungrouped(patients)
-    return [f"{folds} folds of {len(grouped)} patients with {len(cases)} cases: {path}", *([f"note: {note}"] if note else [])]
+    about = f"{len(set(patients.values()))} patients with {len(patients)} cases"
+    return [f"{folds} folds of {about}: {path}", *([f"note: {note}"] if note else [])]
+
+
+def split_by_patient(dataset: str, folds: int, seed: int) -> tuple[list[dict[str, list[str]]], dict[str, str]]:
+    """The folds that :func:`write_split` writes, and the patient of every case; errors as there."""
+    cases = _training_cases(dataset)
+    patients = case_patients(dataset, cases)
+    grouped: dict[str, list[str]] = {}
+    for case in cases:
+        grouped.setdefault(patients[case], []).append(case)
+    imported = (raw_folder(dataset) / COHORT).is_file()
+    groups = {subject.patient: subject.priors.diagnosis for subject in Cohort.load(dataset).subjects} if imported else {}
+    return make_splits(grouped, groups, folds, seed), patients
 
 
 def _training_cases(dataset: str) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -15,16 +16,21 @@ from nnunet_synth_aug.nnunet.target import Target, training_files
 
 
 def refuse_other_sizes(target: Target) -> int:
+    """:func:`refuse_sizes` of a dataset that was planned."""
+    return refuse_sizes(target.dataset, target.dataset_json)
+
+
+def refuse_sizes(dataset: str, dataset_json: dict[str, Any]) -> int:
     """Look at the header of every training image of a dataset, as far as it is in nnUNet_raw; return how many were looked at.
 
     Raises:
         UserError: ``pixdim`` of an image, which nnU-Net takes, is not what its ``sform`` says: a network trained on such images believes
             in another size of the heart than everything else here.
     """
-    if not str(target.dataset_json["file_ending"]).endswith(NIFTI):
+    if not str(dataset_json["file_ending"]).endswith(NIFTI):
         return 0
     try:
-        files = training_files(raw_folder(target.dataset), target.dataset_json)
+        files = training_files(raw_folder(dataset), dataset_json)
         images = [path for one in files.values() if (path := Path(one["images"][0])).is_file()]
     except (UserError, KeyError, TypeError, AttributeError, OSError, AssertionError, ValueError, IndexError):
         return 0  # neither a training nor most banks need nnUNet_raw

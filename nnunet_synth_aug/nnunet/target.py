@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -139,10 +140,14 @@ def label_lookup(target: Target) -> np.ndarray:
     Raises:
         UserError: the dataset's names do not tell the three structures apart, or it has labels that synthetic hearts lack.
     """
-    path = target.folder / "dataset.json"
+    return label_table(target.dataset_json["labels"], target.folder / "dataset.json")
+
+
+def label_table(given: Mapping[str, Any], path: Path) -> np.ndarray:
+    """:func:`label_lookup` of the ``labels`` that ``path`` holds."""
     labels = {
         _SYNONYMS.get(name.upper(), name.upper()): set(value) if isinstance(value, list) else {value}
-        for name, value in target.dataset_json["labels"].items()
+        for name, value in given.items()
         if name not in ("background", "ignore")
     }
     every = set().union(*labels.values()) - {0}
@@ -156,7 +161,7 @@ def label_lookup(target: Target) -> np.ndarray:
                     possible[other] -= values if other != structure else set()
     if unclear := [structure for structure, values in possible.items() if len(values) != 1]:
         raise UserError(
-            f"{path} does not tell which value is {' or '.join(unclear)} (its labels are {target.dataset_json['labels']}); give the three "
+            f"{path} does not tell which value is {' or '.join(unclear)} (its labels are {dict(given)}); give the three "
             "structures the names RV, MYO and LV there and in nnUNet_raw, each a number or a region that adds one number to the others"
         )
     found = {structure: min(values) for structure, values in possible.items()}

@@ -1,0 +1,159 @@
+"""What to mix in, and why: the rule of ``synthaug try``, with what it rests on. Results that change it are on docs/results."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from evaluation.benchmark.study import Arm, parse_arm
+from evaluation.trial.facts import Facts
+from nnunet_synth_aug.core.errors import UserError
+
+#: Training patients with a cine from which a generator is worth its time.
+FEWEST_CINES = 5
+#: Samples of a ``50to00`` training that are synthetic: half at first, none at the end.
+SYNTHETIC_SHARE = 0.25
+#: nnU-Net's own length.
+FULL_ITERATIONS, FULL_EPOCHS = 250_000, 1000
+#: Epochs of a shorter training: the synthetic share falls from epoch to epoch.
+FEWEST_EPOCHS = 10
+#: Without a GPU: what the small studies of docs/results train, in hours instead of weeks.
+SMALL: dict[str, Any] = {"spacing": 2, "patch": 96, "batch": 8, "stages": 4, "features": 12}
+SMALL_ITERATIONS = 5000
+#: Batch size of nnU-Net's own 2d plans, roughly; it decides only how many hearts a bank holds.
+_USUAL_BATCH = 12
+
+PLAIN, RENDERED = "copies+phantom50to00", "mix_donor50to00"
+_PATIENTS = (
+    "Measured on patients, in miniature: six normal ACDC hearts gained 0.03 to 0.06 in mean Dice with these; ten patients of all "
+    "groups gained nothing that could be shown, with copies alone"
+)
+_PHANTOMS = "Measured on phantoms only (the demo: better LV, RV no better). Whether it helps patients is still being measured"
+_LOOKS = "Looks of other scanners were measured on phantoms only, together with rendered hearts"
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """An arm, and what speaks for it."""
+
+    arm: str
+    what: str
+    why: str
+    rests_on: str
+    instead: str = ""  # another arm that may be worth a try
+
+
+def propose(facts: Facts, wanted: str | None = None) -> Proposal:
+    """The arm for a fold, or the one that the user wants.
+
+    Raises:
+        UserError: there is no such arm, or the dataset lacks what it needs.
+    """
+    if wanted is not None:
+        return _wanted(facts, wanted)
+    looks, why_looks = _looks(facts)
+    if facts.imported and facts.train.cines >= FEWEST_CINES:
+        return Proposal(
+            _with_looks(RENDERED, looks),
+            "hearts of a generator, shown in your training patients' own pixels" + why_looks,
+            f"{facts.train.cines} training patients have cines, so a generator can learn how their hearts beat, and make others",
+            _PHANTOMS,
+            _with_looks(PLAIN, looks),
+        )
+    return Proposal(
+        _with_looks(PLAIN, looks),
+        "copies of your training patients, with other proportions of cavity, wall and right ventricle, and as many phantoms" + why_looks,
+        "there are too few cines for a generator to learn motion, and these two need none",
+        f"{_PATIENTS}. {_LOOKS}" if looks else _PATIENTS,
+    )
+
+
+def _looks(facts: Facts) -> tuple[int, str]:
+    """Looks of other scanners, where patients of vendors are tested whom no training patient knows."""
+    trained, tested = (set(side.vendors) - {""} for side in (facts.train, facts.tested))
+    new = sorted(tested - trained) if trained else []
+    return (3, f", each in three looks of other scanners, since no training patient is from {' or '.join(new)}") if new else (0, "")
+
+
+def _with_looks(arm: str, looks: int) -> str:
+    return arm.replace("50to00", f"_{looks}looks50to00") if looks else arm
+
+
+def _wanted(facts: Facts, name: str) -> Proposal:
+    arm = parse_arm(name)
+    if not arm.source:
+        raise UserError(f"--arm {name} mixes nothing in; choose one such as {PLAIN}")
+    if arm.needs_generator and not facts.imported:
+        raise UserError(
+            f"--arm {name} needs a generator, which learns from imported datasets; import {facts.dataset} with 'synthaug import', or leave "
+            "--arm out"
+        )
+    if "pseudolabels" in arm.parts and not facts.train.cines:
+        raise UserError(f"--arm {name} contours cines, and {facts.dataset} has none; choose another one such as {PLAIN}")
+    return Proposal(name, f"what --arm {name} says", "you asked for it", "docs, Results: what was measured of each source")
+
+
+@dataclass(frozen=True)
+class Length:
+    """Of every training."""
+
+    epochs: int
+    iterations: int  # of each epoch
+    full: bool  # as long as nnU-Net's own
+
+    @property
+    def total(self) -> int:
+        """Iterations of the whole training."""
+        return self.epochs * self.iterations
+
+
+def length_of(iterations: int | None, small: bool) -> Length:
+    """Epochs and iterations; numbers that do not divide are rounded up."""
+    total = iterations or (SMALL_ITERATIONS if small else FULL_ITERATIONS)
+    epochs = min(max(round(total * FULL_EPOCHS / FULL_ITERATIONS), FEWEST_EPOCHS), FULL_EPOCHS)
+    if total < epochs:
+        raise UserError(f"--iterations {total} is too short; ask for at least {FEWEST_EPOCHS}")
+    if small:
+        epochs = max(epochs, min(100, total // 50))
+    per_epoch = math.ceil(total / epochs)
+    return Length(epochs, per_epoch, epochs * per_epoch >= FULL_ITERATIONS)
+
+
+def is_small(configuration: str, device: str) -> bool:
+    """Whether the study trains the small network that a CPU can train."""
+    return device == "cpu" and configuration == "2d"
+
+
+def study_of(facts: Facts, arm: Arm, configuration: str, plans: str, device: str, length: Length, cores: int) -> dict[str, Any]:
+    """The study file, without the minutes of its steps.
+
+    Args:
+        facts: of the fold.
+        arm: that is compared with real only.
+        configuration, plans, device: as in nnU-Net's commands.
+        length: of every training.
+        cores: of this machine.
+    """
+    small = is_small(configuration, device)
+    most, frames = (40, 6) if small else (200, 4)
+    drawn = length.total * (SMALL["batch"] if small else _USUAL_BATCH) * SYNTHETIC_SHARE
+    study: dict[str, Any] = {
+        "title": f"{facts.dataset}, fold {facts.fold}: real only and {arm.name}",
+        "data": {"source": "nnunet", "dataset": facts.dataset},
+        "plans": {"base": plans, "configuration": configuration} | (SMALL if small else {}),
+        "training": {"epochs": length.epochs, "iterations": length.iterations} | ({} if length.full else {"val_iterations": 1}),
+        "bank": {"sequences": max(min(most, math.ceil(drawn / frames)), 2 * len(arm.parts)), "frames": frames},
+        "arms": ["real", arm.name],
+        "folds": [facts.fold],
+        "seeds": [0],
+        "device": device,
+        "workers": 2 if device == "cpu" and cores > 1 else 1,
+    }
+    if arm.needs_generator:
+        study["generator"] = (
+            {"name": "tiny", "preset": "tiny", "pretrain": "phantom"} if device == "cpu" else {"name": "base", "preset": "base"}
+        )
+    if facts.test is not None:
+        study["tests"] = [{"name": facts.test.of, "source": "nnunet", "dataset": facts.dataset}]
+    return study
