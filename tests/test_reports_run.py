@@ -228,8 +228,13 @@ def test_fit_ends_with_a_report_and_report_can_be_rerun(world, tmp_path, monkeyp
     assert read_json(folder / "report" / "report.json")["reports"]["controllability"]["n"] == 3
     assert (folder / "report" / "controllability.png").is_file()
     capsys.readouterr()
-    commands.report("7", tmp_path / "again", n=3, only=["controllability"])
+    assert "**Not made yet.**" in (folder / "README.md").read_text()
+    commands.report("7", tmp_path / "again", n=3, only=["controllability", "memorisation"])
     lines = capsys.readouterr().out.splitlines()
+    audit, card = read_json(tmp_path / "again" / "memorisation.json"), (folder / "README.md").read_text()
+    assert f"card: {folder / 'README.md'}" in lines
+    assert all(f"- {sentence}" in card for sentence in audit["verdict"])
+    assert f"{audit['membership']['auc']:.2f} [" in card
     assert lines[-1] == f"report: {tmp_path / 'again' / 'report.md'}"
     assert any(line.startswith("LV EDV [mL]") or "LV mass" in line for line in lines)
     same = [read_json(root / "controllability.json")["open_loop"] for root in (folder / "report", tmp_path / "again")]

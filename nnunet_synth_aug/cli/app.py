@@ -12,12 +12,14 @@ from typer.core import TyperGroup
 
 from nnunet_synth_aug import __version__
 from nnunet_synth_aug.cli.bank import bank
+from nnunet_synth_aug.cli.card import card
 from nnunet_synth_aug.cli.data import importers, phantom, split
 from nnunet_synth_aug.cli.evaluate import evaluate
 from nnunet_synth_aug.cli.generator import fit, report, sample
 from nnunet_synth_aug.cli.nnunet import doctor, install_trainers, plans
 from nnunet_synth_aug.cli.options import say
 from nnunet_synth_aug.cli.study import benchmark, compare, demo
+from nnunet_synth_aug.cli.trial import try_
 from nnunet_synth_aug.core.errors import UserError
 
 
@@ -40,8 +42,9 @@ app = typer.Typer(
     rich_markup_mode=None,  # units in brackets are no markup
     pretty_exceptions_enable=False,
 )
-for command in (doctor, install_trainers, phantom, split, fit, sample, report, bank, plans, evaluate, compare, benchmark, demo):
+for command in (doctor, install_trainers, phantom, split, fit, sample, report, bank, card, plans, evaluate, compare, benchmark, demo):
     app.command()(command)
+app.command("try")(try_)
 app.add_typer(importers, name="import")
 
 

@@ -111,6 +111,7 @@ def bank(
     from nnunet_synth_aug.nnunet.patients import ABOUT_ALL, case_patients, fold_cases
     from nnunet_synth_aug.nnunet.sizes import refuse_other_sizes
     from nnunet_synth_aug.nnunet.target import label_lookup, load_target
+    from nnunet_synth_aug.reports.cards.write import renew_card
     from nnunet_synth_aug.synthesis.folder import read_index, remove_other_sources, shortfall
     from nnunet_synth_aug.synthesis.pictures import write_gifs
     from nnunet_synth_aug.synthesis.requests import priors_like
@@ -154,6 +155,7 @@ def bank(
         number_of_looks = 0 if appearance == "own" else LOOKS if looks is None else looks
         made = top if len(parts) == 1 else folders
         say(f"bank: {build_bank_cases(made, dataset, fold_of(fold), configuration, plans, frames, number_of_looks)}")
+        say(renew_card(top.parent))
     if lost := "; ".join(filter(None, (shortfall(folder) for folder in folders.values()))):
         if not allow_fewer:
             raise IncompleteError(f"{lost}; the bank holds the others: train with them, or say --allow-fewer if they are enough")

@@ -86,6 +86,9 @@ def fit(
         return
     if report:
         _report(dataset, folder, folder / "report", device, SHORT_REPORT, only=["controllability"])
+    from nnunet_synth_aug.reports.cards.write import renew_card
+
+    say(renew_card(folder))
     say(f"generator: {folder}")
 
 
@@ -187,11 +190,14 @@ def _report(dataset: str, folder: Path, out: Path, device: str, n: int, *, segme
     from nnunet_synth_aug.data.cohort import Cohort
     from nnunet_synth_aug.model.generator import load_generator
     from nnunet_synth_aug.nnunet.segmenter import load_segmenter
+    from nnunet_synth_aug.reports.cards.write import take_report
     from nnunet_synth_aug.reports.markdown import headline
     from nnunet_synth_aug.reports.run import run_reports
 
     cascade = load_generator(folder, torch_device(device))
     network = None if segmenter is None else load_segmenter(segmenter, cascade, cascade.device)
     for line in headline(run_reports(cascade, Cohort.load(dataset), out, n, segmenter=network, **options)):
+        say(line)
+    if line := take_report(folder, out):
         say(line)
     say(f"report: {out / 'report.md'}")

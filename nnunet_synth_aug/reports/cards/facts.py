@@ -1,0 +1,259 @@
+"""What the files of a bank or a generator say of it, as far as a card tells it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from nnunet_synth_aug.core.errors import UserError
+from nnunet_synth_aug.core.files import hash_json, read_json
+from nnunet_synth_aug.core.paths import generator_folder, raw_folder
+from nnunet_synth_aug.core.patients import COHORT
+from nnunet_synth_aug.core.settings import read
+from nnunet_synth_aug.reports.cards.audit import Audit, kept_audit
+
+META = "generator.json"
+_PHANTOM = re.compile(r"phantom\d+_\d+")
+#: Sources that show patients' own pixels, changed or as a network gives them back.
+PIXELS = ("copies", "bent", "pseudolabels", "variations", "reconstructions")
+
+
+class Leave(Enum):
+    """Whether something may leave the site."""
+
+    NO = "no"
+    AFTER_AUDIT = "after the audit and with the ethics board"
+    YES = "yes"
+
+
+@dataclass(frozen=True)
+class Part:
+    """The hearts of one source."""
+
+    source: str  # as in --source
+    folder: str  # of its sequences, below the bank's
+    rendered: bool  # in the pixels of a donor
+    people: tuple[str, ...]  # training patients who taught it, or whose pixels it shows
+    phantoms: int  # digital hearts that taught it or are shown
+    hearts: int
+    about: dict[str, Any] = field(repr=False)  # its provenance
+
+    @property
+    def name(self) -> str:
+        """For tables and sentences."""
+        return f"{self.source}, in pixels of training hearts" if self.rendered else self.source
+
+    def leave(self, audit: Audit | None) -> Leave:
+        """Whether these hearts may leave the site."""
+        if not self.people:
+            return Leave.YES
+        if self.rendered or self.source in PIXELS or (audit is not None and audit.flagged):
+            return Leave.NO
+        return Leave.AFTER_AUDIT
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a card tells of a bank or of a generator."""
+
+    kind: str  # "bank" or "generator"
+    folder: Path
+    dataset: str
+    fold: str
+    version: str
+    parts: tuple[Part, ...]  # of a bank
+    people: tuple[str, ...]  # training patients
+    phantoms: int
+    pretrained_on: str  # "" if on nothing
+    generator_hash: str | None
+    audit: Audit | None
+    cases: dict[str, int] = field(default_factory=dict)  # of a bank: data identifier -> number
+    looks: int = 0
+    frames: int = 0
+    measured: dict[str, list[float]] = field(default_factory=dict)  # of a bank's hearts: variable -> values
+    asked: dict[str, int] = field(default_factory=dict)  # diagnosis -> hearts
+    settings: dict[str, Any] = field(default_factory=dict)  # of a generator: its config
+    weights: dict[str, str] = field(default_factory=dict)  # of a generator: file -> sha256
+
+    @property
+    def leave(self) -> Leave:
+        """Whether all of it may leave the site: the strictest of its parts."""
+        if self.kind == "bank":
+            told = [part.leave(self.audit) for part in self.parts]
+            return next(one for one in (Leave.NO, Leave.AFTER_AUDIT, Leave.YES) if one in told)
+        if not self.people:
+            return Leave.YES
+        return Leave.NO if self.audit is not None and self.audit.flagged else Leave.AFTER_AUDIT
+
+
+@dataclass(frozen=True)
+class _Case:
+    sequence: str
+    requested: dict[str, Any]
+    measured: dict[str, Any]
+    source: str | None = None
+
+
+@dataclass(frozen=True)
+class _Appearance:
+    looks: int = 0
+
+
+@dataclass(frozen=True)
+class _Manifest:
+    dataset: str
+    fold: str | int
+    data_identifier: str
+    generator: dict[str, Any]
+    cases: tuple[_Case, ...]
+    frames_per_sequence: int = 0
+    appearance: _Appearance = _Appearance()
+
+
+@dataclass(frozen=True)
+class _Stage:
+    sha256: str
+
+
+@dataclass(frozen=True)
+class _Pretraining:
+    dataset: str
+
+
+@dataclass(frozen=True)
+class _Generator:
+    dataset: str
+    fold: str | int
+    patients: tuple[str, ...]
+    version: str
+    config: dict[str, Any]
+    finished: dict[str, _Stage]
+    pretraining: _Pretraining | None = None
+
+
+def facts_of(folder: Path) -> Facts:
+    """What a folder is.
+
+    Raises:
+        UserError: it holds neither a complete bank nor a complete generator, or one of its files is damaged.
+    """
+    if (folder / META).is_file():
+        return _generator(folder)
+    if manifests := sorted(folder.glob("manifest_*.json")):
+        return _bank(folder, manifests)
+    raise UserError(f"{folder} holds neither a complete bank (manifest_*.json) nor a generator ({META}); give the folder of one")
+
+
+def _generator(folder: Path) -> Facts:
+    path = folder / META
+    meta = read(_Generator, read_json(path), str(path), remedy=f"delete {folder} and run 'synthaug fit' again", others=True)
+    if missing := [stage for stage in ("vae", "static", "motion") if stage not in meta.finished]:
+        raise UserError(f"the generator in {folder} is not finished ({', '.join(missing)}); run the same 'synthaug fit' again to resume")
+    people = _people(meta.dataset, meta.patients)
+    digest = hash_json({stage: one.sha256 for stage, one in meta.finished.items()})
+    return Facts(
+        kind="generator",
+        folder=folder,
+        dataset=meta.dataset,
+        fold=str(meta.fold),
+        version=meta.version,
+        parts=(),
+        people=people,
+        phantoms=len(meta.patients) - len(people),
+        pretrained_on=meta.pretraining.dataset if meta.pretraining else "",
+        generator_hash=digest,
+        audit=kept_audit(folder, digest),
+        settings=meta.config,
+        weights={f"{stage}.safetensors": one.sha256 for stage, one in meta.finished.items()},
+    )
+
+
+def _bank(folder: Path, manifests: list[Path]) -> Facts:
+    remedy = "run 'synthaug bank' again"
+    read_ones = [read(_Manifest, read_json(path), str(path), remedy=remedy, others=True) for path in manifests]
+    parts: dict[str, Part] = {}
+    hearts: dict[str, _Case] = {}
+    for one in read_ones:
+        hearts |= {case.sequence: case for case in one.cases}
+        for part in _parts(one):
+            parts.setdefault(hash_json([part.source, part.about]), part)
+    first = read_ones[0]
+    digest = next((str(d) for part in parts.values() if (d := part.about.get("generator_hash"))), None)
+    people = sorted({name for part in parts.values() for name in part.people})
+    measured: dict[str, list[float]] = {}
+    asked: dict[str, int] = {}
+    for case in hearts.values():
+        for name, value in case.measured.items():
+            if isinstance(value, (int, float)):
+                measured.setdefault(name, []).append(float(value))
+        diagnosis = str(case.requested.get("diagnosis") or "not asked for")
+        asked[diagnosis] = asked.get(diagnosis, 0) + 1
+    return Facts(
+        kind="bank",
+        folder=folder,
+        dataset=first.dataset,
+        fold=str(first.fold),
+        version=str(next((v for part in parts.values() if (v := part.about.get("version"))), "")),
+        parts=tuple(parts.values()),
+        people=tuple(people),
+        phantoms=sum(part.phantoms for part in parts.values()),
+        pretrained_on="",
+        generator_hash=digest,
+        audit=_audit(folder, first.dataset, str(first.fold), digest),
+        cases={one.data_identifier: len(one.cases) for one in read_ones},
+        looks=max(one.appearance.looks for one in read_ones),
+        frames=max(one.frames_per_sequence for one in read_ones),
+        measured=measured,
+        asked=asked,
+    )
+
+
+def _parts(manifest: _Manifest) -> list[Part]:
+    """Of a bank of one source, or of several."""
+    maker = manifest.generator
+    several = maker.get("parts")
+    makers = several if isinstance(several, dict) else {str(maker.get("source") or "generator"): maker}
+    return [_part(source, about, manifest, f"sequences/{source}" if several else "sequences") for source, about in makers.items()]
+
+
+def _part(source: str, about: dict[str, Any], manifest: _Manifest, folder: str) -> Part:
+    names = [str(one) for key in ("patients", "donors") for one in about.get(key) or []]
+    people = _people(manifest.dataset, names)
+    own = {case.sequence for case in manifest.cases if case.source in (None, source)}
+    digital = len(about.get("phantoms") or []) + len(set(names)) - len(people)
+    return Part(source, folder, bool(about.get("donors")), people, digital, len(own), about)
+
+
+def _people(dataset: str, names: tuple[str, ...] | list[str]) -> tuple[str, ...]:
+    """Those of the names who are patients. Phantoms are none: those of a cohort that says so, and the shipped generator's."""
+    unique = tuple(sorted(set(names)))
+    if not all(_PHANTOM.fullmatch(name) for name in unique):
+        return unique
+    if not re.fullmatch(r"Dataset\d{3}_.+", dataset):
+        return () if dataset.endswith("phantoms, shipped") else unique
+    try:
+        cohort = read_json(raw_folder(dataset) / COHORT)
+    except UserError:  # a folder that was moved may have no raw dataset
+        return unique
+    source = cohort.get("source") if isinstance(cohort, dict) else None
+    return () if isinstance(source, dict) and source.get("source") == "phantom" else unique
+
+
+def is_usual(facts: Facts) -> bool:
+    """Whether a generator lies where the commands look for it."""
+    try:
+        return facts.folder.resolve() == generator_folder(facts.dataset, facts.fold).resolve()
+    except UserError:
+        return False
+
+
+def _audit(folder: Path, dataset: str, fold: str, generator_hash: str | None) -> Audit | None:
+    """The audit of the generator of a bank: beside the bank, or beside the generator."""
+    try:
+        places = [folder, generator_folder(dataset, fold)]
+    except UserError:
+        places = [folder]
+    return next((found for place in places if (found := kept_audit(place, generator_hash))), None)
