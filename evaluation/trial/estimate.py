@@ -64,7 +64,6 @@ def _seconds(study: Study, facts: Facts, pace: Mapping[str, float]) -> dict[str,
     epochs, iterations = study.training.epochs or 1000, study.training.iterations or 250
     validated = study.training.val_iterations or 50
     found = {
-        "dataset": 0.5,
         "folds": start,
         "fingerprint": start + 0.3 * pace["case_s"] * cases,
         "plan": 1.3 * start,
@@ -75,7 +74,6 @@ def _seconds(study: Study, facts: Facts, pace: Mapping[str, float]) -> dict[str,
         + pace["predict_s"] * len(facts.val.cases),
         "bank": start + _bank(study, pace, slower),
         "generator": start + (TINY_GENERATOR_S * slower if study.generator.preset == "tiny" else BASE_GENERATOR_S),
-        "test": 0.5,
     }
     if facts.test is not None:
         found["predict"] = 1.5 * start + (pace["predict_s"] + pace["case_s"]) * len(facts.test.cases)

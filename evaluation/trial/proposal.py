@@ -21,6 +21,8 @@ FEWEST_EPOCHS = 10
 #: Without a GPU: what the small studies of docs/results train, in hours instead of weeks.
 SMALL: dict[str, Any] = {"spacing": 2, "patch": 96, "batch": 8, "stages": 4, "features": 12}
 SMALL_ITERATIONS = 5000
+#: Of a dataset that has no folds, as many as 'synthaug split' makes.
+FOLDS = 5
 #: Batch size of nnU-Net's own 2d plans, roughly; it decides only how many hearts a bank holds.
 _USUAL_BATCH = 12
 
@@ -140,7 +142,7 @@ def study_of(facts: Facts, arm: Arm, configuration: str, plans: str, device: str
     drawn = length.total * (SMALL["batch"] if small else _USUAL_BATCH) * SYNTHETIC_SHARE
     study: dict[str, Any] = {
         "title": f"{facts.dataset}, fold {facts.fold}: real only and {arm.name}",
-        "data": {"source": "nnunet", "dataset": facts.dataset},
+        "data": {"source": "nnunet", "dataset": facts.dataset} | ({"splits": FOLDS} if facts.own_split else {}),
         "plans": {"base": plans, "configuration": configuration} | (SMALL if small else {}),
         "training": {"epochs": length.epochs, "iterations": length.iterations} | ({} if length.full else {"val_iterations": 1}),
         "bank": {"sequences": max(min(most, math.ceil(drawn / frames)), 2 * len(arm.parts)), "frames": frames},

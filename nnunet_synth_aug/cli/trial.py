@@ -113,6 +113,7 @@ def _trial(
 def _facts(dataset: str, fold: int, configuration: str, plans: str) -> Facts:
     """Look at the dataset, and refuse one that cannot be compared on."""
     from evaluation.trial.facts import read_dataset, read_facts
+    from evaluation.trial.proposal import FOLDS
     from nnunet_synth_aug.core.paths import dataset_name, preprocessed_folder, raw_folder
     from nnunet_synth_aug.core.patients import Fold, read_fold, refuse_shared
     from nnunet_synth_aug.nnunet.patients import case_patients, split_by_patient, splits_file
@@ -132,9 +133,9 @@ def _facts(dataset: str, fold: int, configuration: str, plans: str) -> Facts:
     splits = splits_file(name)
     own = not splits.is_file()
     if own:
-        folds, _ = split_by_patient(name, 5, 12345)
+        folds, _ = split_by_patient(name, FOLDS, 12345)  # the seed of 'synthaug split'
         if fold >= len(folds):
-            raise UserError(f"{name} has no folds yet, and would get 5; choose -f 0 to {len(folds) - 1}")
+            raise UserError(f"{name} has no folds yet, and would get {FOLDS}; choose -f 0 to {len(folds) - 1}")
         split = Fold(tuple(folds[fold]["train"]), tuple(folds[fold]["val"]))
     else:
         split = read_fold(splits, fold)

@@ -1,0 +1,50 @@
+"""The tables of docs/results/try.md from docs/try.json."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from page_table import difference, kept, table
+
+TITLES = {"helps": "helps", "harms": "harms", "mixed": "mixed", "no_difference": "no difference that can be told"}
+
+
+def runs(figures: dict[str, Any]) -> str:
+    """What was proposed, said, taken and found."""
+    rows = []
+    for one in figures["tries"]:
+        patients = f"{one['training_patients']} / {one['tested_patients']} ({one['tested']})"
+        said, took = one["estimated"], one["took"]
+        ratio = f"{said['minutes'] / took['minutes']:.2f}"
+        times = [f"{said['minutes']:.0f}", f"{took['minutes']:.0f}", ratio, f"{said['megabytes']:.0f}", f"{took['megabytes']:.0f}"]
+        rows.append([one["data"], patients, one["arm"], one["iterations"], *times, TITLES[one["verdict"]]])
+    titles = [
+        "data",
+        "patients: training / tested",
+        "arm that was proposed",
+        "iterations",
+        "minutes, said",
+        "minutes, taken",
+        "said / taken",
+    ]
+    return table([*titles, "MB, said", "MB, taken", "verdict"], rows) + f"\n{figures['machine']}.\n"
+
+
+def means(figures: dict[str, Any]) -> str:
+    """Mean Dice and HD, mixed minus real only."""
+    rows = []
+    for one in figures["tries"]:
+        found = {row["metric"]: row for row in one["results"] if row["structure"] == "mean"}
+        rows.append([one["data"], *(difference(found.get(metric)) for metric in ("Dice", "HD"))])
+    return table(["data", "mean Dice, difference [95 % CI]", "mean HD in mm, difference [95 % CI]"], rows)
+
+
+def steps(figures: dict[str, Any]) -> str:
+    """What each step took."""
+    return table(
+        ["data", "step", "seconds"],
+        [[one["data"], title, f"{seconds:.0f}"] for one in figures["tries"] for title, seconds in one["seconds"].items()],
+    )
+
+
+FIGURES = {f"try {make.__name__}": lambda make=make: make(kept("try")) for make in (runs, means, steps)}
