@@ -55,7 +55,7 @@ class Trial:
         """
         path = self.out / STUDY
         if not path.is_file():
-            if self.out.exists() and (not self.out.is_dir() or any(self.out.iterdir())):
+            if self.out.exists() and (not self.out.is_dir() or {one.name for one in self.out.iterdir()} - {SAID}):
                 raise UserError(f"{self.out} is there and holds something else; choose another folder with -o")
             refuse_read_only(self.out)
             return False
