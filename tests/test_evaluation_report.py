@@ -99,7 +99,7 @@ def test_every_plot_is_there_as_svg_and_png(compared: tuple[Study, Comparison]) 
     plots = {p.stem for p in figures.glob("*.svg")}
     assert plots == {p.stem for p in figures.glob("*.png") if not p.name.startswith("case_")}
     ways = {f"forest_{m}_by_{way}" for m in ("Dice", "HD") for way in ("phase", "vendor")} | {"forest_Dice_by_slice_level"}
-    assert plots >= {"forest_Dice", "forest_HD", "paired_Dice_LV", "paired_HD_RV", "bland_altman_LV_EF", *ways}
+    assert plots >= {"forest_Dice", "forest_HD", "at_a_glance_Dice", "at_a_glance_HD", "bland_altman_LV_EF", *ways}
     assert "forest_Dice_by_diagnosis" not in plots  # all have the same: it would show the headline again
     for file in figures.glob("*.svg"):
         assert file.read_text().startswith("<?xml")

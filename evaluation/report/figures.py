@@ -2,49 +2,72 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from evaluation.analysis.paired import AUGMENTED, BASELINE, MEAN, TIE
-from evaluation.report.style import AUGMENTED_COLOUR, BASELINE_COLOUR, GAIN, GREY, INK, LOSS, PALE, RULE, sober, unit_label
+from evaluation.analysis.paired import AUGMENTED, BASELINE, MEAN
+from evaluation.report.style import AUGMENTED_COLOUR, BASELINE_COLOUR, GREY, INK, RULE, STRUCTURE_COLOURS, sober, unit_label
+from evaluation.report.wording import interval, number
 from evaluation.scoring.table import METRICS
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+#: Half the width of a patient's line; structures are 1 apart.
+SLOPE = 0.3
 
-def paired_plot(values: pd.DataFrame, structure: str, metric: str, names: tuple[str, str]) -> Figure:
-    """Every patient as a line from baseline to augmented, coloured by who is better; the means in black.
+
+def at_a_glance(values: pd.DataFrame, summary: pd.DataFrame, metric: str, structures: list[str], names: tuple[str, str]) -> Figure:
+    """Every patient in both arms: a line from baseline to augmented for each structure, with means and intervals.
 
     Args:
         values: from :func:`evaluation.analysis.paired.patient_values`.
+        summary: from :func:`evaluation.analysis.paired.paired_summary`; its mean differences with their intervals are written above.
+        metric: which is shown.
+        structures: in the order of their colours, which are those of the contours.
         names: of the arms.
     """
     from matplotlib.figure import Figure
-    from matplotlib.lines import Line2D
 
-    chosen = values[(values["structure"] == structure) & (values["metric"] == metric)]
-    before, after = chosen[BASELINE].to_numpy(float), chosen[AUGMENTED].to_numpy(float)
-    gain = (after - before) * METRICS[metric].sign
     with sober():
-        figure = Figure(figsize=(3.1, 3.1), layout="constrained")
+        figure = Figure(figsize=(3.35, 3.6), layout="constrained")
         axes = figure.subplots()
-        for a, b, g in zip(before, after, gain, strict=True):
-            colour = PALE if abs(g) <= TIE else GAIN if g > 0 else LOSS
-            axes.plot([0, 1], [a, b], color=colour, lw=0.9, alpha=0.6, marker="o", ms=2.5, mew=0)
-        if before.size:
-            axes.plot([0, 1], [before.mean(), after.mean()], color=INK, lw=2, marker="D", ms=5)
-        axes.set_xlim(-0.3, 1.3)
-        axes.set_xticks([0, 1], [_wrapped(n) for n in names])
-        axes.set_ylabel(unit_label(metric, METRICS[metric].unit))
-        axes.set_title(f"{structure}  (n = {len(chosen)})")
+        for place, structure in enumerate(structures):
+            chosen = values[(values["structure"] == structure) & (values["metric"] == metric)]
+            _slopes(axes, place, chosen[[BASELINE, AUGMENTED]].to_numpy(float), STRUCTURE_COLOURS[place % len(STRUCTURE_COLOURS)])
+            for row in summary[(summary["structure"] == structure) & (summary["metric"] == metric)].to_dict("records"):
+                axes.annotate(_change(row), (place, 1.01), xycoords=("data", "axes fraction"), ha="center", va="bottom", fontsize=6.8)
+        axes.set_xlim(-0.5, len(structures) - 0.5)
+        axes.set_xticks(range(len(structures)), structures, fontweight="bold")
+        axes.tick_params(axis="x", length=0)
+        better = "higher" if METRICS[metric].higher_is_better else "lower"
+        axes.set_ylabel(f"{unit_label(metric, METRICS[metric].unit)}, {better} is better")
         axes.grid(axis="y", color=RULE, lw=0.6)
         axes.set_axisbelow(True)
-        keys = [Line2D([], [], color=c, lw=1.5) for c in (GAIN, LOSS)] + [Line2D([], [], color=INK, lw=2, marker="D", ms=4)]
-        figure.legend(keys, ["better", "worse", "mean"], loc="outside lower center", ncol=3, frameon=False, fontsize=8)
+        axes.set_xlabel(textwrap.fill(f"left {names[0]}, right {names[1]}", 48), fontsize=8)
     return figure
+
+
+def _change(row: dict[Any, Any]) -> str:
+    """Mean difference and its interval, that over trainings too where there are several."""
+    digits = METRICS[row["metric"]].digits
+    kind = "runs" if np.isfinite(row["runs_low"]) else "ci"
+    return f"{number(row['difference'], digits, signed=True)}\n{interval(row, digits, kind)}"
+
+
+def _slopes(axes: Axes, place: int, pairs: np.ndarray, colour: str) -> None:
+    """Patients (n, 2) as lines around ``place``, and their means in black."""
+    ends = (place - SLOPE, place + SLOPE)
+    pairs = pairs[np.isfinite(pairs).all(axis=1)]
+    if not len(pairs):
+        return
+    fade = max(0.25, min(0.9, 12 / len(pairs)))
+    axes.plot(ends, pairs.T, color=colour, lw=1.1, alpha=fade, marker="o", ms=3, mew=0)
+    axes.plot(ends, pairs.mean(axis=0), color=INK, lw=1.8, marker="D", ms=4.5)
 
 
 def forest_plot(summary: pd.DataFrame, metric: str, names: tuple[str, str]) -> Figure:
@@ -144,9 +167,3 @@ def bland_altman(values: pd.DataFrame, quantity: str, names: tuple[str, str]) ->
         axes.set_title(quantity)
         figure.legend(loc="outside lower center", ncol=2, frameon=False, fontsize=8)
     return figure
-
-
-def _wrapped(name: str, width: int = 18) -> str:
-    import textwrap
-
-    return "\n".join(textwrap.wrap(name, width, break_on_hyphens=True)) or name

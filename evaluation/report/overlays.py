@@ -126,6 +126,36 @@ def overlay(cases: list[Shown], names: tuple[str, str], maps: tuple[LabelMaps, L
     return figure
 
 
+def worst_cases(cases: list[tuple[str, Shown]], names: tuple[str, str], maps: tuple[LabelMaps, LabelMaps], rules: ScoringRules) -> Figure:
+    """One row per case: its slice with most voxels wrong in the augmented arm, as ground truth, baseline and augmented.
+
+    Args:
+        cases: a title, and the case.
+        names, maps, rules: as in :func:`overlay`.
+    """
+    from matplotlib.figure import Figure
+
+    with sober():
+        figure = Figure(figsize=(4.1, 1.7 * len(cases) + 0.1), layout="constrained", dpi=150)
+        for i, (axes, (title, case)) in enumerate(zip(figure.subplots(len(cases), squeeze=False)[:, 0], cases, strict=True)):
+            image, (reference, *predicted), spacing = _read(case, maps, rules)
+            z, window = shown_slices(reference, predicted[1])["worst"], _window(reference, spacing)
+            panels: list[list[np.ndarray | None]] = [
+                [image[..., z][window].T, None if mask is reference else reference[..., z][window].T, mask[..., z][window].T]
+                for mask in (reference, *predicted)
+            ]
+            middles = _row(axes, panels, maps[0].labels, spacing)
+            for x, name in zip(middles, ("ground truth", *names), strict=True) if i == 0 else ():
+                axes.annotate(shortened(name), (x, 1), (0, 2), ("data", "axes fraction"), "offset points", ha="center", fontsize=8)
+            axes.set_xlabel(f"{title}, slice {z + 1} of {reference.shape[2]}", fontsize=7.5, labelpad=2)
+    return figure
+
+
+def shortened(name: str, most: int = 20) -> str:
+    """A long name of an arm, cut for the head of a narrow panel."""
+    return name if len(name) <= most else f"{name[: most - 1]}…"
+
+
 def _read(
     case: Shown, maps: tuple[LabelMaps, LabelMaps], rules: ScoringRules
 ) -> tuple[np.ndarray, list[np.ndarray], tuple[float, float, float]]:

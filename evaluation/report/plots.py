@@ -4,19 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import pandas as pd
 
 from evaluation.analysis.paired import SIDES
 from evaluation.analysis.volumes import QUANTITIES
 from evaluation.inputs.arms import Prediction
 from evaluation.report import figures
-from evaluation.report.blocks import Blocks, Gallery, Heading, Page, Pages, Paragraph, Picture, Table, photograph, plot
+from evaluation.report.blocks import Blocks, Gallery, Page, Pages, Paragraph, Picture, Table, photograph, plot
 from evaluation.report.methods import stated
-from evaluation.report.overlays import Selected, Shown, overlay, phases_first, select_patients
+from evaluation.report.overlays import Selected, Shown, overlay, phases_first, select_patients, worst_cases
 from evaluation.report.results import Results
 from evaluation.report.tables import Rows, note, with_unit
 from evaluation.report.wording import number
 from evaluation.scoring.table import METRICS, PRIMARY
+
+#: Cases beside the lines of all patients.
+WORST_SHOWN = 2
 
 
 def forests(results: Results) -> Blocks:
@@ -58,22 +62,6 @@ def group_forests(results: Results, what: str) -> Blocks:
     return [Gallery(tuple(drawn))] if drawn else []
 
 
-def paired_plots(results: Results) -> Blocks:
-    """Every patient in both arms, per primary metric and structure."""
-    blocks: Blocks = []
-    for metric in PRIMARY:
-        drawn = [
-            plot(
-                figures.paired_plot(results.values, s, metric, results.names),
-                f"paired_{metric}_{s}",
-                f"{metric} of {s} per patient in both arms",
-            )
-            for s in results.labels
-        ]
-        blocks += [Heading(metric), Gallery(tuple(drawn))]
-    return [*blocks, note(f"One line per patient. {stated(PRIMARY, results.rules)}")]
-
-
 def bland_altman(results: Results) -> Blocks:
     """Volumes and EF of both arms against the reference."""
     present = set(results.clinical["quantity"])
@@ -83,6 +71,47 @@ def bland_altman(results: Results) -> Blocks:
         if q in present
     ]
     return [Gallery(tuple(drawn))] if drawn else []
+
+
+def at_a_glance(results: Results, images: bool) -> Blocks:
+    """What a reader sees first: every patient in both arms, and beside it the worst cases.
+
+    Args:
+        images: with pictures of patients, where the masks are at hand.
+    """
+    drawn = [
+        plot(
+            figures.at_a_glance(results.values, results.summary, metric, list(results.labels), results.names),
+            f"at_a_glance_{metric}",
+            f"{metric} of every patient in {results.names[0]} and {results.names[1]}",
+        )
+        for metric in PRIMARY
+    ]
+    trained = any(np.isfinite(results.summary["runs_low"]))
+    text = "One line per patient; diamonds: means. Above: mean change with 95 % interval" + (", over trainings too." if trained else ".")
+    if images and all(results.arms) and (worst := _worst(results)):
+        assert results.maps is not None and results.rules is not None
+        picture = worst_cases(worst, results.names, results.maps, results.rules)
+        drawn.append(photograph(picture, "case_at_a_glance", "Contours of the worst cases in both arms"))
+        text += " Contours have the colours of the structures; white: ground truth, where an arm departs from it."
+    return [Gallery(tuple(drawn)), note(text)]
+
+
+def _worst(results: Results) -> list[tuple[str, Shown]]:
+    """The patient with the largest loss of Dice and the one with the lowest in the augmented arm, each in the phase that is worse."""
+    firsts: dict[str, str] = {}
+    chosen = select_patients(results.values)
+    for why in ("largest loss", "lowest Dice", "2nd lowest Dice"):
+        for one in chosen:
+            if why in one.reasons and len(firsts) < WORST_SHOWN:
+                firsts.setdefault(one.patient, why)
+    found = []
+    for patient, why in firsts.items():
+        mine = results.pairs[(results.pairs["patient"] == patient) & (results.pairs["metric"] == "Dice")]
+        by_phase = mine.groupby("phase")[SIDES[1]].mean().to_dict()
+        shown = min(_cases_of(results, patient), key=lambda case: by_phase.get(case.phase, 1.0))
+        found.append((f"{patient}{f', {shown.phase}' if shown.phase else ''}: {why}", shown))
+    return found
 
 
 def cases(results: Results, images: bool) -> Blocks:

@@ -215,13 +215,12 @@ def comparison_document(results: Results, images: bool = True) -> Document:
     engine = f" Distances by the engine {results.rules.engine}." if results.rules else ""
     return Document(
         title=f"{second[:1].upper()}{second[1:]} against {first} on {results.dataset.name}",
-        opening=[Paragraph(meta, "meta"), *ranks.opening(results)],
+        opening=[Paragraph(meta, "meta"), *pictures.at_a_glance(results, images), *ranks.opening(results)],
         sections=[
             Section("Headline", tables.headline(results)),
             Section("Paired differences", [*tables.differences(results), *pictures.forests(results), *tables.arms_described(results)]),
             Section("Non-inferiority", tables.noninferiority(results)),
             Section("Trainings", tables.trainings(results)),
-            Section("Patients", pictures.paired_plots(results)),
             Section("Most changed and worst cases", pictures.cases(results, images)),
             Section("Failures", [*tables.failures(results), *tables.without_failures(results)]),
             Section("Phases, slice levels and groups of patients", [*groups, Paragraph(_GROUPS_NOTE, "note")] if groups else []),
