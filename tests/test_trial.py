@@ -6,6 +6,7 @@ import json
 import math
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -33,6 +34,7 @@ from evaluation.trial.verdict import ROW, judge
 from nnunet_synth_aug.cli import app, trial
 from nnunet_synth_aug.core.errors import UserError
 from nnunet_synth_aug.core.files import read_json, write_json
+from nnunet_synth_aug.core.labels import DIAGNOSES
 from nnunet_synth_aug.core.patients import Fold
 from nnunet_synth_aug.nnunet.patients import split_by_patient
 
@@ -113,6 +115,16 @@ def test_other_scanners_looks_where_unknown_ones_are_tested(root: Path) -> None:
     assert found.arm == "copies+phantom_3looks50to00"
     assert "no training patient is from GE" in found.what
     assert propose(facts_of(write_dataset(root, n_test=4, vendors=("GE", "GE")))).arm == "copies+phantom50to00"
+
+
+def test_what_diagnoses_let_one_expect(root: Path) -> None:
+    facts = facts_of(write_dataset(root, vendors=("Siemens", "")))
+    assert "expect little" not in propose(facts).why
+    for groups, words in (
+        ({"NOR": 8}, "where synthetic hearts helped most"),
+        (dict.fromkeys(DIAGNOSES, 2), "5 of 5 groups of disease: expect little"),
+    ):
+        assert words in propose(replace(facts, train=replace(facts.train, diagnoses=groups))).why
 
 
 def test_what_the_user_wants_instead(root: Path) -> None:

@@ -9,9 +9,12 @@ from typing import Any
 from evaluation.benchmark.study import Arm, parse_arm
 from evaluation.trial.facts import Facts
 from nnunet_synth_aug.core.errors import UserError
+from nnunet_synth_aug.core.labels import DIAGNOSES
 
 #: Training patients with a cine from which a generator is worth its time.
 FEWEST_CINES = 5
+#: Groups of patients that count as nearly all.
+MANY_GROUPS = 4
 #: Samples of a ``50to00`` training that are synthetic: half at first, none at the end.
 SYNTHETIC_SHARE = 0.25
 #: nnU-Net's own length.
@@ -55,20 +58,31 @@ def propose(facts: Facts, wanted: str | None = None) -> Proposal:
     if wanted is not None:
         return _wanted(facts, wanted)
     looks, why_looks = _looks(facts)
+    expected = _expected(facts)
     if facts.imported and facts.train.cines >= FEWEST_CINES:
         return Proposal(
             _with_looks(RENDERED, looks),
             "hearts of a generator, shown in your training patients' own pixels" + why_looks,
-            f"{facts.train.cines} training patients have cines, so a generator can learn how their hearts beat, and make others",
+            f"{facts.train.cines} training patients have cines, so a generator can learn how their hearts beat, and make others{expected}",
             _PHANTOMS,
             _with_looks(PLAIN, looks),
         )
     return Proposal(
         _with_looks(PLAIN, looks),
         "copies of your training patients, with other proportions of cavity, wall and right ventricle, and as many phantoms" + why_looks,
-        "there are too few cines for a generator to learn motion, and these two need none",
+        f"there are too few cines for a generator to learn motion, and these two need none{expected}",
         f"{_PATIENTS}. {_LOOKS}" if looks else _PATIENTS,
     )
+
+
+def _expected(facts: Facts) -> str:
+    """What diagnoses let one expect, as the end of a sentence; "" where they do not tell."""
+    groups = set(facts.train.diagnoses) - {""}
+    if groups == {"NOR"} and "" not in facts.train.diagnoses:
+        return ". All of them are normal: this is where synthetic hearts helped most"
+    if len(groups) >= MANY_GROUPS:
+        return f". They hold {len(groups)} of {len(DIAGNOSES)} groups of disease: expect little, since that is where no gain was shown"
+    return ""
 
 
 def _looks(facts: Facts) -> tuple[int, str]:
