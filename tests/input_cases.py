@@ -35,6 +35,19 @@ def heart(*, es: bool = False) -> np.ndarray:
     return mask
 
 
+def unlabelled(*names: str, name: str = "unlabelled", frames: bool = False, table: str = "") -> Callable[[Path], object]:
+    """Plain volumes that nobody has contoured, or cines with ``frames``."""
+
+    def change(root: Path) -> None:
+        (root / name).mkdir()
+        for number, one in enumerate(names, 20):
+            saved(root / name / f"{one}.nii.gz", cine(number) if frames else cine(number)[..., 0], AFFINE)
+        if table:
+            (root / name / "patients.csv").write_text(table)
+
+    return change
+
+
 def cine(seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(1, 9, (*SHAPE, 4)).astype(np.int16)
 
@@ -396,4 +409,26 @@ TEXTS = [
     Case("Tables", "a workbook that is called CSV", table(lambda content: "PK\x03\x04" + content),
          "is a workbook of a spreadsheet program; save it as CSV", "refused", "mnms"),
 ]  # fmt: skip
-CASES = [*GEOMETRY, *FILES, *TEXTS]
+UNLABELLED = [
+    Case("Patients without contours", "plain files `NAME_ED.nii.gz` and `NAME_ES.nii.gz`, also with `_0000`, in `unlabelled/`",
+         unlabelled("B1_ED", "B1_ES", "B2_ED_0000", "B2_ES_0000"),
+         "B1, B2: without contours: the generator learns from it, and nnU-Net does not", same=False),
+    Case("Patients without contours", "one volume of a patient, in `Unlabeled/`", unlabelled("B1_ES", name="Unlabeled"),
+         "B1: without contours: the generator learns from it, and nnU-Net does not", source="mnms2", same=False),
+    Case("Patients without contours", "a cine as a plain file", unlabelled("B1", frames=True),
+         "B1: nobody says which frames are ED and ES: the first is taken as ED, and ES at 40% of the cine", source="mnms", same=False),
+    Case("Patients without contours", "a `patients.csv` beside them with their vendors, in which one is missing",
+         unlabelled("B1", "B2", table="patient,vendor\nB1,Philips Medical Systems\n"),
+         "B2: not in patients.csv, so the vendor is not known", same=False),
+    Case("Patients without contours", "a vendor there that nobody knows", unlabelled("B1", table="patient,vendor\nB1,Acme\n"),
+         "the vendor 'Acme' is unknown; leave the cell empty, or give the maker's name", "refused"),
+    Case("Patients without contours", "two volumes of which nothing says which is ED", unlabelled("B1_frame01", "B1_frame12"),
+         "of B1; name two volumes B1_ED and B1_ES, or leave only one", "refused"),
+    Case("Patients without contours", "ED and ES that are the same image",
+         lambda root: (unlabelled("B1_ED")(root), shutil.copy(root / "unlabelled/B1_ED.nii.gz", root / "unlabelled/B1_ES.nii.gz")),
+         "B1_ES.nii.gz hold the same image as ED and ES; copy the right files", "refused"),
+    Case("Patients without contours", "a mask among them",
+         lambda root: (unlabelled("B1_ED")(root), saved(root / "unlabelled/B1_ES.nii.gz", heart(), AFFINE)),
+         "so it is a mask or empty; put the image there", "refused"),
+]  # fmt: skip
+CASES = [*GEOMETRY, *FILES, *TEXTS, *UNLABELLED]

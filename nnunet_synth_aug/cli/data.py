@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from nnunet_synth_aug.cli.options import Dataset, Folds, PriorTexts, Seed, say
+from nnunet_synth_aug.core.errors import UserError
 from nnunet_synth_aug.core.paths import folder_to_write
 
 if TYPE_CHECKING:
     from nnunet_synth_aug.data.importers.subject import SourceSubject
+
+Unlabelled = Annotated[
+    Path | None,
+    typer.Option("--unlabelled", help="Folder of volumes that nobody has contoured, NAME_ED.nii.gz and NAME_ES.nii.gz, for the generator."),
+]
 
 importers = typer.Typer(
     no_args_is_help=True, help="Turn a cine data set into an nnU-Net dataset with cines, priors and patient-grouped folds."
@@ -35,6 +43,8 @@ def phantom(
 
     _refuse_mistyped()
     asked = parse_priors(prior or [])
+    if n < folds:
+        raise UserError(f"-n {n} hearts cannot be split into {folds} folds; make at least {folds}, or add --folds {n}")
     source = {"source": "phantom", "n": n, "seed": seed} | ({"priors": asked.to_json()} if asked else {})
     hearts = phantom_cohort(n, seed, min(n, os.cpu_count() or 1), asked)
     _tell(write_dataset(hearts, dataset_id, name, folds=folds, total=n, source=source))
@@ -52,13 +62,28 @@ def split(
         say(line)
 
 
-def _import(subjects: Iterator[SourceSubject], total: int, source: str, dataset_id: int, name: str, folds: int, notes: list[str]) -> None:
-    """Write what an importer reads as a dataset, and say where it is."""
+@dataclass(frozen=True)
+class _Source:
+    """A data set that an importer reads."""
+
+    title: str
+    folder: Path
+    subjects: Iterator[SourceSubject]
+    total: int
+    notes: list[str]
+
+
+def _import(source: _Source, dataset_id: int, name: str, folds: int, unlabelled: Path | None) -> None:
+    """Write what an importer reads as a dataset, with the patients whom nobody has contoured, and say where it is."""
+    from nnunet_synth_aug.data.importers.unlabelled import list_unlabelled, read_unlabelled, volume_folders
     from nnunet_synth_aug.data.raw_dataset import write_dataset
 
     _refuse_mistyped()
-    about = {"source": source}
-    _tell(write_dataset(subjects, dataset_id, name, folds=folds, total=total, source=about, source_notes=notes))
+    folders = volume_folders(source.folder) + ([] if unlabelled is None else [unlabelled])
+    total = source.total + sum(len(list_unlabelled(folder)) for folder in folders)
+    subjects = chain(source.subjects, *map(read_unlabelled, folders))
+    about = {"source": source.title}
+    _tell(write_dataset(subjects, dataset_id, name, folds=folds, total=total, source=about, source_notes=source.notes))
 
 
 def _refuse_mistyped() -> None:
@@ -82,11 +107,13 @@ def import_acdc(
     dataset_id: Annotated[int, typer.Option("-d", help="A free dataset number.")],
     name: Annotated[str, typer.Option("--name", help="Name after the number.")] = "ACDC",
     folds: Folds = 5,
+    unlabelled: Unlabelled = None,
 ) -> None:
     """Import ACDC: https://www.creatis.insa-lyon.fr/Challenge/acdc/."""
     from nnunet_synth_aug.data.importers.acdc import list_acdc, notes_acdc, read_acdc
 
-    _import(read_acdc(folder), len(list_acdc(folder)), "ACDC", dataset_id, name, folds, notes_acdc(folder))
+    source = _Source("ACDC", folder, read_acdc(folder), len(list_acdc(folder)), notes_acdc(folder))
+    _import(source, dataset_id, name, folds, unlabelled)
 
 
 @importers.command("mnms")
@@ -95,11 +122,13 @@ def import_mnms(
     dataset_id: Annotated[int, typer.Option("-d", help="A free dataset number.")],
     name: Annotated[str, typer.Option("--name", help="Name after the number.")] = "MNMs",
     folds: Folds = 5,
+    unlabelled: Unlabelled = None,
 ) -> None:
     """Import M&Ms: https://www.ub.edu/mnms/."""
     from nnunet_synth_aug.data.importers.mnms import list_mnms, notes_mnms, read_mnms
 
-    _import(read_mnms(folder), len(list_mnms(folder)), "M&Ms", dataset_id, name, folds, notes_mnms(folder))
+    source = _Source("M&Ms", folder, read_mnms(folder), len(list_mnms(folder)), notes_mnms(folder))
+    _import(source, dataset_id, name, folds, unlabelled)
 
 
 @importers.command("mnms2")
@@ -108,11 +137,13 @@ def import_mnms2(
     dataset_id: Annotated[int, typer.Option("-d", help="A free dataset number.")],
     name: Annotated[str, typer.Option("--name", help="Name after the number.")] = "MNMs2",
     folds: Folds = 5,
+    unlabelled: Unlabelled = None,
 ) -> None:
     """Import the short axis of M&Ms-2: https://www.ub.edu/mnms-2/."""
     from nnunet_synth_aug.data.importers.mnms import list_mnms2, notes_mnms2, read_mnms2
 
-    _import(read_mnms2(folder), len(list_mnms2(folder)), "M&Ms-2", dataset_id, name, folds, notes_mnms2(folder))
+    source = _Source("M&Ms-2", folder, read_mnms2(folder), len(list_mnms2(folder)), notes_mnms2(folder))
+    _import(source, dataset_id, name, folds, unlabelled)
 
 
 @importers.command("sunnybrook")
@@ -139,6 +170,7 @@ def import_dicom(
     folds: Folds = 5,
     masks: Annotated[Path | None, typer.Option("--masks", help="Folder of contours, such as patient001_frame01.nii.gz.")] = None,
     keep_ids: Annotated[bool, typer.Option("--keep-ids", help="Patients keep their PatientID, if a study gave it.")] = False,
+    unlabelled: Unlabelled = None,
 ) -> None:
     """Import cines from the scanner; without masks, as a dataset that nnU-Net predicts."""
     from nnunet_synth_aug.data.importers.dicom import find_dicom, read_dicom
@@ -146,6 +178,8 @@ def import_dicom(
     from nnunet_synth_aug.data.test_set import write_test_set
 
     _refuse_mistyped()
+    if unlabelled is not None and masks is None:
+        raise UserError("--unlabelled adds patients to a dataset that nnU-Net trains on, which needs --masks; leave it out")
     full_name(dataset_id, name)
     refuse_taken(dataset_id)  # reading headers may take minutes
     found = find_dicom(folder, keep_ids)
@@ -154,4 +188,4 @@ def import_dicom(
         source = {"source": "DICOM"}
         _tell(write_test_set(subjects, dataset_id, name, total=total, source=source, source_notes=notes, contoured=False))
     else:
-        _import(subjects, total, "DICOM", dataset_id, name, folds, notes)
+        _import(_Source("DICOM", folder, subjects, total, notes), dataset_id, name, folds, unlabelled)

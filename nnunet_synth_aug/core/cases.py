@@ -26,7 +26,7 @@ class Subject:
     spacing: Spacing  # mm
     priors: Priors
     cine: Path | None  # 4D NIfTI (X, Y, Z, T); None where only ED and ES volumes exist
-    n_frames: int  # of the cine; 2 without one
+    n_frames: int  # of the cine; 2 without one, 1 of a single volume, which stands for ED and ES
     ed: int  # index of the ED frame in the cine
     es: int
     images: dict[str, Path] = field(default_factory=dict)  # phase -> 3D image, keys "ED", "ES"

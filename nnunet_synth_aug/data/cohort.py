@@ -100,7 +100,7 @@ def load_sequence(subject: Subject) -> Sequence:
 
     Returns:
         image float32 (T, X, Y, Z), mask uint8 (T, X, Y, Z) filled at the frames in ``labelled``, and in ``predicted`` if the subject has
-        predicted masks. Without a cine, T is 2: ED, ES.
+        predicted masks. Without a cine, T is 2: ED, ES; or 1, of a single volume.
         Structures outside ``subject.annotated`` are 0 in the mask though they are in the image.
 
     Raises:
@@ -112,10 +112,10 @@ def load_sequence(subject: Subject) -> Sequence:
         if image.shape[0] != subject.n_frames:
             raise UserError(f"{subject.cine} has {image.shape[0]} frames where {COHORT} says {subject.n_frames}; import the dataset again")
     else:
-        volumes = [read_nifti(subject.images[phase], ndim=3)[0] for phase in PHASES]
-        if volumes[0].shape != volumes[1].shape:
+        volumes = [read_nifti(subject.images[phase], ndim=3)[0] for phase in PHASES[: subject.n_frames]]
+        if volumes[0].shape != volumes[-1].shape:
             raise UserError(
-                f"{subject.images['ES']} has the shape {volumes[1].shape} but ED has {volumes[0].shape}; import the dataset again"
+                f"{subject.images['ES']} has the shape {volumes[-1].shape} but ED has {volumes[0].shape}; import the dataset again"
             )
         image = np.stack(volumes).astype(np.float32)
 
@@ -286,6 +286,6 @@ def _subject(record: dict[str, Any], folder: Path) -> Subject:
     )
     if not (0 <= subject.ed < subject.n_frames and 0 <= subject.es < subject.n_frames):
         raise ValueError(f"the frames of {subject.patient} are beyond its {subject.n_frames}")
-    if subject.cine is None and not set(PHASES) <= subject.images.keys():
+    if subject.cine is None and not set(PHASES[: subject.n_frames]) <= subject.images.keys():
         raise ValueError(f"{subject.patient} has neither a cine nor both {' and '.join(PHASES)} images")
     return subject

@@ -187,7 +187,7 @@ def _write_subject(subject: SourceSubject, folder: Path) -> tuple[Subject, list[
     cases: dict[str, str] = {}
     lacking = bool(_lacking(subject))
     side = "Ts" if subject.test else "Tr"
-    for phase, frame in zip(PHASES, (subject.ed, subject.es), strict=True):
+    for phase, frame in zip(PHASES[: len(voxels)], (subject.ed, subject.es), strict=False):
         mask = subject.masks.get(phase)
         stem = f"{patient}_{phase}"
         is_case = subject.test or (mask is not None and not lacking)
@@ -207,9 +207,9 @@ def _write_subject(subject: SourceSubject, folder: Path) -> tuple[Subject, list[
         spacing=spacing,
         priors=priors,
         cine=cine,
-        n_frames=voxels.shape[0] if cine else 2,
+        n_frames=voxels.shape[0] if cine else len(images),
         ed=subject.ed if cine else 0,
-        es=subject.es if cine else 1,
+        es=subject.es if cine else len(images) - 1,
         images=images,
         masks=masks,
         cases=cases,

@@ -20,11 +20,11 @@ def refuse_unusable(subject: SourceSubject) -> None:
     patient, shape = subject.patient, subject.image.shape
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", patient) or "__" in patient:
         raise UserError(f"{patient!r} cannot be a patient name in file names; use letters, digits, - and single _")
-    if len(shape) != 4 or shape[0] < 2:
+    if len(shape) != 4 or shape[0] < (1 if subject.is_still else 2):
         raise UserError(f"{patient}: the image has the shape {shape}; (T, X, Y, Z) with at least 2 frames is needed")
     if subject.image.dtype.kind == "f" and not np.isfinite(subject.image).all():
         raise UserError(f"{patient}: the image holds NaN or infinite voxels; repair or leave out this patient")
-    if not (0 <= subject.ed < shape[0] and 0 <= subject.es < shape[0]) or subject.ed == subject.es:
+    if not (0 <= subject.ed < shape[0] and 0 <= subject.es < shape[0]) or (subject.ed == subject.es and not subject.is_still):
         raise UserError(f"{patient}: ED frame {subject.ed} and ES frame {subject.es} must be two of the {shape[0]} frames (from 0)")
     for phase, mask in subject.masks.items():
         if phase not in PHASES:

@@ -63,7 +63,8 @@ def grid_priors(subject: Subject, gridded: Gridded, moved: bool = False) -> Prio
     changed, contoured = gridded.cut or moved, gridded.ed in gridded.labelled
     if not gridded.masked or (contoured and not changed):
         return subject.priors.updated(fixed)
-    es = gridded.mask[gridded.es].numpy() if gridded.es in (*gridded.labelled, *gridded.predicted) else None
+    has_es = gridded.es != gridded.ed and gridded.es in (*gridded.labelled, *gridded.predicted)
+    es = gridded.mask[gridded.es].numpy() if has_es else None
     measured = measure(gridded.mask[gridded.ed].numpy(), es, gridded.spacing, subject.annotated)
     if contoured:
         return subject.priors.updated(measured).updated(fixed)
@@ -142,7 +143,7 @@ def with_copies(data: TrainingSet, config: GeneratorConfig) -> TrainingSet:
 def chosen_frames(case: TrainingCase, limit: int) -> list[int]:
     """ED, ES and an even selection of the others."""
     if case.subject.cine is None:
-        return [0, 1]
+        return list(range(case.subject.n_frames))
     n = case.subject.n_frames
     picked = {case.subject.ed, case.subject.es} | set(np.linspace(0, n - 1, min(limit, n)).round().astype(int).tolist())
     return sorted(picked)

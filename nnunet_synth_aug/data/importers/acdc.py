@@ -10,7 +10,8 @@ One folder per patient, either directly in the given folder or in its ``training
 The patients in ``testing/`` are a test set. Those of the first edition have no masks.
 
 Cines that nobody has contoured may lie beside them in a folder ``unlabelled/``, in the same layout without masks; their ``Info.cfg``
-needs no Group and may have a Vendor. The generator learns from them, and nnU-Net never sees them.
+needs no Group and may have a Vendor. The generator learns from them, and nnU-Net never sees them. Plain volumes in that folder are read
+by :mod:`nnunet_synth_aug.data.importers.unlabelled`.
 """
 
 from __future__ import annotations
@@ -26,16 +27,14 @@ from nnunet_synth_aug.core.errors import UserError, shortened
 from nnunet_synth_aug.core.files import nifti_header
 from nnunet_synth_aug.core.geometry import read_grid, turn
 from nnunet_synth_aug.core.labels import LABEL_MAPS, PHASES
-from nnunet_synth_aug.data.importers.folders import passed_over, subfolders
+from nnunet_synth_aug.data.importers.folders import UNLABELLED, passed_over, subfolders
 from nnunet_synth_aug.data.importers.info import Info, read_info
 from nnunet_synth_aug.data.importers.nifti import Volume, find_nifti, read_cine, read_frames, read_mask
 from nnunet_synth_aug.data.importers.subject import SourceSubject
 
-#: Folders of cines that nobody has contoured.
-_UNLABELLED = ("unlabelled", "unlabeled")
 #: Where patients lie, relative to the folder a user may point at: in the official download, and those without contours.
 _TEST = ("testing", "database/testing")
-_SUBFOLDERS = (".", "training", "database/training", *_TEST, *_UNLABELLED)
+_SUBFOLDERS = (".", "training", "database/training", *_TEST, *UNLABELLED)
 #: The challenge's test patients have larger numbers.
 _LAST_FOR_TRAINING = 100
 
@@ -122,7 +121,7 @@ def _read_patient(folder: Path, place: str) -> SourceSubject:
         image = read_frames((_need(folder, f"{name}_frame{ed:02d}", lacking), _need(folder, f"{name}_frame{es:02d}", lacking)))
 
     stems = {phase: f"{name}_frame{frame:02d}_gt" for phase, frame in zip(PHASES, (ed, es), strict=True)}
-    contoured = folder.parent.name not in _UNLABELLED and not (test and all(find_nifti(folder, stem) is None for stem in stems.values()))
+    contoured = folder.parent.name not in UNLABELLED and not (test and all(find_nifti(folder, stem) is None for stem in stems.values()))
     files = {phase: _need(folder, stem, f"{phase} mask") for phase, stem in stems.items() if contoured}
     masks = {phase: read_mask(path, LABEL_MAPS["acdc"], image) for phase, path in files.items()}
     if test:

@@ -27,11 +27,10 @@ from nnunet_synth_aug.data.importers.dicom_files import Frame, number, read_head
 from nnunet_synth_aug.data.importers.dicom_stack import Cine, short_axis
 from nnunet_synth_aug.data.importers.nifti import Volume, read_mask
 from nnunet_synth_aug.data.importers.subject import SourceSubject
+from nnunet_synth_aug.data.importers.unlabelled import ES_SHARE
 from nnunet_synth_aug.data.predicted_masks import impossible
 
 _MASK = re.compile(r"(?P<patient>.+?)(_(?P<phase>ED|ES))?_frame(?P<frame>\d+)(_gt)?\.nii(\.gz)?")
-#: Without contours ES is taken to be here: most hearts are smallest at 35 to 40 % of their cycle.
-_ES_SHARE = 0.4
 #: Distance of slices in thicknesses from which on it is worth a word.
 _WIDE = 2.0
 #: What a maker's name begins with, in lower case.
@@ -133,11 +132,11 @@ def _read_patient(patient: Patient, files: dict[int, tuple[str | None, Path]]) -
     notes = image.notes
     n_frames = len(image.array)
     masks: dict[str, np.ndarray] = {}
-    ed, es = 0, round(_ES_SHARE * n_frames)
+    ed, es = 0, round(ES_SHARE * n_frames)
     if files:
         ed, es, masks = _contours(patient.name, files, image)
     else:
-        where = f"ES the one at {_ES_SHARE * 100:.0f} % of the cycle"
+        where = f"ES the one at {ES_SHARE * 100:.0f} % of the cycle"
         notes.append(f"no contours: ED is taken to be the first frame, as scanners begin at the R wave, and {where}")
     priors, said = _priors(patient.slices[0].first)
     paths = {phase: files[frame][1] for phase, frame in zip(PHASES, (ed, es), strict=True) if phase in masks}

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+#: What a folder of patients without contours is called, in lower case.
+UNLABELLED = ("unlabelled", "unlabeled")
+
 
 def subfolders(folder: Path) -> list[Path]:
     """The folders in a folder, sorted; hidden ones and what macOS adds to archives are left out."""
@@ -30,5 +33,5 @@ def _collect(root: Path, folder: Path, taken: set[Path], above: set[Path], left:
     for path in subfolders(folder):
         if (place := path.resolve()) in above:
             _collect(root, path, taken, above, left)
-        elif place not in taken:
+        elif place not in taken and path.name.casefold() not in UNLABELLED:  # its plain files are read, see importers.unlabelled
             left.append(str(path.relative_to(root)))

@@ -26,18 +26,14 @@ import numpy as np
 
 from nnunet_synth_aug.core.errors import UserError
 from nnunet_synth_aug.core.geometry import read_grid, turn, turned
-from nnunet_synth_aug.core.labels import DIAGNOSIS_MAPS, LABEL_MAPS, LV, PHASES
+from nnunet_synth_aug.core.labels import DIAGNOSIS_MAPS, LABEL_MAPS, LV, PHASES, VENDORS
 from nnunet_synth_aug.core.priors import Priors
-from nnunet_synth_aug.data.importers.folders import passed_over
+from nnunet_synth_aug.data.importers.folders import UNLABELLED, passed_over
 from nnunet_synth_aug.data.importers.nifti import Volume, find_nifti, frame_seconds, load_cine, read_cine, read_frames, read_mask
 from nnunet_synth_aug.data.importers.subject import SourceSubject
-from nnunet_synth_aug.data.importers.table import SourceTable, find_table
-
-#: First word of a vendor's name, in lower case -> vendor here.
-_VENDORS = {"siemens": "Siemens", "philips": "Philips", "ge": "GE", "general": "GE", "canon": "Canon"}
+from nnunet_synth_aug.data.importers.table import SourceTable, find_table, named_vendor
 
 #: Folders of the download of M&Ms, in lower case.
-_UNLABELLED = ("unlabeled", "unlabelled")
 _TEST, _VALIDATION = "testing", "validation"
 #: In M&Ms-2 test patients have larger numbers: 160 for training and 40 for validation come first.
 _LAST_FOR_TRAINING = 200
@@ -126,7 +122,7 @@ def _read_mnms_patient(folder: Path, table: SourceTable, places: set[str], remar
     masks: dict[str, np.ndarray] = {}
     files = {"frames": table.path, "image": image.path}
     # Unlabelled ones have mask files, too, but empty ones.
-    if folder.parent.name.lower() not in _UNLABELLED and not (test and find_nifti(folder, f"{name}_sa_gt") is None):
+    if folder.parent.name.lower() not in UNLABELLED and not (test and find_nifti(folder, f"{name}_sa_gt") is None):
         gt = _need(folder, f"{name}_sa_gt")
         mask = read_mask(gt, LABEL_MAPS["mnms"], image, every_frame=True)
         told, (ed, es) = (ed, es), _contoured_frames(gt, mask, ed, es)
@@ -257,8 +253,8 @@ def _priors(table: SourceTable, name: str, source: str, diagnosis: str, vendor: 
     """Priors from a row: ``values`` and the columns ``diagnosis`` and ``vendor``, translated."""
     where = f"{table.path} ({name})"
     maker = table.text(name, vendor)
-    known = _VENDORS.get(maker.lower().split(" ")[0])
+    known = named_vendor(maker)
     if maker and known is None:
-        raise UserError(f"{where}: the vendor {maker!r} is unknown; use one of {', '.join(sorted(set(_VENDORS.values())))}")
+        raise UserError(f"{where}: the vendor {maker!r} is unknown; use one of {', '.join(sorted(VENDORS))}")
     group = DIAGNOSIS_MAPS[source].get(table.text(name, diagnosis).upper())
     return Priors.from_mapping({**values, "vendor": known, "diagnosis": group}, where)

@@ -82,6 +82,18 @@ def read_cine(path: Path) -> Volume:
     return _volume(path, array, read_grid(path, header), seconds, notes)
 
 
+def read_image(path: Path) -> Volume:
+    """Read a cine, or one volume; the array of a volume has T = 1.
+
+    Raises:
+        UserError: unreadable, neither 3D nor 4D, or of sizes that no short-axis stack has.
+    """
+    array, header = _load(path, 3)
+    if array.ndim != 3:
+        return read_cine(path)
+    return _volume(path, array[..., None], read_grid(path, header), 0.0, [])
+
+
 def load_cine(path: Path) -> tuple[np.ndarray, Any]:
     """Array (X, Y, Z, T) and header of a cine."""
     array, header = _load(path, 4)
@@ -101,6 +113,7 @@ def read_frames(paths: tuple[Path, Path]) -> Volume:
     first, header = _load_3d(paths[0])
     image = _volume(paths[0], first[..., None], read_grid(paths[0], header), 0.0, [])
     second, header = _load_3d(paths[1])
+    _refuse_no_image(paths[1], second[..., None])
     other = _onto(image, paths[1], second, read_grid(paths[1], header), "ES image", f"{paths[0].name}")
     if np.array_equal(image.array[0], other):
         raise UserError(f"{paths[0]} and {paths[1].name} hold the same image as ED and ES; copy the right files")

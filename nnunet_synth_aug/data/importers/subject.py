@@ -18,7 +18,7 @@ class SourceSubject:
     """One patient read from a source data set."""
 
     patient: str
-    image: np.ndarray  # (T, X, Y, Z), the source's number type; T = 2 (ED, ES) where there is no cine
+    image: np.ndarray  # (T, X, Y, Z), the source's number type; T = 2 (ED, ES) where there is no cine, 1 of a still
     is_cine: bool  # whether `image` is the whole cine
     spacing: Spacing  # mm
     ed: int  # frame of `image`, from 0
@@ -32,3 +32,8 @@ class SourceSubject:
     test: bool = False  # whether the source keeps this patient for testing: never trained on
     notes: tuple[str, ...] = ()  # what the importer had to decide, as sentences
     files: Mapping[str, Path] = field(default_factory=dict)  # "ED" and "ES": the masks; "frames": what says which frames these are
+
+    @property
+    def is_still(self) -> bool:
+        """Whether it is one volume that nobody has contoured; it stands for ED and ES."""
+        return len(self.image) == 1 and not self.is_cine and not self.masks

@@ -44,6 +44,27 @@ class SourceTable:
         return int(frame)
 
 
+#: First word of a vendor's name, in lower case -> vendor here.
+_VENDORS = {"siemens": "Siemens", "philips": "Philips", "ge": "GE", "general": "GE", "canon": "Canon"}
+
+
+def named_vendor(maker: str) -> str | None:
+    """The vendor that a maker's name means, such as "GE MEDICAL SYSTEMS"; None if unknown."""
+    return _VENDORS.get(maker.lower().split(" ")[0])
+
+
+def read_rows(path: Path, key: str) -> SourceTable:
+    """A table whose column ``key`` names the patients.
+
+    Raises:
+        UserError: unreadable, without that column, or a patient in it twice.
+    """
+    names, lines = read_table(path)
+    if _plain(key) not in map(_plain, names):
+        raise UserError(f"{path} has no column {key!r}; add it")
+    return SourceTable(path, _by_patient(path, [{_plain(name): value for name, value in line.items()} for line in lines.values()], key))
+
+
 def find_table(folder: Path, columns: tuple[str, ...], key: str, digits: int = 0) -> SourceTable:
     """Find the CSV with these columns below ``folder``, else in the two folders above; the one with most columns if there are several.
 
@@ -84,8 +105,12 @@ def find_table(folder: Path, columns: tuple[str, ...], key: str, digits: int = 0
     for other, theirs, contents in tables:
         if len(theirs) == len(columns_there) and contents != found:
             raise UserError(f"{path} and {other} have equally many columns and other contents; remove the one that is not meant")
+    return SourceTable(path, _by_patient(path, found, key, digits))
+
+
+def _by_patient(path: Path, lines: list[dict[str, str]], key: str, digits: int = 0) -> dict[str, dict[str, str]]:
     rows: dict[str, dict[str, str]] = {}
-    for values in found:
+    for values in lines:
         patient = values[_plain(key)]
         if not patient:
             continue  # spreadsheets append empty rows
@@ -94,7 +119,7 @@ def find_table(folder: Path, columns: tuple[str, ...], key: str, digits: int = 0
         if patient in rows:
             raise UserError(f"{path} has two rows for {patient}; remove one")
         rows[patient] = values
-    return SourceTable(path, rows)
+    return rows
 
 
 def _csv_files(folder: Path, deep: bool) -> list[Path]:

@@ -70,7 +70,7 @@ def with_decoded_priors(data: TrainingSet, vae: AnatomyVAE, device: torch.device
     cases = []
     for case in data.cases:
         if not (gridded := case.gridded).masked:
-            ends = encode(vae, gridded.image[[gridded.ed, gridded.es]], gridded.valid, device)
+            ends = encode(vae, gridded.image[[*dict.fromkeys((gridded.ed, gridded.es))]], gridded.valid, device)
             measured = measure_decoded(vae, ends, gridded.valid, gridded.spacing, device, data.structures)
             case = replace(case, priors=case.priors.completed(measured))
         cases.append(case)
@@ -134,17 +134,18 @@ class _CopyEncoder:
             gridded, priors = augmented(case.subject, sequence, self.data.grid, self.config, rng, frames)
             image, ed, es = gridded.image, gridded.ed, gridded.es
         latent = encode(self.vae, image, gridded.valid, self.device)
+        still = ed == es  # a single volume says nothing of motion
         if not gridded.masked:
-            ends = latent[[ed, es]]
+            ends = latent[[ed] if still else [ed, es]]
             measured = measure_decoded(self.vae, ends, gridded.valid, gridded.spacing, self.device, self.data.structures)
             priors = priors.completed(measured)
         ends = latent[[ed, es]]
         residuals, phi = latent - latent[ed], None
         if case.cycle is not None:
             phi = phases(case.subject.n_frames, case.cycle, case.subject.ed, case.subject.es)[frames].float()
-        elif self.only_pairs:
+        elif self.only_pairs and not still:
             residuals, phi, ed, es = cycle_of_pair(residuals[es])
-        if variant and (self.config.latents.gain or self.config.latents.remodel):
+        if variant and not still and (self.config.latents.gain or self.config.latents.remodel):
             # From a stream of its own: with and without it, a copy shows the same heart in the same pose.
             rng = np.random.default_rng([self.config.seed, number, variant, 1])
             residuals, priors = self._beating(ends, residuals, gridded, priors, ed, es, rng)

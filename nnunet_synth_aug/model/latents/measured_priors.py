@@ -26,14 +26,14 @@ def measure_decoded(
 
     Args:
         vae: decodes.
-        ends: (2, C, x, y, Z), latents of ED and ES.
+        ends: (2, C, x, y, Z), latents of ED and ES; (1, C, x, y, Z) of a single volume, which tells no EF.
         valid: (X, Y, Z).
         spacing: mm.
         device: of the VAE.
         structures: label values that the VAE was taught.
     """
-    ed, es = _masks(vae, ends, valid, device)
-    return measure(ed, es, spacing, structures)
+    ed, *es = _masks(vae, ends, valid, device)
+    return measure(ed, es[0] if es else None, spacing, structures)
 
 
 def _masks(vae: AnatomyVAE, latents: torch.Tensor, valid: torch.Tensor, device: torch.device) -> np.ndarray:
