@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-INK, GREY, RULE = "#222222", "#767676", "#dddddd"
+INK, GREY, PALE, RULE = "#222222", "#767676", "#b8b8b8", "#dddddd"
 #: Of the arms.
 BASELINE_COLOUR, AUGMENTED_COLOUR = "#767676", "#0072B2"
 STRUCTURE_COLOURS = ("#56B4E9", "#E69F00", "#CC79A7", "#009E73", "#F0E442")
