@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from typing import Any
 
 INK, GREY, PALE, RULE = "#222222", "#767676", "#b8b8b8", "#dddddd"
-#: Of the arms.
-BASELINE_COLOUR, AUGMENTED_COLOUR = "#767676", "#0072B2"
+#: Of the arms, and of what warns.
+BASELINE_COLOUR, AUGMENTED_COLOUR, LOSS = "#767676", "#0072B2", "#D55E00"
 STRUCTURE_COLOURS = ("#56B4E9", "#E69F00", "#CC79A7", "#009E73", "#F0E442")
 
 # `Any`: matplotlib types the keys as a literal of all its settings.
