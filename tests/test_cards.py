@@ -41,6 +41,7 @@ def bank(project: Project):
     said = made("--source", "copies")
     folder = bank_folder(DATASET, 1)
     assert f"card: {folder / CARD}" in said
+    assert not list(folder.glob("**/*.png")), "no pictures, by --gif 0"
     yield folder
     kept.rename(cohort)
     shutil.rmtree(folder, ignore_errors=True)

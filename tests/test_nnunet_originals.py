@@ -13,6 +13,7 @@ import SimpleITK as sitk  # noqa: N813
 from nifti_files import saved
 from nnunet_fixture import DATASET, PATIENTS, PLANS, SPACING, VALIDATION, Project
 from nnunetv2.utilities.utils import get_filenames_of_train_images_and_targets
+from PIL import Image
 from typer.testing import CliRunner
 
 from nnunet_synth_aug.cli.app import app
@@ -139,6 +140,10 @@ def test_the_command_needs_neither_a_cohort_nor_a_generator(plain: Project) -> N
     assert len(manifest.ids) == 9
     drawn = sorted(path.name for path in manifest.folder.parent.glob("sequences/*.gif"))
     assert drawn == ["copy_00000.gif", "copy_00001.gif", "copy_00002.gif"], "three hearts to look at, unless --gif says otherwise"
+    sheet = manifest.folder.parent / "hearts.png"
+    assert result.output.splitlines()[-1] == f"its hearts beside training patients: {sheet}"
+    with Image.open(sheet) as picture:
+        assert min(picture.size) > 600
     provenance = manifest.content["generator"]
     assert (provenance["source"], provenance["dataset"]) == ("copies", DATASET)
     assert provenance["patients"] == sorted(set(PATIENTS) - set(VALIDATION[1]))

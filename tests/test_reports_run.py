@@ -185,6 +185,8 @@ def test_the_whole_report_is_written_and_resumes(world, tmp_path):
     for word in ("held-out patients", "CCC", "Closed loop", "Reconstruction", "controllability.png"):
         assert word in text
     assert "nan" not in text.lower().split()
+    assert text.index("hearts.png") < text.index("## Controllability"), "it begins with a picture"
+    assert (out / "hearts.png").stat().st_size > 10_000
     assert read_json(out / "report.json")["reports"]["controllability"]["n"] == 4
     assert headline(report)
     before = {p.name: p.stat().st_mtime_ns for p in (out / "sequences").glob("*.nii.gz")}

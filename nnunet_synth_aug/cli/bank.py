@@ -92,7 +92,9 @@ def bank(
     segmenter: CheckedBy = None,
     min_agreement: MinAgreement = None,
     generator: GeneratorFolder = None,
-    gif: Annotated[int, typer.Option("--gif", min=0, help="Beating-heart GIFs of each source's first N sequences, beside them.")] = 3,
+    gif: Annotated[
+        int, typer.Option("--gif", min=0, help="Beating-heart GIFs of the first N sequences of each source. 0: no pictures.")
+    ] = 3,
     device: Device = "cpu",
     seed: Seed = 0,
     replace: Annotated[
@@ -108,6 +110,7 @@ def bank(
     from nnunet_synth_aug.core.prior_request import parse_priors
     from nnunet_synth_aug.nnunet.bank.build import build_bank_cases
     from nnunet_synth_aug.nnunet.bank.lock import bank_lock
+    from nnunet_synth_aug.nnunet.bank.sheet import SHEET, write_bank_sheet
     from nnunet_synth_aug.nnunet.patients import ABOUT_ALL, case_patients, fold_cases
     from nnunet_synth_aug.nnunet.sizes import refuse_other_sizes
     from nnunet_synth_aug.nnunet.target import label_lookup, load_target
@@ -156,6 +159,9 @@ def bank(
         made = top if len(parts) == 1 else folders
         say(f"bank: {build_bank_cases(made, dataset, fold_of(fold), configuration, plans, frames, number_of_looks)}")
         say(renew_card(top.parent))
+        if gif:
+            write_bank_sheet(top.parent / SHEET, folders, shelf.originals, number_of_looks)
+            say(f"its hearts beside training patients: {top.parent / SHEET}")
     if lost := "; ".join(filter(None, (shortfall(folder) for folder in folders.values()))):
         if not allow_fewer:
             raise IncompleteError(f"{lost}; the bank holds the others: train with them, or say --allow-fewer if they are enough")

@@ -42,6 +42,7 @@ def render(report: dict[str, Any]) -> str:
         f"# Report on the generator of {generator['dataset']}, fold {generator['fold']}",
         f"Preset {generator['preset']}, generator {generator['generator_hash'][:12]}. Judged with {len(references['patients'])} "
         f"{references['words']}.",
+        *([_figure(report["picture"])] if "picture" in report else []),
     ]
     sections: dict[str, Callable[[dict[str, Any]], list[str]]] = {
         "controllability": _controllability,

@@ -13,6 +13,7 @@ from nnunet_synth_aug.core.files import make_folder, write_json, write_text
 from nnunet_synth_aug.data.cohort import Cohort
 from nnunet_synth_aug.model.generator import Generator
 from nnunet_synth_aug.nnunet.segmenter import Segmenter
+from nnunet_synth_aug.reports.hearts import HEARTS, write_hearts
 from nnunet_synth_aug.reports.markdown import render
 from nnunet_synth_aug.reports.reference_patients import reference_patients, reference_requests
 from nnunet_synth_aug.synthesis.quality.control import UNCHECKED
@@ -105,6 +106,9 @@ def run_reports(
         "seed": seed,
         "reports": {},
     }
+    if any(name in SAMPLED for name in chosen):
+        write_hearts(cohort, references, sequences, out / HEARTS)
+        report["picture"] = HEARTS
     for name in chosen:
         try:
             report["reports"][name] = made[name]()

@@ -25,7 +25,7 @@ def picked_slices(mask: np.ndarray, n: int) -> list[int]:
     return np.linspace(low, high, n + 2)[1:-1].round().astype(int).tolist()
 
 
-def _on(grey: np.ndarray | int, colour: tuple[int, int, int]) -> np.ndarray:
+def on(grey: np.ndarray | int, colour: tuple[int, int, int]) -> np.ndarray:
     """An outline's colour over a pixel: RGB (..., 3)."""
     return (0.25 * np.asarray(grey) + 0.75 * np.array(colour)).astype(np.uint8)
 
@@ -43,7 +43,7 @@ def _panel(image: np.ndarray, mask: np.ndarray | None, window: tuple[float, floa
         labels = np.asarray(big)
         for label, colour in COLOURS.items():
             edge = find_boundaries(labels == label, mode="inner")
-            rgb[edge] = _on(rgb[edge], colour)
+            rgb[edge] = on(rgb[edge], colour)
     return rgb
 
 
@@ -98,7 +98,7 @@ def write_gif(path: Path, pictures: list[np.ndarray], cycle_seconds: float = 1.2
 
     One palette for all frames, of even greys and the outlines' colours: nothing flickers, and thin outlines keep their colour.
     """
-    outlines = np.concatenate([_on(np.array([[0], [85], [170], [255]]), colour) for colour in COLOURS.values()])
+    outlines = np.concatenate([on(np.array([[0], [85], [170], [255]]), colour) for colour in COLOURS.values()])
     greys = np.linspace(0, 255, colours - len(outlines)).round().astype(np.uint8)
     palette = np.concatenate([np.repeat(greys[:, None], 3, axis=1), outlines])
     frames = []
