@@ -16,7 +16,7 @@ from nnunet_synth_aug.cli import app
 from nnunet_synth_aug.core.files import read_json
 from nnunet_synth_aug.core.paths import program
 
-COMMANDS = ["doctor", "phantom", "import", "split", "fit", "sample", "report", "bank", "plans", "evaluate", "compare", "demo"]
+COMMANDS = ["doctor", "phantom", "import", "split", "fit", "sample", "report", "bank", "plans", "evaluate", "compare", "demo", "try"]
 
 
 @pytest.fixture

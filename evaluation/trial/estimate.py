@@ -18,6 +18,8 @@ REFERENCE_STEP_S = 0.44
 TINY_GENERATOR_S, RENDERED_HEART_S = 330.0, 9.0
 #: The same of the preset base on a data-centre GPU: counted, not measured.
 BASE_GENERATOR_S = 2700.0
+#: A command starts a process, and many start more, which load nnU-Net again; on a core of their own they wait for each other.
+STARTS = {"fingerprint": 3.0, "preprocess": 2.5, "train": 4.0, "predict": 4.0, "bank": 2.0}
 #: An epoch's end: nnU-Net draws its curves and saves its best network.
 EPOCH_END_S = 1.2
 #: Write both arms' report: at least, and for each scored case.
@@ -63,21 +65,22 @@ def _seconds(study: Study, facts: Facts, pace: Mapping[str, float]) -> dict[str,
     cases = len(facts.train.cases) + len(facts.val.cases)
     epochs, iterations = study.training.epochs or 1000, study.training.iterations or 250
     validated = study.training.val_iterations or 50
-    found = {
-        "folds": start,
-        "fingerprint": start + 0.3 * pace["case_s"] * cases,
-        "plan": 1.3 * start,
-        "plans": start,
-        "preprocess": 1.5 * start + pace["case_s"] * cases,
-        "train": 1.5 * start
-        + epochs * (iterations * pace["step_s"] + validated * pace["forward_s"] + EPOCH_END_S * slower)
+    seconds = {
+        "folds": 0.0,
+        "fingerprint": 0.3 * pace["case_s"] * cases,
+        "plan": 0.3 * start,
+        "plans": 0.0,
+        "preprocess": pace["case_s"] * cases,
+        "train": epochs * (iterations * pace["step_s"] + validated * pace["forward_s"] + EPOCH_END_S * slower)
         + pace["predict_s"] * len(facts.val.cases),
-        "bank": start + _bank(study, pace, slower),
-        "generator": start + (TINY_GENERATOR_S * slower if study.generator.preset == "tiny" else BASE_GENERATOR_S),
+        "bank": _bank(study, pace, slower),
+        "generator": TINY_GENERATOR_S * slower if study.generator.preset == "tiny" else BASE_GENERATOR_S,
     }
     if facts.test is not None:
-        found["predict"] = 1.5 * start + (pace["predict_s"] + pace["case_s"]) * len(facts.test.cases)
-    return found
+        seconds["predict"] = (pace["predict_s"] + pace["case_s"]) * len(facts.test.cases)
+    if not study.all_arms[1].needs_generator:
+        del seconds["generator"]
+    return {kind: one + STARTS.get(kind, 1.0) * start for kind, one in seconds.items()}
 
 
 def _bank(study: Study, pace: Mapping[str, float], slower: float) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ from nnunet_synth_aug.core.volumes import NIFTI, read_volume, slice_axis
 
 #: Fewest training patients that are worth a training, and tested ones with which a difference has an interval.
 FEWEST_TRAINED, FEWEST_TESTED = 3, 2
+#: Of lines on the screen.
+WIDTH = 116
 
 
 @dataclass(frozen=True)
@@ -193,16 +196,19 @@ def read_dataset(raw: Path) -> dict[str, Any]:
 def told(facts: Facts) -> list[str]:
     """The fold in a few lines."""
     rows = [("training", facts.train), ("validation", facts.val), *([("test", facts.test)] if facts.test else [])]
-    lines = [f"{facts.dataset}, fold {facts.fold}", *(f"  {name:<12}{_told(side)}" for name, side in rows)]
+    lines = [f"{facts.dataset}, fold {facts.fold}", *(line for name, side in rows for line in labelled(name, _told(side)))]
     x, y, z = facts.size.shape
     dx, _, dz = facts.size.spacing
     spacing = f"pixels of {_range(*dx, '.2f')} mm, slices {_range(*dz, '.3g')} mm apart"
-    lines.append(f"  {'images':<12}{_range(*x)} x {_range(*y)} pixels, {_range(*z)} slices; {spacing}")
-    if lacks := missing(facts):
-        lines.append(f"  {'not there':<12}{'; '.join(lacks)}")
-    if facts.note:
-        lines.append(f"  {'note':<12}{facts.note}")
-    return lines
+    lines += labelled("images", f"{_range(*x)} x {_range(*y)} pixels, {_range(*z)} slices; {spacing}")
+    for number, what in enumerate(missing(facts)):
+        lines += labelled("" if number else "not there", what)
+    return lines + (labelled("note", facts.note) if facts.note else [])
+
+
+def labelled(name: str, text: str) -> list[str]:
+    """A text for the screen behind its name, in lines that a terminal shows."""
+    return textwrap.wrap(text, WIDTH, initial_indent=f"  {name:<12}", subsequent_indent=" " * 14, break_on_hyphens=False)
 
 
 def missing(facts: Facts) -> list[str]:
@@ -216,6 +222,8 @@ def missing(facts: Facts) -> list[str]:
         found.append("cines")
     elif facts.train.cines < len(facts.train.patients):
         found.append(f"cines of {len(facts.train.patients) - facts.train.cines} training patients")
+    if set(facts.train.phases) == {""}:
+        found.append("which volumes are ED and which ES (names do not tell; all are used)")
     if set(facts.train.diagnoses) == {""}:
         found.append("diagnoses")
     if set(facts.train.vendors) == {""}:

@@ -71,10 +71,10 @@ def as_yaml(content: dict[str, Any], comments: list[str]) -> str:
     return "\n".join([*(f"# {line}".rstrip() for line in comments), yaml.safe_dump(content, sort_keys=False, width=140)])
 
 
-def write_trial(trial: Trial, minutes: dict[str, float], said: dict[str, float], comments: list[str]) -> None:
-    """Write the study file and what was said of it."""
+def write_trial(trial: Trial, minutes: dict[str, float], said: dict[str, float], pace: dict[str, float], comments: list[str]) -> None:
+    """Write the study file, and what was said of it and measured for it."""
     trial.out.mkdir(parents=True, exist_ok=True)
-    write_json(trial.out / SAID, {"estimated": said})
+    write_json(trial.out / SAID, {"estimated": said, "pace": pace})
     write_text(trial.out / STUDY, as_yaml(trial.content | {"minutes": minutes}, comments))
 
 

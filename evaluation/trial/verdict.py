@@ -11,7 +11,7 @@ from typing import Any
 from evaluation.analysis.paired import BETTER, MEAN, WORSE
 from evaluation.analysis.statistics import patients_needed
 from evaluation.report.wording import estimate
-from evaluation.trial.facts import Facts
+from evaluation.trial.facts import Facts, labelled
 from evaluation.trial.proposal import FULL_ITERATIONS, Proposal
 from nnunet_synth_aug import __version__
 
@@ -94,12 +94,11 @@ def _limits(facts: Facts, n: int, iterations: int, small: bool) -> list[str]:
 
 def told(verdict: Verdict) -> list[str]:
     """For the screen."""
-    return [
-        f"VERDICT: {_TITLES[verdict.kind]}",
-        *(f"  {one}" for one in verdict.sentences),
-        "  Limits:",
-        *(f"  - {one}" for one in verdict.limits),
-    ]
+    lines = [f"VERDICT: {_TITLES[verdict.kind]}"]
+    for name, texts in (("found", verdict.sentences), ("limits", verdict.limits)):
+        for number, text in enumerate(texts):
+            lines += labelled("" if number else name, text)
+    return lines
 
 
 def as_json(

@@ -54,7 +54,8 @@ def try_(
     if not going_on:
         from evaluation.benchmark.workspace import Workspace
 
-        found: Estimate = estimate(trial.study, Workspace(trial.out, trial.study), trial.facts, _pace(trial, settings))
+        pace = _pace(trial, settings)
+        found: Estimate = estimate(trial.study, Workspace(trial.out, trial.study), trial.facts, pace)
         free = shutil.disk_usage(next(one for one in (trial.out, *trial.out.parents) if one.exists())).free / 1e6
         if free < 1.2 * found.megabytes:
             raise UserError(
@@ -71,7 +72,7 @@ def try_(
             say("nothing was started; add --go to run it")
             return
         said = {"minutes": round(found.total, 2), "megabytes": round(found.megabytes, 1)}
-        write_trial(trial, minutes_of(found), said, [*lines, estimated, "written by 'synthaug try'"])
+        write_trial(trial, minutes_of(found), said, pace, [*lines, estimated, "written by 'synthaug try'"])
     else:
         assert (trial.out / SAID).is_file()
         if dry_run:
@@ -145,23 +146,22 @@ def _facts(dataset: str, fold: int, configuration: str, plans: str) -> Facts:
 
 def _proposed(trial: Trial) -> list[str]:
     from evaluation.analysis.statistics import patients_needed
+    from evaluation.trial.facts import labelled
     from evaluation.trial.proposal import FULL_ITERATIONS
     from evaluation.trial.verdict import FAMILY
 
     proposal, n = trial.proposal, len(trial.facts.tested.patients)
-    lines = [
-        f"proposal: mix in {proposal.what} (arm {proposal.arm})",
-        f"  {'why':<12}{proposal.why}",
-        f"  {'rests on':<12}{proposal.rests_on}",
-    ]
+    lines = ["proposal", *labelled("mix in", f"{proposal.what} (arm {proposal.arm})"), *labelled("why", proposal.why)]
+    lines += labelled("rests on", proposal.rests_on)
     if proposal.instead:
-        lines.append(f"  {'or':<12}--arm {proposal.instead}: copies and phantoms without a generator, which were measured on patients")
+        lines += labelled("or", f"--arm {proposal.instead}: copies and phantoms without a generator, which were measured on patients")
     network = "a small 2d network for CPUs" if trial.small else f"nnU-Net's own {trial.content['plans']['configuration']} network"
-    lines.append(f"  {'trainings':<12}real only, and mixed; {trial.iterations} iterations each, same seed, {network}")
+    lines += labelled("trainings", f"real only, and mixed; {trial.iterations} iterations each, same seed, {network}")
     if trial.iterations < FULL_ITERATIONS or trial.small:
-        lines.append(f"  {'':<12}a quick answer, not what a full training of {FULL_ITERATIONS} iterations would say")
+        lines += labelled("", f"a quick answer, not what a full training of {FULL_ITERATIONS} iterations would say")
     if n < (needed := patients_needed(FAMILY)):
-        lines.append(f"  {'beware':<12}{n} tested patients: no difference can be told from chance, whatever its size. {needed} are needed")
+        told_apart = f"{n} tested patients: no difference can be told from chance, whatever its size. {needed} are needed"
+        lines += labelled("beware", told_apart)
     return lines
 
 
