@@ -13,7 +13,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evaluation.benchmark.patients import link_test_cases, restricted
+from evaluation.benchmark.patients import link_test_cases, restricted, silent_patients
 from evaluation.benchmark.reading import read_study, ready_studies
 from evaluation.benchmark.run_steps import build_steps
 from evaluation.benchmark.runner import dry_run
@@ -136,6 +136,8 @@ def test_dry_run_prints_every_command_once_and_in_order(tmp_path):
     }
     assert words.count("nnUNetv2_predict") == 5 * 2 * 2
     assert not (tmp_path / "out").exists()
+    assert all(command.count("--allow-fewer") == 1 for command in commands if command[1] == "bank")
+    assert lines[-1] == "# at the end: every arm against real only, in report/index.html"
     settings = next(c for c in commands if c[:2] == ["synthaug", "plans"])
     assert shlex.join(settings).endswith("--epochs 5 --iterations 7")
 
@@ -402,3 +404,45 @@ def test_a_test_set_with_trained_patients_is_refused_by_their_images_not_their_n
     write_json(training / "dataset.json", {"labels": {"background": 0, "LV": 3}, "file_ending": ".mha"})
     with pytest.raises(UserError, match="test holds b_ED"):
         link_test_cases(raw, (), training, frozenset({"a_ED", "b_ED"}), tmp_path / "mha")
+
+
+def test_a_test_set_with_patients_whose_images_were_learnt_from_is_refused_by_name_and_by_image(tmp_path):
+    raw, training = raw_dataset(tmp_path / "test", {"LV": 3}), raw_dataset(tmp_path / "train", {"LV": 3})
+    for case, grey in (("a_ED", 1), ("b_ED", 2)):
+        write_nifti(raw / "imagesTs" / f"{case}_0000.nii.gz", np.full((2, 2, 2), grey, np.int16), (1.0, 1.0, 1.0))
+    write_nifti(training / "cine" / "c_4d.nii.gz", np.stack([np.full((2, 2, 2), g, np.int16) for g in (7, 2)], -1), (1.0, 1.0, 1.0), 0.03)
+    write_nifti(training / "cine" / "d_ED_image.nii.gz", np.full((2, 2, 2), 9, np.int16), (1.0, 1.0, 1.0))
+    records = [{"patient": "c", "cases": {}, "cine": "cine/c_4d.nii.gz", "images": {}}]
+    records += [{"patient": who, "cases": {}, "cine": None, "images": {"ED": "cine/d_ED_image.nii.gz"}} for who in "bd"]
+    write_json(training / "cohort.json", {"subjects": [*records, {"patient": "e", "cases": {"ED": "e_ED"}, "cine": None, "images": {}}]})
+    write_json(tmp_path / "splits.json", [{"train": ["x_ED"], "val": ["y_ED"], "unlabelled": ["e_ED", "f"]}])
+    assert silent_patients(training, tmp_path / "splits.json", (0,)) == {"b", "c", "d", "e", "f"}
+    none: frozenset[str] = frozenset()
+    link_test_cases(raw, (), training, none, tmp_path / "images", frozenset("d"))
+    for silent in ("b", "c"):  # b by name; frame 1 of c is b's image
+        with pytest.raises(UserError, match=f"test holds b_ED, and the study learns from images of {silent} without contours"):
+            link_test_cases(raw, (), training, none, tmp_path / "images", frozenset(silent))
+
+
+def test_patients_of_the_target_come_with_the_import_and_their_looks_into_banks(tmp_path):
+    (tmp_path / "acdc").mkdir()
+    (tmp_path / "target").mkdir()
+    (tmp_path / "target" / "B1_ED.nii.gz").touch()
+    data = {"source": "acdc", "folder": "acdc", "per_group": 2, "unlabelled_folder": "target"}
+    change = {"data": data, "arms": ["copies_3unlabelled50to00", "mix_donor_2unlabelled50"], "generator": {"contoured_only": True}}
+    lines = script(written(tmp_path, GOOD | change), tmp_path / "out")
+    commands = [line.removeprefix("  ") for line in lines]
+    assert any(f"import acdc {tmp_path / 'acdc'} -d 901 --unlabelled {tmp_path / 'target'} --folds" in line for line in commands)
+    assert any("--appearance unlabelled --looks 3" in line and "--source copies" in line for line in commands)
+    assert any("--appearance unlabelled --looks 2 --render donor" in line for line in commands)
+    assert any("synthaug fit" in line and "--contoured-only" in line for line in commands)
+    for wrong, sentence in (
+        (data | {"unlabelled_folder": None}, r"copies_3unlabelled50to00 needs patients without contours; give data\.unlabelled_folder"),
+        (data | {"unlabelled_folder": "acdc"}, r"data\.unlabelled_folder: .*acdc is no folder with NIfTI files"),
+        (
+            {"source": "phantom", "hearts": 9, "unlabelled_folder": "target"},
+            r"unlabelled_folder goes into an import, and .*source is phantom",
+        ),
+    ):
+        with pytest.raises(UserError, match=sentence):
+            read_study(written(tmp_path, GOOD | change | {"data": wrong}))

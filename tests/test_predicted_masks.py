@@ -88,7 +88,7 @@ def lost(mask, kind):
 
 
 @pytest.mark.parametrize("kind", ["muscle becomes RV", "LV becomes muscle", "no RV", "nothing"])
-def test_impossible_frames_are_found(kind):
+def test_impossible_frames_are_found(masks_only, kind):
     heart = phantom_subject(0, 3).mask
     spoilt = heart.copy()
     frames = [len(heart) // 2, len(heart) // 2 + 1]

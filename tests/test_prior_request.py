@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from nnunet_synth_aug.core.errors import UserError
 from nnunet_synth_aug.core.prior_request import PriorRequest, parse_priors
 from nnunet_synth_aug.core.priors import NUMERIC, VARIABLES, Priors
+from nnunet_synth_aug.data.phantom import phantom_cohort
 
 
 def test_values_and_ranges_are_understood():
@@ -39,8 +40,10 @@ def test_values_and_ranges_are_understood():
         (["n_slices=7.5"], "n_slices is 7.5; it must be a whole number"),
         (["lv_ef=140"], "lv_ef 140 % is outside 2 to 90 %"),
         (["lv_ef=30..140"], "lv_ef 140 % is outside 2 to 90 %"),
-        (["lv_ef=30..20"], "30 is not below 20"),
-        (["lv_ef=30..30"], "30 is not below 30"),
+        (["lv_ef=30..20"], r"write the lower end first: lv_ef=20\.\.30"),
+        (["lv_edv=20..10"], r"write the lower end first: lv_edv=10\.\.20"),
+        (["lv_ef=30..30"], "both ends are the same; write lv_ef=30"),
+        (["vendor=GE", "vendor=Siemens"], "vendor is asked for twice; give it once$"),
         (["lv_ef=..30"], "a range with both ends"),
         (["lv_ef=thirty"], "'thirty' is not a number"),
         (["lv_ef=20..30..40"], "not a number"),
@@ -66,6 +69,25 @@ def test_every_heart_draws_within_the_range_and_alone(name, first, second, seed,
     assert drawn.vendor == "GE"
     assert drawn == asked.draw(seed, index)
     drawn.validated()
+
+
+def test_a_choice_is_read_in_any_case():
+    assert parse_priors(["vendor=siemens", "diagnosis=dcm", "sex=f"]).fixed == Priors(vendor="Siemens", diagnosis="DCM", sex="F")
+
+
+@pytest.mark.parametrize(
+    ("texts", "sentence"),
+    [
+        (["lv_ef=2"], "a phantom's lv_ef lies between 3 and 89 %"),
+        (["rv_ef=60..90"], "a phantom's rv_ef lies between 3 and 89 %"),
+        (["lv_edv=20..150"], "a phantom's lv_edv lies between 21 and 594 mL"),
+        (["diagnosis=DCM", "lv_ef=70"], "DCM hearts of the phantom have an lv_ef of 10 to 38 %"),
+        (["diagnosis=NOR", "lv_ef=10..20"], "NOR hearts of the phantom"),
+    ],
+)
+def test_what_no_phantom_has_is_refused_before_one_is_made(texts, sentence):
+    with pytest.raises(UserError, match=sentence):
+        next(phantom_cohort(3, 0, asked=parse_priors(texts)))
 
 
 def test_hearts_of_one_set_differ():

@@ -167,11 +167,13 @@ def dry_run(steps: list[Step], stamps: Stamps) -> Iterator[str]:
     for number, step in enumerate(steps, 1):
         yield f"# {number}/{len(steps)} {step.title}{' (done)' if stamps.finished(step) else ''}"
         if step.command is None:
+            yield "# made by 'synthaug benchmark' itself"
             continue
         if changed := {k: v for k, v in step.environment.items() if exported.get(k) != v}:
             yield shlex.join(["export", *(f"{k}={v}" for k, v in changed.items())])
             exported |= changed
         yield shlex.join(step.command(0))
+    yield "# at the end: every arm against real only, in report/index.html"
 
 
 def kind_of(step: Step) -> str:

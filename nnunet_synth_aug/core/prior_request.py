@@ -92,9 +92,10 @@ def parse_priors(texts: Iterable[str], where: str = "--prior") -> PriorRequest:
             hint = f"did you mean {near[0]}? " if near else ""
             raise UserError(f"{where} {text}: there is no prior {name!r}; {hint}choose from {', '.join(VARIABLES)}")
         if name in values or name in ranges:
-            raise UserError(f"{where} {text}: {name} is asked for twice; give it once, or a range such as {name}=LOW{_BETWEEN}HIGH")
+            once = "give it once" if VARIABLES[name].choices else f"give it once, or a range such as {name}=LOW{_BETWEEN}HIGH"
+            raise UserError(f"{where} {text}: {name} is asked for twice; {once}")
         if VARIABLES[name].choices or _NUMBER.fullmatch(value):
-            values[name] = value
+            values[name] = _as_written(name, value)
         else:
             ranges[name] = _limits(name, value, f"{where} {text}")
     return PriorRequest(Priors.from_mapping(values, where), ranges)
@@ -105,7 +106,14 @@ def _limits(name: str, value: str, where: str) -> tuple[float, float]:
     if ends is None:
         example = f"{name}={VARIABLES[name].low:g}{_BETWEEN}{VARIABLES[name].high:g}"
         raise UserError(f"{where}: {value!r} is not a number, nor a range with both ends and two dots between, such as {example}")
+    if float(ends[1]) == float(ends[3]):
+        raise UserError(f"{where}: both ends are the same; write {name}={ends[1]}")
+    if float(ends[1]) > float(ends[3]):
+        raise UserError(f"{where}: write the lower end first: {name}={ends[3]}{_BETWEEN}{ends[1]}")
     low, high = (getattr(Priors.from_mapping({name: end}, where), name) for end in (ends[1], ends[3]))
-    if not low < high:
-        raise UserError(f"{where}: {low:g} is not below {high:g}; write the lower end first")
     return float(low), float(high)
+
+
+def _as_written(name: str, value: str) -> str:
+    """A choice as this package writes it: "siemens" is Siemens."""
+    return next((choice for choice in VARIABLES[name].choices if choice.lower() == value.lower()), value)

@@ -4,6 +4,7 @@ Anatomy is analytic (polar contours along a long axis), motion conserves myocard
 state of each tissue, and volumes are fitted so that the voxel-counted masks hold the drawn or requested priors.
 """
 
+from nnunet_synth_aug.data.phantom.physiology import refuse_what_no_phantom_has
 from nnunet_synth_aug.data.phantom.subject import PhantomSubject, PhantomTruth, phantom_cohort, phantom_subject
 
-__all__ = ["PhantomSubject", "PhantomTruth", "phantom_cohort", "phantom_subject"]
+__all__ = ["PhantomSubject", "PhantomTruth", "phantom_cohort", "phantom_subject", "refuse_what_no_phantom_has"]

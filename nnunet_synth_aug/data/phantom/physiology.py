@@ -12,8 +12,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from nnunet_synth_aug.core.errors import UserError
 from nnunet_synth_aug.core.labels import DIAGNOSES, VENDORS
-from nnunet_synth_aug.core.priors import Priors
+from nnunet_synth_aug.core.prior_request import PriorRequest
+from nnunet_synth_aug.core.priors import FROM_MASKS, VARIABLES, Priors
 
 
 @dataclass(frozen=True)
@@ -113,6 +115,41 @@ PROTOCOLS: dict[str, Protocol] = {
 def slot(index: int) -> tuple[str, str]:
     """Diagnosis and vendor of case ``index``: a Latin square, so any 20 consecutive cases hold every pair once."""
     return DIAGNOSES[index % len(DIAGNOSES)], VENDORS[(index % len(DIAGNOSES) + index // len(DIAGNOSES)) % len(VENDORS)]
+
+
+def refuse_what_no_phantom_has(asked: PriorRequest, where: str = "--prior") -> None:
+    """Look at a request before a heart of it is made.
+
+    Args:
+        asked: what all hearts of a cohort have.
+        where: what the sentences call it.
+
+    Raises:
+        UserError: a volume, mass or EF at the end of what a prior may be, which a phantom might miss by a voxel; or an LV EF that no heart
+            of the requested diagnosis has.
+    """
+
+    def limits(name: str) -> tuple[float, float] | None:
+        value = getattr(asked.fixed, name)
+        return asked.ranges.get(name) if value is None else (value, value)
+
+    for name in FROM_MASKS:
+        if (wanted := limits(name)) is None:
+            continue
+        variable = VARIABLES[name]
+        percent = variable.unit == "%"
+        low = variable.low + 1 if percent else np.ceil(1.01 * variable.low)
+        high = variable.high - 1 if percent else np.floor(0.99 * variable.high)
+        if wanted[0] < low or wanted[1] > high:
+            raise UserError(f"{where}: a phantom's {name} lies between {low:g} and {high:g} {variable.unit}; ask for that")
+    diagnosis, wanted = asked.fixed.diagnosis, limits("lv_ef")
+    if diagnosis is not None and wanted is not None:
+        group = GROUPS[diagnosis].lv_ef
+        if wanted[1] < group.low or wanted[0] > group.high:
+            raise UserError(
+                f"{where}: {diagnosis} hearts of the phantom have an lv_ef of {group.low:g} to {group.high:g} %, as in ACDC; "
+                "ask for that, or for another diagnosis"
+            )
 
 
 def body_surface(height: float, weight: float) -> float:

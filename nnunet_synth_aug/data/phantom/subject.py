@@ -22,7 +22,7 @@ from nnunet_synth_aug.data.phantom.details import draw_details
 from nnunet_synth_aug.data.phantom.fit import fit_heart
 from nnunet_synth_aug.data.phantom.heart import Heart, volumes
 from nnunet_synth_aug.data.phantom.motion import Cycle, draw_cycle
-from nnunet_synth_aug.data.phantom.physiology import PROTOCOLS, draw_priors, slot
+from nnunet_synth_aug.data.phantom.physiology import PROTOCOLS, draw_priors, refuse_what_no_phantom_has, slot
 from nnunet_synth_aug.data.phantom.render import Appearance, render
 from nnunet_synth_aug.data.phantom.signal import Scan
 from nnunet_synth_aug.data.phantom.stack import Stack, label_frame
@@ -130,6 +130,7 @@ def phantom_cohort(n: int, seed: int = 0, processes: int = 1, asked: PriorReques
     Raises:
         UserError: a combination that no heart of this anatomy has.
     """
+    refuse_what_no_phantom_has(asked or PriorRequest())
     source = partial(_source, seed=seed, asked=asked or PriorRequest())
     if processes == 1:
         for index in range(n):
