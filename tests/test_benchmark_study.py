@@ -137,7 +137,7 @@ def test_dry_run_prints_every_command_once_and_in_order(tmp_path):
     assert words.count("nnUNetv2_predict") == 5 * 2 * 2
     assert not (tmp_path / "out").exists()
     assert all(command.count("--allow-fewer") == 1 for command in commands if command[1] == "bank")
-    assert lines[-1] == "# at the end: every arm against real only, in report/index.html"
+    assert lines[-1] == "# at the end: every arm against real only, in report/benchmark.md"
     settings = next(c for c in commands if c[:2] == ["synthaug", "plans"])
     assert shlex.join(settings).endswith("--epochs 5 --iterations 7")
 

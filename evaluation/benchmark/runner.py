@@ -173,7 +173,7 @@ def dry_run(steps: list[Step], stamps: Stamps) -> Iterator[str]:
             yield shlex.join(["export", *(f"{k}={v}" for k, v in changed.items())])
             exported |= changed
         yield shlex.join(step.command(0))
-    yield "# at the end: every arm against real only, in report/index.html"
+    yield "# at the end: every arm against real only, in report/benchmark.md"
 
 
 def kind_of(step: Step) -> str:
