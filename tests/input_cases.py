@@ -415,6 +415,9 @@ UNLABELLED = [
          "B1, B2: without contours: the generator learns from it, and nnU-Net does not", same=False),
     Case("Patients without contours", "one volume of a patient, in `Unlabeled/`", unlabelled("B1_ES", name="Unlabeled"),
          "B1: without contours: the generator learns from it, and nnU-Net does not", source="mnms2", same=False),
+    Case("Patients without contours", "masks beside them, in files that end in `_gt`",
+         lambda root: (unlabelled("B1_ED")(root), saved(root / "unlabelled/B1_ED_gt.nii.gz", heart(), AFFINE)),
+         "B1: without contours: the generator learns from it, and nnU-Net does not", same=False),
     Case("Patients without contours", "a cine as a plain file", unlabelled("B1", frames=True),
          "B1: nobody says which frames are ED and ES: the first is taken as ED, and ES at 40% of the cine", source="mnms", same=False),
     Case("Patients without contours", "a `patients.csv` beside them with their vendors, in which one is missing",
@@ -427,7 +430,7 @@ UNLABELLED = [
     Case("Patients without contours", "ED and ES that are the same image",
          lambda root: (unlabelled("B1_ED")(root), shutil.copy(root / "unlabelled/B1_ED.nii.gz", root / "unlabelled/B1_ES.nii.gz")),
          "B1_ES.nii.gz hold the same image as ED and ES; copy the right files", "refused"),
-    Case("Patients without contours", "a mask among them",
+    Case("Patients without contours", "a mask in the place of an image",
          lambda root: (unlabelled("B1_ED")(root), saved(root / "unlabelled/B1_ES.nii.gz", heart(), AFFINE)),
          "so it is a mask or empty; put the image there", "refused"),
 ]  # fmt: skip

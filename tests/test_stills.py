@@ -12,11 +12,16 @@ from micro import MICRO
 from shared_folders import set_folders
 
 from nnunet_synth_aug.core.errors import UserError
+from nnunet_synth_aug.core.labels import PHASES
 from nnunet_synth_aug.core.priors import Priors
+from nnunet_synth_aug.data.cohort import Cohort, load_sequence
+from nnunet_synth_aug.data.importers.subject import SourceSubject
 from nnunet_synth_aug.data.raw_dataset import write_dataset
+from nnunet_synth_aug.model import fit
 from nnunet_synth_aug.model.config import overridden, preset, pretrained_on
 from nnunet_synth_aug.model.fit import fit_generator
 from nnunet_synth_aug.model.generator import load_generator
+from nnunet_synth_aug.model.latents import encode
 from nnunet_synth_aug.model.latents.encode import PAIR_FRAMES, cycle_of_pair
 from nnunet_synth_aug.model.motion_basis import fit_motion, motion
 from nnunet_synth_aug.synthesis.cascade import sample_anatomies, sample_cycles
@@ -53,6 +58,47 @@ def test_without_a_generator_that_knows_motion_it_is_refused_at_once(stills):
     with pytest.raises(UserError, match=r"no training patient of Dataset008_Stills has a 4D cine in fold 0.*add --pretrain phantom"):
         fit_generator("8", 0, MICRO, CPU)
     assert not (stills.parents[1] / "nnUNet_results" / "Dataset008_Stills").exists()
+
+
+def test_volumes_without_contours_teach_beside_cines_and_tell_no_motion(phantoms, tmp_path, monkeypatch):
+    set_folders(monkeypatch, tmp_path)
+    pair, still = (replace_all(one, frames) for one, frames in ((phantoms[4], (phantoms[4].ed, phantoms[4].es)), (phantoms[5], (3,))))
+    folder = write_dataset([*phantoms[:3], pair, still], 9, "Mixed", folds=3)
+    shapes = [load_sequence(Cohort.load("9").subject(one.patient)).image.shape for one in (pair, still)]
+    assert shapes == [pair.image.shape, (1, *still.image.shape[1:])]
+    assert {path.name for path in (folder / "imagesTr").iterdir()} == {f"{p.patient}_{e}_0000.nii.gz" for p in phantoms[:3] for e in PHASES}
+    sets = []
+    real = fit.encode_training_set
+    monkeypatch.setattr(fit, "encode_training_set", lambda *args: sets.append(real(*args)) or sets[-1])
+    measured: list[tuple[str, int]] = []
+    current: list[str] = []
+    own, copy = encode.measure_decoded, encode._CopyEncoder.copy
+
+    def noted(vae, ends, *args):
+        measured.append((current[-1], len(ends)))
+        return own(vae, ends, *args)
+
+    def copied(self, case, *args):
+        current.append(case.subject.patient)
+        return copy(self, case, *args)
+
+    monkeypatch.setattr(encode, "measure_decoded", noted)
+    monkeypatch.setattr(encode._CopyEncoder, "copy", copied)
+    monkeypatch.setattr(fit, "with_decoded_priors", lambda data, *args: data)
+    generator = load_generator(fit_generator("9", 0, MICRO, CPU), CPU)
+    assert {pair.patient, still.patient} < set(generator.provenance["patients"])
+    (latents,) = sets
+    copies = len(latents.ed) // 4
+    moving = {int(one) // copies for one in latents.moving}  # patients in their order in the cohort
+    assert moving == {0, 1}  # the fold's two cines
+    assert set(measured) == {(pair.patient, 2), (still.patient, 1)}  # one volume tells no EF
+    only = load_generator(fit_generator("9", 0, MICRO, CPU, tmp_path / "only", contoured_only=True), CPU)
+    assert set(only.provenance["patients"]) == set(generator.provenance["patients"]) - {pair.patient, still.patient}
+
+
+def replace_all(one: SourceSubject, frames: tuple[int, ...]) -> SourceSubject:
+    """A subject of these frames alone, without contours."""
+    return dataclasses.replace(one, image=one.image[list(frames)], is_cine=False, masks={}, priors=Priors(), ed=0, es=len(frames) - 1)
 
 
 @pytest.mark.slow

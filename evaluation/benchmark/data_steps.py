@@ -7,7 +7,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from evaluation.benchmark.patients import chosen_cases, link_test_cases, restricted_splits, trained_cases, write_restricted
+from evaluation.benchmark.patients import (
+    chosen_cases,
+    link_test_cases,
+    restricted_splits,
+    silent_patients,
+    trained_cases,
+    write_restricted,
+)
 from evaluation.benchmark.processes import process_count
 from evaluation.benchmark.steps import Step, fixed, nothing, plain
 from evaluation.benchmark.study import Data, Study, TestSet
@@ -17,7 +24,7 @@ from nnunet_synth_aug.core.errors import UserError
 from nnunet_synth_aug.core.files import read_json
 from nnunet_synth_aug.core.paths import preprocessed_folder, raw_folder
 
-_SOURCE = ("source", "dataset", "folder", "hearts", "seed", "prior", "splits")
+_SOURCE = ("source", "dataset", "folder", "hearts", "seed", "prior", "splits", "unlabelled_folder")
 
 
 def number(at: Workspace) -> str:
@@ -143,7 +150,8 @@ def test_steps(test: TestSet, at: Workspace) -> list[Step]:
         steps.append(Step(f"import_{root.name}", title, settings, done, (), clean, fixed(*words), at.test_environment(test)))
 
     def link() -> None:
-        link_test_cases(raw, test.vendors, at.raw, trained_cases(at.splits, at.study.folds), images)
+        silent = silent_patients(at.raw, at.splits, at.study.folds)
+        link_test_cases(raw, test.vendors, at.raw, trained_cases(at.splits, at.study.folds), images, silent)
 
     needs = ("split" if at.study.data.restricted else "dataset", *(step.id for step in steps))
     steps.append(Step(f"test_{test.name}", f"cases of {test.name}", {"test": plain(test)}, lambda: bool(cases_in(images)), needs, link))
@@ -154,7 +162,9 @@ def _import_words(source: Data | TestSet, dataset_id: int) -> list[str]:
     if source.source == "phantom":
         priors = [word for text in (isinstance(source, Data) and source.prior) or () for word in ("--prior", text)]
         return ["synthaug", "phantom", "-d", str(dataset_id), "-n", str(source.hearts), "--seed", str(source.seed), *priors]
-    return ["synthaug", "import", source.source, str(source.folder), "-d", str(dataset_id)]
+    silent = source.unlabelled_folder if isinstance(source, Data) else None
+    more = [] if silent is None else ["--unlabelled", str(silent)]
+    return ["synthaug", "import", source.source, str(source.folder), "-d", str(dataset_id), *more]
 
 
 def _clean(raw: Path, preprocessed: Path) -> None:

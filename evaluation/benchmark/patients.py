@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,8 @@ import numpy as np
 from evaluation.benchmark.study import Data
 from evaluation.inputs.dataset import CaseInfo, cases_in, find_dataset, structure_labels
 from nnunet_synth_aug.core.errors import UserError
-from nnunet_synth_aug.core.files import read_object, write_json
-from nnunet_synth_aug.core.patients import read_fold, read_members, read_splits
+from nnunet_synth_aug.core.files import read_nifti, read_object, write_json
+from nnunet_synth_aug.core.patients import COHORT, cohort_records, read_fold, read_members, read_splits
 from nnunet_synth_aug.core.volumes import read_volume
 
 Splits = list[dict[str, list[str]]]
@@ -69,10 +69,11 @@ def restricted_splits(data: Data, raw: Path, full: Path) -> Splits:
         UserError: as there, or patients without masks.
     """
     splits = [fold.to_json() for fold in read_splits(full)]
-    if silent := [member.patient for member in read_members(raw) if not member.cases]:
+    silent = [member.patient for member in read_members(raw) if not member.cases]
+    if silent and data.unlabelled_folder is None:
         raise UserError(
             f"{len(silent)} patients of {raw.name} such as {silent[0]} have no masks, and the generator would learn from them in every "
-            "fold; leave them out of the import, or train without vendors, diagnoses and per_group"
+            "fold; leave them out of the import, give them as unlabelled_folder, or train without vendors, diagnoses and per_group"
         )
     ids = frozenset(case for split in splits for side in ("train", "val") for case in split[side])
     return restricted(splits, find_dataset(ids, [raw], dataset=raw).cases, data)
@@ -100,7 +101,14 @@ def refuse_foreign(generator: Path, raw: Path, splits: Path, fold: int) -> None:
         raise UserError(f"the generator in {generator} was not trained on {missing[0]} of fold {fold}; train one for this study")
 
 
-def link_test_cases(raw: Path, vendors: tuple[str, ...], training: Path, trained: frozenset[str], images: Path) -> None:
+def link_test_cases(
+    raw: Path,
+    vendors: tuple[str, ...],
+    training: Path,
+    trained: frozenset[str],
+    images: Path,
+    silent: frozenset[str] = frozenset(),
+) -> None:
     """Fill ``images`` with links to the images of the test cases that have a mask.
 
     Args:
@@ -109,6 +117,7 @@ def link_test_cases(raw: Path, vendors: tuple[str, ...], training: Path, trained
         training: raw dataset that is trained on, whose label values the predictions will have.
         trained: its cases that any network of the study is trained on.
         images: made if missing.
+        silent: patients of ``training`` without contours, whose images a generator or a bank has seen.
 
     Raises:
         UserError: no such case, an image is missing or was trained on, or a structure has another value than in training.
@@ -136,11 +145,48 @@ def link_test_cases(raw: Path, vendors: tuple[str, ...], training: Path, trained
             raise UserError(
                 f"{raw.name} holds {case}, which the networks of this study are trained on; choose patients that they never saw"
             )
+    _refuse_silent(raw, {case: found[case] for case in chosen}, training, silent)
     images.mkdir(parents=True, exist_ok=True)
     for case in chosen:
         link = images / found[case].name
         if not link.is_symlink():
             link.symlink_to(found[case].resolve())
+
+
+def _refuse_silent(raw: Path, chosen: Mapping[str, Path], training: Path, silent: Collection[str]) -> None:
+    """Raise UserError if a test patient is one without contours whom the study learns from, by name or by image."""
+    if not silent:
+        return
+    owner = {case: about.patient for case, about in find_dataset(frozenset(chosen), [raw], dataset=raw).cases.items()}
+    records = cohort_records(training / COHORT) if (training / COHORT).is_file() else []
+    learnt = {_digest(frame): str(one["patient"]) for one in records if one["patient"] in silent for frame in _frames(training, one)}
+    for case, path in chosen.items():
+        if who := owner[case] if owner[case] in silent else learnt.get(_digest(read_volume(path).array)):
+            raise UserError(
+                f"{raw.name} holds {case}, and the study learns from images of {who} without contours; leave this patient out of one of "
+                "the two (two people of one name need two names)"
+            )
+
+
+def _frames(training: Path, record: Mapping[str, Any]) -> Iterator[np.ndarray]:
+    """Volumes (X, Y, Z) of a patient."""
+    if record["cine"]:
+        yield from np.moveaxis(read_nifti(training / record["cine"], ndim=4)[0], -1, 0)
+    else:
+        yield from (read_nifti(training / path, ndim=3)[0] for path in record["images"].values())
+
+
+def _digest(volume: np.ndarray) -> str:
+    return hashlib.sha256(np.ascontiguousarray(volume, np.float32).tobytes()).hexdigest()
+
+
+def silent_patients(raw: Path, splits: Path, folds: tuple[int, ...]) -> frozenset[str]:
+    """Patients without contours whose images a study learns from: of the dataset, and of the lists of these folds."""
+    content = read_splits(splits)
+    members = read_members(raw)
+    owner = {case: member.patient for member in members for case in member.cases.values()}
+    listed = (owner.get(name, name) for fold in folds for name in content[fold].unlabelled)
+    return frozenset(member.patient for member in members if not member.cases).union(listed)
 
 
 def chosen_cases(raw: Path, masks: Collection[str], vendors: tuple[str, ...]) -> list[str]:

@@ -63,6 +63,11 @@ def checked(study: Study, where: str) -> Study:
         raise UserError(f"{where}: generator.segmenter is of no use to generators that were trained before; leave out folder or segmenter")
     if study.data.unlabelled is not None and study.data.per_group is None:
         raise UserError(f"{where}: data.unlabelled takes from the patients that per_group leaves out; give per_group, too")
+    if study.data.unlabelled_folder is not None:
+        _check_unlabelled(study.data, f"{where}: data")
+    lacking = not (study.data.unlabelled or study.data.unlabelled_folder) and (study.data.restricted or study.data.source == "phantom")
+    if lacking and (imitating := [arm.name for arm in arms if arm.looks_of == "unlabelled"]):
+        raise UserError(f"{where}: arms: {imitating[0]} needs patients without contours; give data.unlabelled_folder, or data.unlabelled")
     _check_bank_vendors(study.bank.vendors, f"{where}: bank.vendors")
     for setting in study.generator.set_:
         if not re.fullmatch(r"[\w.]+=.+", setting, re.DOTALL):
@@ -96,6 +101,17 @@ def _check_source(data: Data | TestSet, where: str) -> None:
     if data.vendors and (known := _vendors_of(data)) and not known.intersection(data.vendors):
         asked, only = " or ".join(data.vendors), " and ".join(sorted(known))
         raise UserError(f"{where}.vendors: {data.source} has no patient of {asked}, only of {only}; correct it")
+
+
+def _check_unlabelled(data: Data, where: str) -> None:
+    """Refuse a folder of volumes that the import would not take."""
+    if data.source in ("nnunet", "phantom"):
+        raise UserError(f"{where}.unlabelled_folder goes into an import, and {where}.source is {data.source}; leave it out")
+    assert data.unlabelled_folder is not None
+    if not data.unlabelled_folder.is_dir() or not any(data.unlabelled_folder.glob("**/*.nii*")):
+        raise UserError(
+            f"{where}.unlabelled_folder: {data.unlabelled_folder} is no folder with NIfTI files; give one with NAME_ED.nii.gz ..."
+        )
 
 
 def _vendors_of(data: Data | TestSet) -> set[str]:

@@ -49,13 +49,14 @@ class RunSteps:
         named |= {"strength"} if "variations" not in arm.parts else set()
         named |= {"vendors"} if "phantom" not in arm.parts else set()
         bank = {k: v for k, v in plain(self.study.bank).items() if k not in named} | {"source": arm.source}
+        bank |= {"appearance": arm.appearance} if arm.appearance == "unlabelled" else {}
         bank |= ({"looks": arm.looks} if arm.looks else {}) | ({"render": arm.render} if arm.render != "decoder" else {})
         generator = {"generator": self._generator_settings()} if arm.needs_generator else {}
         return self._data | {"plans": plain(self.study.plans), "bank": bank, "fold": fold} | generator
 
     def _generator_settings(self) -> dict[str, Any]:
         settings: dict[str, Any] = plain(self.study.generator)
-        return {k: v for k, v in settings.items() if k != "segmenter" or v}
+        return {k: v for k, v in settings.items() if k not in ("segmenter", "contoured_only") or v}
 
     def run_settings(self, arm: Arm, fold: int, seed: int) -> dict[str, Any]:
         """What a training depends on."""
@@ -71,10 +72,10 @@ class RunSteps:
             return []
         study, at, size = self.study, self.at, self.study.bank
         generator = [self._generator(fold)] if arm.needs_generator else []
-        which = ["-d", number(at), "-f", str(fold), "-c", study.plans.configuration, "-p", PLANS, "--allow-fewer"]
+        which = ["-d", number(at), "-f", str(fold), "-c", study.plans.configuration, "-p", PLANS]
         sizes = ["-n", str(size.sequences), "--frames", str(size.frames), "--seed", str(size.seed)]
         sizes += ["--strength", str(size.strength)] if "variations" in arm.parts else []
-        sizes += ["--appearance", "scanners", "--looks", str(arm.looks)] if arm.looks else []
+        sizes += ["--appearance", arm.appearance, "--looks", str(arm.looks)] if arm.looks else []
         sizes += ["--render", arm.render] if arm.render != "decoder" else []
         sizes += ["--vendors", size.vendors] if "phantom" in arm.parts else []
         witness, waits = [], [one.id for one in generator]
@@ -109,6 +110,7 @@ class RunSteps:
             return Step(name, title, settings, done, needs, partial(self._take_generator, wanted.folder / f"fold_{fold}", folder, fold))
         options = ["--preset", wanted.preset, "--pretrain", wanted.pretrain, "--seed", str(wanted.seed)]
         options += [part for one in wanted.set_ for part in ("--set", one)]
+        options += ["--contoured-only"] if wanted.contoured_only else []
         if wanted.segmenter:
             options += ["--segmenter", str(at.model(REAL, self.study.seeds[0]))]
             needs = (*needs, self.train_id(REAL, fold, self.study.seeds[0]))

@@ -21,7 +21,7 @@ VALIDATION = "validation"
 #: What arms call their sources: mixNN draws from the generator.
 _KINDS = {source.arm: name for name, source in sources.REGISTRY.items()}
 _ARM = re.compile(
-    rf"(?P<kinds>({'|'.join(_KINDS)})(\+({'|'.join(_KINDS)}))*)(_(?P<render>donor|decoder))?(_(?P<looks>[1-9])looks)?(?P<percent>\d\d|100)(to(?P<until>\d\d|100))?"
+    rf"(?P<kinds>({'|'.join(_KINDS)})(\+({'|'.join(_KINDS)}))*)(_(?P<render>donor|decoder))?(_(?P<looks>[1-9])(?P<whose>looks|unlabelled))?(?P<percent>\d\d|100)(to(?P<until>\d\d|100))?"
     r"(_(?P<base>(?!donor|decoder)[A-Za-z]\w*))?"
 )
 _REAL = re.compile(r"real_(?P<base>[A-Za-z]\w*)")
@@ -51,6 +51,7 @@ class Data:
     per_group: Positive | None = None  # training patients per diagnosis; those of 2 are among those of 4
     subset_seed: FromZero = 0  # who they are
     unlabelled: Positive | None = None  # patients per diagnosis, of those left out, that the generator sees without masks
+    unlabelled_folder: BesidePath | None = None  # volumes of other patients without contours, as 'synthaug import --unlabelled'
     test_unused: bool = False  # whether the other patients left out of training are validated on
 
     @property
@@ -104,6 +105,7 @@ class GeneratorSettings:
     seed: FromZero = 0
     set_: Distinct[str] = ()  # as 'synthaug fit --set'
     segmenter: bool = False  # whether the real-only training of the fold's first seed contours frames that have no contours
+    contoured_only: bool = False  # as 'synthaug fit --contoured-only'
     folder: BesidePath | None = None  # holds fold_0, fold_1 ... that were trained before
 
 
@@ -141,15 +143,16 @@ class Arm:
 
     ``mixNNtoMM`` begins with NN per cent and ends with MM, linearly over the epochs; likewise for the others. ``copies+phantomNN``
     draws from a bank that holds as many copies as phantoms, and ``copies_3looksNN`` from one that shows each copy in three looks of other
-    scanners. ``mix_donorNN`` shows generated hearts in training patients' pixels, as 'synthaug bank --render donor'. ``copiesNN_DA5`` and
-    ``real_DA5`` train on top of ``nnUNetTrainerDA5``.
+    scanners, ``copies_3unlabelledNN`` in those of three patients without contours. ``mix_donorNN`` shows generated hearts in training
+    patients' pixels, as 'synthaug bank --render donor'. ``copiesNN_DA5`` and ``real_DA5`` train on top of ``nnUNetTrainerDA5``.
     """
 
     name: str
     source: str  # "" for real only, else as 'synthaug bank --source'
     percent: int
     until: int | None = None
-    looks: int = 0  # of other scanners in which the bank shows each heart; 0: its own
+    looks: int = 0  # in which the bank shows each heart; 0: its own
+    appearance: str = "scanners"  # whose looks, as 'synthaug bank --appearance'
     render: str = "decoder"  # of generated hearts
     base: str = ""  # the trainer underneath, as the end of a trainer's name says it
 
@@ -158,6 +161,11 @@ class Arm:
         """The name of its trainer."""
         share = f"{self.percent:02d}{'' if self.until is None else f'to{self.until:02d}'}"
         return f"nnUNetTrainerSynthAug_mix{share}{f'_{self.base}' if self.base else ''}"
+
+    @property
+    def looks_of(self) -> str:
+        """What its name calls its looks."""
+        return "unlabelled" if self.appearance == "unlabelled" else "looks"
 
     @property
     def needs_generator(self) -> bool:
@@ -227,8 +235,8 @@ def parse_arm(name: str) -> Arm:
         raise UserError(
             f"there is no arm {name!r}; choose from real, synthetic, {', '.join(f'{kind}NN' for kind in _KINDS)} with NN per cent from "
             "01 to 100, mixNNtoMM for a share that changes, copies+phantomNN for a bank of several sources, copies_3looksNN for looks of "
-            "other scanners, mix_donorNN and mix_donor_3looksNN, in this order, for hearts in patients' pixels, or real_DA5 and "
-            "copiesNN_DA5 for another of nnU-Net's trainers underneath"
+            "other scanners and copies_3unlabelledNN for those of patients without contours, mix_donorNN and mix_donor_3looksNN, in this "
+            "order, for hearts in patients' pixels, or real_DA5 and copiesNN_DA5 for another of nnU-Net's trainers underneath"
         )
     until = None if match["until"] is None else int(match["until"])
     if until == int(match["percent"]):
@@ -236,4 +244,7 @@ def parse_arm(name: str) -> Arm:
     source = "+".join(sources.sources_of("+".join(_KINDS[kind] for kind in match["kinds"].split("+"))))
     if match["render"] and "generator" not in source.split("+"):
         raise UserError(f"arm {name}: only generated hearts (mix) are rendered; leave out _{match['render']}")
-    return Arm(name, source, int(match["percent"]), until, int(match["looks"] or 0), match["render"] or "decoder", match["base"] or "")
+    whose = "unlabelled" if match["whose"] == "unlabelled" else "scanners"
+    return Arm(
+        name, source, int(match["percent"]), until, int(match["looks"] or 0), whose, match["render"] or "decoder", match["base"] or ""
+    )

@@ -66,7 +66,7 @@ class Workspace:
 
     def bank_name(self, arm: Arm) -> str:
         """Which bank an arm draws from."""
-        shown = [*([arm.render] if arm.render != "decoder" else []), *([f"{arm.looks}looks"] if arm.looks else [])]
+        shown = [*([arm.render] if arm.render != "decoder" else []), *([f"{arm.looks}{arm.looks_of}"] if arm.looks else [])]
         return self._named(arm, "_".join([arm.source, *shown]))
 
     def run_name(self, arm: Arm) -> str:

@@ -249,7 +249,7 @@ def generator_patients(record: dict[str, Any]) -> list[str]:
     The manifest holds them itself or under ``generator``.
     """
     source = provenance(record)
-    return [str(p) for key in ("patients", "donors") for p in source.get(key) or []]
+    return [str(p) for key in ("patients", "donors", "styles") for p in source.get(key) or []]
 
 
 def provenance(record: dict[str, Any]) -> dict[str, Any]:

@@ -67,13 +67,18 @@ def bank(
         typer.Option("--strength", min=0.05, max=1, help="How much variations vary: 1 makes new hearts in old chests. [default: 0.5]"),
     ] = None,
     appearance: Annotated[
-        Literal["own", "scanners"],
+        Literal["own", "scanners", "unlabelled"],
         typer.Option(
-            "--appearance", help="own: hearts look as their source gives them. scanners: as on other scanners, with the same contours."
+            "--appearance",
+            help="own: hearts look as their source gives them. scanners: as on other scanners, with the same contours. unlabelled: as the "
+            "images of the fold's patients whom nobody has contoured.",
         ),
     ] = "own",
     looks: Annotated[
-        int | None, typer.Option("--looks", min=1, max=9, help="Of --appearance scanners: in how many looks a heart is shown. [default: 3]")
+        int | None,
+        typer.Option(
+            "--looks", min=1, max=9, help="Of --appearance scanners or unlabelled: in how many looks a heart is shown. [default: 3]"
+        ),
     ] = None,
     render: Annotated[
         Literal["decoder", "donor"],
@@ -110,6 +115,7 @@ def bank(
     from nnunet_synth_aug.core.prior_request import parse_priors
     from nnunet_synth_aug.nnunet.bank.build import build_bank_cases
     from nnunet_synth_aug.nnunet.bank.lock import bank_lock
+    from nnunet_synth_aug.nnunet.bank.originals import unlabelled_styles
     from nnunet_synth_aug.nnunet.bank.sheet import SHEET, write_bank_sheet
     from nnunet_synth_aug.nnunet.patients import ABOUT_ALL, case_patients, fold_cases
     from nnunet_synth_aug.nnunet.sizes import refuse_other_sizes
@@ -127,7 +133,7 @@ def bank(
     numbers = shared_out(n, len(parts))
     asked = parse_priors(prior or [])
     if looks is not None and appearance == "own":
-        raise UserError("--looks is of --appearance scanners; add that, or leave out --looks")
+        raise UserError("--looks is of --appearance scanners or unlabelled; add one of them, or leave out --looks")
     own = (
         ("generator", "--render", render != "decoder"),
         ("generator", "--like", like is not None),
@@ -143,6 +149,7 @@ def bank(
         say(note)
     like = like or ("clinic" if render == "donor" else "patients")
     priors_like(like, target.dataset)  # refused before anything is deleted
+    styles = unlabelled_styles(target, fold_of(fold)) if appearance == "unlabelled" else ()
     shelf = _Shelf(target, fold, segmenter, min_agreement, generator, device, asked, like, render, named)
     top = bank_folder(target.dataset, fold_of(fold)) / "sequences"
     folders = {part: top if len(parts) == 1 else top / part for part in parts}
@@ -157,10 +164,10 @@ def bank(
             say(f"hearts to look at: {folder / '*.gif'}")
         number_of_looks = 0 if appearance == "own" else LOOKS if looks is None else looks
         made = top if len(parts) == 1 else folders
-        say(f"bank: {build_bank_cases(made, dataset, fold_of(fold), configuration, plans, frames, number_of_looks)}")
+        say(f"bank: {build_bank_cases(made, dataset, fold_of(fold), configuration, plans, frames, number_of_looks, styles)}")
         say(renew_card(top.parent))
         if gif:
-            write_bank_sheet(top.parent / SHEET, folders, shelf.originals, number_of_looks)
+            write_bank_sheet(top.parent / SHEET, folders, shelf.originals, number_of_looks, styles)
             say(f"its hearts beside training patients: {top.parent / SHEET}")
     if lost := "; ".join(filter(None, (shortfall(folder) for folder in folders.values()))):
         if not allow_fewer:

@@ -79,9 +79,9 @@ def _import(source: _Source, dataset_id: int, name: str, folds: int, unlabelled:
     from nnunet_synth_aug.data.raw_dataset import write_dataset
 
     _refuse_mistyped()
-    folders = volume_folders(source.folder) + ([] if unlabelled is None else [unlabelled])
-    total = source.total + sum(len(list_unlabelled(folder)) for folder in folders)
-    subjects = chain(source.subjects, *map(read_unlabelled, folders))
+    folders = dict.fromkeys(volume_folders(source.folder), False) | ({} if unlabelled is None else {unlabelled: True})
+    total = source.total + sum(len(list_unlabelled(*one)) for one in folders.items())
+    subjects = chain(source.subjects, *(read_unlabelled(*one) for one in folders.items()))
     about = {"source": source.title}
     _tell(write_dataset(subjects, dataset_id, name, folds=folds, total=total, source=about, source_notes=source.notes))
 
@@ -180,6 +180,8 @@ def import_dicom(
     _refuse_mistyped()
     if unlabelled is not None and masks is None:
         raise UserError("--unlabelled adds patients to a dataset that nnU-Net trains on, which needs --masks; leave it out")
+    if masks is not None and not masks.is_dir():
+        raise UserError(f"--masks {masks} does not exist or is not a folder; give the folder of the masks")
     full_name(dataset_id, name)
     refuse_taken(dataset_id)  # reading headers may take minutes
     found = find_dicom(folder, keep_ids)

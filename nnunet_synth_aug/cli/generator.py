@@ -51,6 +51,7 @@ def fit(
         Path | None,
         typer.Option("--segmenter", help="nnU-Net results folder of a real-only training of this fold: contours frames that have none."),
     ] = None,
+    contoured_only: Annotated[bool, typer.Option("--contoured-only", help="Leave out the patients whom nobody has contoured.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the settings with their limits and stop.")] = False,
 ) -> None:
     """Train the generator on one fold's training patients. The same command resumes after a kill."""
@@ -81,7 +82,7 @@ def fit(
 
         network = real_only_network(dataset, fold, segmenter, device)
         taught_by = FrameSegmenter(network.segment, network.provenance)
-    folder = fit_generator(dataset, fold_of(fold), config, where, generator, reuse, taught_by)
+    folder = fit_generator(dataset, fold_of(fold), config, where, generator, reuse, taught_by, contoured_only)
     if not first:
         return
     if report:

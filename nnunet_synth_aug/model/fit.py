@@ -56,6 +56,7 @@ def fit_generator(
     folder: Path | None = None,
     reuse: Path | None = None,
     segmenter: FrameSegmenter | None = None,
+    contoured_only: bool = False,
 ) -> Path:
     """Train the three stages on the training patients of one fold; resumes where a killed run stopped.
 
@@ -69,6 +70,7 @@ def fit_generator(
         folder: where to; default the fold's place in nnUNet_results.
         reuse: folder of another generator, from which stages are taken that would come out the same.
         segmenter: gives masks to the frames that have no contours; default none, so that they teach no mask.
+        contoured_only: leaves out the patients who have no contours.
 
     Returns:
         the folder.
@@ -77,23 +79,24 @@ def fit_generator(
         cohort = Cohort.load(dataset)
         split = fold_patients(cohort, fold)
         cohort = cohort.without_masks(split.unlabelled)
-        _refuse_stills(cohort.select(split.train), fold, config)
+        patients = tuple(p for p in split.train if not contoured_only or cohort.subject(p).masks)
+        _refuse_stills(cohort.select(patients), fold, config)
         folder = folder or generator_folder(cohort.name, fold)
         about: dict[str, Any] = {"dataset": cohort.name, "fold": fold, "split_hash": split.hash}
         if segmenter is not None:
             cohort = replace(cohort, segmenter=hash_json(segmenter.provenance))
             about["contoured_by"] = segmenter.provenance
-        if is_complete(folder, config, cohort, split.train):
+        if is_complete(folder, config, cohort, patients):
             return folder
         refuse_read_only(folder)  # before hours of work
         if segmenter is not None:
-            cohort = _segmented(cohort, split.train, segmenter, folder / PREDICTED)
-        grid = cohort_grid(cohort.select(split.train), config)
+            cohort = _segmented(cohort, patients, segmenter, folder / PREDICTED)
+        grid = cohort_grid(cohort.select(patients), config)
         start = None
         if config.pretrain.hearts:
             start = load_generator(_pretrained(config, grid, mine), mine)
             _refuse_known(start, split.val, cohort.name)
-        return _Fit(cohort, split.train, config, grid, mine, folder, about, start, reuse).run()
+        return _Fit(cohort, patients, config, grid, mine, folder, about, start, reuse).run()
 
 
 def _refuse_stills(patients: Cohort, fold: int | str, config: GeneratorConfig) -> None:

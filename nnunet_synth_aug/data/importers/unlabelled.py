@@ -4,9 +4,11 @@ They lie in a folder ``unlabelled/`` (or ``Unlabeled/``) of the data set, or in 
 
     A0S9V9_ED.nii.gz  A0S9V9_ES.nii.gz      both volumes; nnU-Net's ``_0000`` at the end is understood
     B2B2B2.nii.gz                           one volume of any moment, or a whole cine (X, Y, Z, T)
+    C3C3C3/C3C3C3_sa.nii.gz                 a cine as M&Ms has it, in a folder that the user names
     patients.csv                            patient, vendor and centre, as far as they are known; here or in the folder above
 
-The generator learns from them, and a bank's hearts may be shown as theirs look. nnU-Net never sees them.
+The generator learns from them, and a bank's hearts may be shown as theirs look. nnU-Net never sees them. Files that end in ``_gt`` are
+masks, and are not looked at.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from nnunet_synth_aug.core.labels import PHASES
 from nnunet_synth_aug.core.patients import PATIENTS, read_name
 from nnunet_synth_aug.core.priors import Priors
 from nnunet_synth_aug.data.importers.folders import UNLABELLED, subfolders
-from nnunet_synth_aug.data.importers.nifti import read_frames, read_image
+from nnunet_synth_aug.data.importers.nifti import find_nifti, read_frames, read_image
 from nnunet_synth_aug.data.importers.subject import SourceSubject
 from nnunet_synth_aug.data.importers.table import SourceTable, named_vendor, read_rows
 
@@ -37,8 +39,12 @@ def volume_folders(folder: Path, deep: int = 2) -> list[Path]:
     return found + ([one for below in subfolders(folder) for one in volume_folders(below, deep - 1)] if deep else [])
 
 
-def list_unlabelled(folder: Path) -> dict[str, dict[str, Path]]:
+def list_unlabelled(folder: Path, nested: bool = False) -> dict[str, dict[str, Path]]:
     """Patient -> moment -> file, sorted: the moments are ED and ES, or one "".
+
+    Args:
+        folder: of the files.
+        nested: whether to look into folders of patients, too, which importers read themselves in what they are given.
 
     Raises:
         UserError: no such folder, no NIfTI file in it, or files of one patient that cannot be told apart.
@@ -46,7 +52,7 @@ def list_unlabelled(folder: Path) -> dict[str, dict[str, Path]]:
     if not folder.is_dir():
         raise UserError(f"{folder} does not exist or is not a folder; give the folder of the volumes without contours")
     found: dict[str, dict[str, Path]] = {}
-    for stem, path in _files(folder).items():
+    for stem, path in (_files(folder) | (_nested(folder) if nested else {})).items():
         name = read_name(stem)
         if (other := found.setdefault(name.patient, {}).setdefault(name.phase, path)) != path:
             raise UserError(f"{other} and {path.name} are two images of one moment of {name.patient}; remove one of the two")
@@ -59,20 +65,26 @@ def list_unlabelled(folder: Path) -> dict[str, dict[str, Path]]:
     return {patient: files if len(files) > 1 else {"": next(iter(files.values()))} for patient, files in sorted(found.items())}
 
 
-def read_unlabelled(folder: Path) -> Iterator[SourceSubject]:
-    """Read them one after the other.
+def read_unlabelled(folder: Path, nested: bool = False) -> Iterator[SourceSubject]:
+    """Read them one after the other; arguments as of :func:`list_unlabelled`.
 
     Raises:
         UserError: as :func:`list_unlabelled` at once, or naming the file when the iterator reaches it.
     """
-    found, table = list_unlabelled(folder), _table(folder)
+    found, table = list_unlabelled(folder, nested), _table(folder)
     return (_read(patient, files, table) for patient, files in found.items())
 
 
 def _files(folder: Path) -> dict[str, Path]:
     """Stem -> file."""
     names = ((path, _NIFTI.fullmatch(path.name)) for path in sorted(folder.iterdir()) if path.name[0] != ".")
-    return {match["stem"]: path for path, match in names if match is not None}
+    return {match["stem"]: path for path, match in names if match is not None and not match["stem"].endswith("_gt")}
+
+
+def _nested(folder: Path) -> dict[str, Path]:
+    """Patient -> cine, of folders in the layout of M&Ms."""
+    cines = ((patient.name, find_nifti(patient, f"{patient.name}_sa")) for patient in subfolders(folder))
+    return {name: path for name, path in cines if path is not None}
 
 
 def _table(folder: Path) -> SourceTable | None:

@@ -16,6 +16,7 @@ from nnunet_synth_aug.core.files import hash_json, read_json
 from nnunet_synth_aug.core.paths import bank_folder
 from nnunet_synth_aug.core.patients import refuse_shared
 from nnunet_synth_aug.core.settings import PlainName, Rule, read
+from nnunet_synth_aug.data.styles import Style
 from nnunet_synth_aug.nnunet.bank.files import refuse_other_files
 from nnunet_synth_aug.nnunet.bank.preprocess import CASE_FILES
 from nnunet_synth_aug.nnunet.patients import case_patients, fold_cases, leaked_patients, refuse_leak, splits_file
@@ -63,6 +64,7 @@ class _Maker:
     dataset: str | None = None
     patients: tuple[str, ...] | None = None
     donors: tuple[str, ...] | None = None  # patients whose pixels show the hearts
+    styles: tuple[str, ...] | None = None  # patients whose looks they are shown in
     phantoms: tuple[str, ...] | None = None
     pretraining: _Pretraining | None = None
     parts: dict[str, _Maker] | None = None
@@ -92,6 +94,11 @@ class Manifest:
     def hash(self) -> str:
         """Of everything that the manifest says but the sums, whose bits depend on the release that compressed the files."""
         return hash_json(self.content | {"cases": [{k: v for k, v in c.items() if k != "sha256"} for c in self.content["cases"]]})
+
+    @property
+    def styles(self) -> tuple[Style, ...]:
+        """Of the patients without contours whose looks its hearts are shown in."""
+        return tuple(map(Style.from_json, self.content.get("appearance", {}).get("styles", [])))
 
     @property
     def generator_hash(self) -> str | None:
@@ -204,8 +211,8 @@ def _refuse_leak(
 ) -> None:
     names = (case_patients(target.dataset, [*train_cases, *val_cases], known), known)
     refuse_shared(splits_file(target.dataset), fold, train_cases, val_cases, names[0])
-    # Beside the generator's own: phantoms, which a cohort of phantoms may hold too, and those who lend their pixels.
-    others = [*(maker.pretraining.patients if maker.pretraining else ()), *(maker.donors or ())]
+    # Beside the generator's own: phantoms, which a cohort of phantoms may hold too, and those who lend their pixels or looks.
+    others = [*(maker.pretraining.patients if maker.pretraining else ()), *(maker.donors or ()), *(maker.styles or ())]
     if maker.parts:
         for part in maker.parts.values():
             _refuse_leak(part, target, fold, train_cases, val_cases, known)
@@ -215,6 +222,7 @@ def _refuse_leak(
         return
     if maker.source == "phantom":
         _refuse_phantoms(maker, fold, val_cases, *names)
+        refuse_leak(leaked_patients(others, val_cases, *names), fold, target.dataset)
         return
     patients = list(maker.patients or ())
     if not patients:

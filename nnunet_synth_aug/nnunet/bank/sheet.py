@@ -12,6 +12,7 @@ from nnunet_synth_aug.core.cases import Sequence
 from nnunet_synth_aug.core.errors import UserError
 from nnunet_synth_aug.core.patients import read_name
 from nnunet_synth_aug.core.priors import Priors
+from nnunet_synth_aug.data.styles import Style
 from nnunet_synth_aug.nnunet.bank.build import in_look
 from nnunet_synth_aug.synthesis.contact_sheet import FOOT, Column, Tile, in_short, measured_in_short, spread, write_sheet
 from nnunet_synth_aug.synthesis.folder import read_index, read_sequence
@@ -22,19 +23,22 @@ SHEET = "hearts.png"
 SHOWN = 8
 
 
-def write_bank_sheet(path: Path, folders: Mapping[str, Path], originals: Callable[[], list[Original]], looks: int = 0) -> None:
+def write_bank_sheet(
+    path: Path, folders: Mapping[str, Path], originals: Callable[[], list[Original]], looks: int = 0, styles: tuple[Style, ...] = ()
+) -> None:
     """Write the sheet of a bank.
 
     Args:
         path: of the PNG; it shows patients.
         folders: source -> folder of its sequences.
         originals: gives contoured frames of the training patients; where it raises UserError, none are shown.
-        looks: of other scanners in which the bank shows its hearts; each heart of the sheet is shown in one of them.
+        looks: in which the bank shows its hearts; each heart of the sheet is shown in one of them.
+        styles: of the patients whose looks they are; none: looks of other scanners.
     """
     tiles: list[Tile] = []
     for (source, folder), number in zip(folders.items(), shared_out(max(SHOWN, len(folders)), len(folders)), strict=True):
         for name in spread(read_index(folder)[0], number):
-            tiles.append(_made(folder, name, source, len(folders) > 1, len(tiles) % looks + 1 if looks else 0))
+            tiles.append(_made(folder, name, source, len(folders) > 1, len(tiles) % looks + 1 if looks else 0, styles))
     try:
         real = [_real(one) for one in spread(_whole(originals()), SHOWN)]
         heading = "Training patients"
@@ -43,9 +47,9 @@ def write_bank_sheet(path: Path, folders: Mapping[str, Path], originals: Callabl
     write_sheet(path, [Column(f"Hearts of the bank: {' + '.join(folders)}", tiles), Column(heading, real)], FOOT)
 
 
-def _made(folder: Path, name: str, source: str, several: bool, look: int) -> Tile:
+def _made(folder: Path, name: str, source: str, several: bool, look: int, styles: tuple[Style, ...]) -> Tile:
     heart = read_sequence(folder, name)
-    heart = in_look(heart, f"{source}_{name}" if several else name, look, sorted({heart.ed, heart.es}))
+    heart = in_look(heart, f"{source}_{name}" if several else name, look, sorted({heart.ed, heart.es}), styles)
     asked = heart.requested
     title = ", ".join(part for part in (name, asked.diagnosis, f"look {look}" if look else asked.vendor) if part)
     wanted = in_short(asked)

@@ -55,7 +55,7 @@ class HeartReplacer:
         """Goes on after the last heart in ``journal``; ``live`` is the folder of the replaced cases, ``show`` as the bank's hearts were."""
         self._show = show
         self._generator, self._target, self._lookup = generator, target, label_lookup(target)
-        self._sequences = manifest.sequences
+        self._sequences, self._styles = manifest.sequences, manifest.styles
         self._seed = int(manifest.hash[:12], 16)
         made = manifest.content["generator"]
         asked, like = PriorRequest.from_json(made.get("asked", {}), "the bank's manifest"), made.get("like", PATIENTS)
@@ -112,7 +112,7 @@ class HeartReplacer:
             within = frames_within(len(sequence.image), sequence.sound)
             for look, cases in self._by_look(heart).items():
                 frames = dict(zip(cases, choose_frames(len(sequence.image), sequence.ed, sequence.es, len(cases), within), strict=False))
-                shown = in_look(sequence, f"{self._seed}_{heart}", look, frames.values())
+                shown = in_look(sequence, f"{self._seed}_{heart}", look, frames.values(), self._styles)
                 for case, frame in frames.items():
                     write_case(shown, frame, self._lookup, self._target, self._workshop, case, {VERSION: version})
                 entry["cases"] |= frames

@@ -72,6 +72,7 @@ class Facts:
     audit: Audit | None
     cases: dict[str, int] = field(default_factory=dict)  # of a bank: data identifier -> number
     looks: int = 0
+    imitated: int = 0  # patients without contours whose looks they are
     frames: int = 0
     measured: dict[str, list[float]] = field(default_factory=dict)  # of a bank's hearts: variable -> values
     asked: dict[str, int] = field(default_factory=dict)  # diagnosis -> hearts
@@ -100,6 +101,7 @@ class _Case:
 @dataclass(frozen=True)
 class _Appearance:
     looks: int = 0
+    styles: tuple[dict[str, Any], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -205,6 +207,7 @@ def _bank(folder: Path, manifests: list[Path]) -> Facts:
         audit=_audit(folder, first.dataset, str(first.fold), digest),
         cases={one.data_identifier: len(one.cases) for one in read_ones},
         looks=max(one.appearance.looks for one in read_ones),
+        imitated=max(len(one.appearance.styles) for one in read_ones),
         frames=max(one.frames_per_sequence for one in read_ones),
         measured=measured,
         asked=asked,

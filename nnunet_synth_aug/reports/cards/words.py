@@ -98,7 +98,8 @@ def _bank(facts: Facts) -> list[str]:
         for part in facts.parts
     ]
     cases = ", ".join(f"{n} of {name}" for name, n in facts.cases.items())
-    shown = f", each in {facts.looks} looks of other scanners" if facts.looks else ""
+    whose = f"{facts.imitated} patients without contours" if facts.imitated else "other scanners"
+    shown = f", each in {facts.looks} looks of {whose}" if facts.looks else ""
     lines = [
         f"{hearts} labelled synthetic heart sequences for training nnU-Net on short-axis cine MRI, and {sum(facts.cases.values())} cases "
         f"that nnU-Net's preprocessor made of them ({cases}; {facts.frames} frames of each{shown}). Labels: RV, MYO, LV.",
