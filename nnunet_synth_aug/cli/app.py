@@ -15,6 +15,7 @@ from nnunet_synth_aug.cli.bank import bank
 from nnunet_synth_aug.cli.card import card
 from nnunet_synth_aug.cli.data import importers, phantom, split
 from nnunet_synth_aug.cli.evaluate import evaluate
+from nnunet_synth_aug.cli.explore import explore
 from nnunet_synth_aug.cli.generator import fit, report, sample
 from nnunet_synth_aug.cli.nnunet import doctor, install_trainers, plans
 from nnunet_synth_aug.cli.options import say
@@ -42,7 +43,7 @@ app = typer.Typer(
     rich_markup_mode=None,  # units in brackets are no markup
     pretty_exceptions_enable=False,
 )
-for command in (doctor, install_trainers, phantom, split, fit, sample, report, bank, card, plans, evaluate, compare, benchmark, demo):
+for command in (doctor, install_trainers, phantom, split, fit, sample, explore, report, bank, card, plans, evaluate, compare, benchmark, demo):
     app.command()(command)
 app.command("try")(try_)
 app.add_typer(importers, name="import")
