@@ -41,7 +41,16 @@ from nnunet_synth_aug.nnunet.target import Target, load_target, training_files  
 
 PLANS = "pace"
 #: Steps that are waited for, and seconds after which the count ends: the first steps of a process are slower.
-WARM, ENOUGH_STEPS, ENOUGH_S = 2, 12, 12.0
+WARM, ENOUGH_STEPS, ENOUGH_S = 2, 8, 8.0
+
+
+class _FlatPlanner(ExperimentPlanner):
+    """nnU-Net's planner without the 3D networks, whose size it finds by building them."""
+
+    def get_plans_for_configuration(self, spacing: Any, median_shape: Any, *others: Any) -> dict[str, Any]:
+        if len(spacing) == 3:
+            return {"patch_size": [int(n) for n in median_shape], "spacing": np.asarray(spacing, float)}
+        return dict(super().get_plans_for_configuration(spacing, median_shape, *others))
 
 
 def measure(request: dict[str, Any]) -> dict[str, float]:
@@ -98,7 +107,7 @@ def _planned(request: dict[str, Any]) -> Target:
             },
         }
         write_json(folder / "dataset_fingerprint.json", fingerprint)
-        ExperimentPlanner(name).plan_experiment()
+        (_FlatPlanner if request["configuration"] == "2d" else ExperimentPlanner)(name).plan_experiment()
         plans = "nnUNetPlans"
     else:
         plans = base.stem
