@@ -22,6 +22,7 @@ from nnunet_synth_aug.nnunet.bank.manifest import bank_status
 from nnunet_synth_aug.nnunet.target import load_target
 from nnunet_synth_aug.reports.cards.audit import AUDIT, Audit, keep_audit
 from nnunet_synth_aug.reports.cards.facts import META, Facts, Leave, facts_of
+from nnunet_synth_aug.reports.cards.words import body
 from nnunet_synth_aug.reports.cards.write import CARD, CROISSANT, take_report, write_card
 
 WORDS = ["bank", "-d", "731", "-f", "1", "-p", PLANS, "-n", "3", "--frames", "2", "--gif", "0"]
@@ -79,6 +80,7 @@ def test_a_bank_has_a_card_that_hugging_face_and_croissant_read(bank):
     assert "copies" in front.tags
     assert "| copies | 3 | 4 | - | no |" in card.text
     assert "They are the pixels of 4 patients" in card.text
+    assert "Leave out `hearts.png`" in card.text
     assert not any(patient in card.text for patient in PATIENTS), "patients are counted, not named"
 
     read = mlcroissant.Dataset(bank / CROISSANT)
@@ -166,12 +168,12 @@ def test_a_kill_leaves_whole_files(bank, monkeypatch, killed_at):
     assert (bank / CARD).read_text().endswith("not stated yet.\n")
 
 
-def sourced(bank: Path, about: dict, source: str | None = None) -> Facts:
+def sourced(bank: Path, about: dict, source: str | None = None, **more) -> Facts:
     """The facts of the bank, had its hearts another maker."""
     path = next(bank.glob("manifest_*.json"))
     good = path.read_text()
     content = read_json(path)
-    content["generator"] = about
+    content |= {"generator": about, **more}
     if source:
         content["cases"] = [{**case, "source": source} for case in content["cases"]]
     write_json(path, content)
@@ -186,7 +188,12 @@ def test_what_may_leave_depends_on_whose_pixels_it_shows(bank, generator, projec
     people, fit = ["patient001"], {"generator_hash": digest, "fold": 1}
     for source in ("copies", "bent", "pseudolabels", "variations", "reconstructions"):
         assert sourced(bank, {"source": source, "patients": people}).leave is Leave.NO, source
-    assert sourced(bank, {"source": "phantom", "patients": [], "phantoms": ["phantom5000_0000"]}).leave is Leave.YES
+    phantoms = {"source": "phantom", "patients": [], "phantoms": ["phantom5000_0000"]}
+    assert sourced(bank, phantoms).leave is Leave.YES
+    assert "Leave out `hearts.png`" in body(sourced(bank, phantoms)), "the sheet shows patients, whatever the hearts are"
+    styled = sourced(bank, phantoms, appearance={"looks": 1, "styles": [{"patient": "patient009"}]})
+    assert styled.leave is Leave.ASK
+    assert "grey values of 1 patients" in body(styled)
     assert sourced(bank, fit | {"patients": people}).leave is Leave.AFTER_AUDIT
     assert sourced(bank, fit | {"patients": people, "donors": people}).leave is Leave.NO
     keep_audit(bank, an_audit(generator, flagged=False))

@@ -89,12 +89,12 @@ def top_of_report(report: Path, out: Path) -> None:
         file, raw = Path(scratch, "page.html"), Path(scratch, "page.png")
         file.write_text(page, encoding="utf-8")
         options = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", f"--user-data-dir={scratch}"]
-        size = ["--window-size=1250,1200", f"--screenshot={raw}"]
+        size = ["--window-size=1250,1500", f"--screenshot={raw}"]
         subprocess.run([browser, *options, *size, file.as_uri()], check=True, capture_output=True, timeout=300)
         image = Image.open(raw).convert("RGB")
     box = ImageChops.difference(image, Image.new("RGB", image.size, "white")).getbbox()
     assert box is not None
-    image.crop((0, 0, image.width, box[3] + 16)).quantize(64, dither=Image.Dither.NONE).save(out, optimize=True)
+    image.crop((0, 0, image.width, box[3] + 16)).quantize(128, dither=Image.Dither.NONE).save(out, optimize=True)
 
 
 def generator(run: Path, out: Path, preset: str, arm: str) -> None:

@@ -22,10 +22,11 @@ PIXELS = ("copies", "bent", "pseudolabels", "variations", "reconstructions")
 
 
 class Leave(Enum):
-    """Whether something may leave the site."""
+    """Whether something may leave the site, the strictest first."""
 
     NO = "no"
     AFTER_AUDIT = "after the audit and with the ethics board"
+    ASK = "with the ethics board"
     YES = "yes"
 
 
@@ -73,7 +74,9 @@ class Facts:
     cases: dict[str, int] = field(default_factory=dict)  # of a bank: data identifier -> number
     looks: int = 0
     imitated: int = 0  # patients without contours whose looks they are
+    imitates_people: bool = False  # they are patients, and no phantoms
     frames: int = 0
+    named: int = 0  # of a bank: patients whom its manifest names, though its hearts may be nobody's
     measured: dict[str, list[float]] = field(default_factory=dict)  # of a bank's hearts: variable -> values
     asked: dict[str, int] = field(default_factory=dict)  # diagnosis -> hearts
     settings: dict[str, Any] = field(default_factory=dict)  # of a generator: its config
@@ -83,8 +86,8 @@ class Facts:
     def leave(self) -> Leave:
         """Whether all of it may leave the site: the strictest of its parts."""
         if self.kind == "bank":
-            told = [part.leave(self.audit) for part in self.parts]
-            return next(one for one in (Leave.NO, Leave.AFTER_AUDIT, Leave.YES) if one in told)
+            told = [part.leave(self.audit) for part in self.parts] + ([Leave.ASK] if self.imitates_people else [])
+            return next(one for one in Leave if one in told)
         if not self.people:
             return Leave.YES
         return Leave.NO if self.audit is not None and self.audit.flagged else Leave.AFTER_AUDIT
@@ -111,6 +114,7 @@ class _Manifest:
     data_identifier: str
     generator: dict[str, Any]
     cases: tuple[_Case, ...]
+    case_patients: dict[str, str] = field(default_factory=dict)
     frames_per_sequence: int = 0
     appearance: _Appearance = _Appearance()
 
@@ -208,7 +212,9 @@ def _bank(folder: Path, manifests: list[Path]) -> Facts:
         cases={one.data_identifier: len(one.cases) for one in read_ones},
         looks=max(one.appearance.looks for one in read_ones),
         imitated=max(len(one.appearance.styles) for one in read_ones),
+        imitates_people=bool(_people(first.dataset, [str(style.get("patient")) for one in read_ones for style in one.appearance.styles])),
         frames=max(one.frames_per_sequence for one in read_ones),
+        named=len(_people(first.dataset, [name for one in read_ones for name in one.case_patients.values()])),
         measured=measured,
         asked=asked,
     )

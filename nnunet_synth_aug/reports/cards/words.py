@@ -129,8 +129,15 @@ def _measured(facts: Facts) -> list[tuple[str, ...]]:
 
 def leave_sentences(facts: Facts) -> list[str]:
     """Whether it may leave the site, and why."""
-    told = {Leave.NO: "**No.**", Leave.AFTER_AUDIT: "**Only after the memorisation audit, and if your ethics board agrees.**"}
-    lines = [told.get(facts.leave, "**Yes.** No patient's data are in it: digital hearts are computed, not scanned.")]
+    told = {
+        Leave.NO: "**No.**",
+        Leave.AFTER_AUDIT: "**Only after the memorisation audit, and if your ethics board agrees.**",
+        Leave.ASK: "**Only if your ethics board agrees.**",
+        Leave.YES: "**Yes.** No patient's data are in it: digital hearts are computed, not scanned.",
+    }
+    if facts.leave is Leave.YES and facts.named:
+        told[Leave.YES] = "**Yes, its hearts may:** they are computed, not scanned."
+    lines = [told[facts.leave]]
     if facts.kind == "generator" and facts.people:
         flagged = "The audit flagged it: it makes hearts too near to those of its training patients. " if facts.leave is Leave.NO else ""
         lines.append(
@@ -139,8 +146,13 @@ def leave_sentences(facts: Facts) -> list[str]:
         )
     if facts.kind == "bank":
         lines += [_bullets(_why(part, facts.audit) for part in facts.parts)] if facts.people else []
-        if facts.people:
-            lines.append("`manifest_*.json` and `index.json` name training patients as the data set does; `hearts.png` shows some of them.")
+        if facts.imitates_people:
+            lines.append(f"Its looks imitate the grey values of {facts.imitated} patients without contours; their pixels are not in it.")
+        if facts.people or facts.named:
+            lines.append(
+                "**Leave out `hearts.png`, which shows training patients, and `manifest_*.json` and every `index.json`,** which name "
+                "patients as the data set does."
+            )
     return lines
 
 
