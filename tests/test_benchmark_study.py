@@ -285,6 +285,8 @@ def test_another_trainer_underneath_is_an_arm_of_its_own_with_the_bank_of_the_ot
     "name", ["smoke", "acdc_normal_to_disease", "acdc_scarce", "acdc_to_other_vendor", "acdc_to_other_vendor_cpu", "phantom_cross_vendor"]
 )
 def test_ready_studies_are_complete(tmp_path, monkeypatch, name):
+    (tmp_path / "Training" / "Unlabeled" / "A1A1A1").mkdir(parents=True)
+    (tmp_path / "Training" / "Unlabeled" / "A1A1A1" / "A1A1A1_sa.nii.gz").touch()
     for variable in ("ACDC", "MNMS", "SUNNYBROOK"):
         monkeypatch.setenv(variable, str(tmp_path))
     assert name in ready_studies()

@@ -54,8 +54,8 @@ def style_of(patient: str, cine: Cine) -> Style:
     """The style of a patient's ED and ES; contours, if there are any, are not looked at."""
     frames = [*dict.fromkeys((cine.ed, cine.es))]
     centre = moving_centre(cine.image[frames], cine.spacing)
-    shown = [_whole_scaled(cine.image[frame]) for frame in frames]
-    around = _around(shown[0].shape, cine.spacing, centre)
+    shown = [whole_scaled(cine.image[frame]) for frame in frames]
+    around = circle(shown[0].shape, cine.spacing, centre)
     values = np.concatenate([image[around] for image in shown])
     sharpness, noise = (float(np.mean([of(image, around, cine.spacing) for image in shown])) for of in (_sharpness, _noise))
     return Style(patient, tuple(np.quantile(values, LEVELS).round(4).tolist()), round(sharpness, 4), round(noise, 4))
@@ -79,8 +79,10 @@ def styled(sequence: SyntheticSequence, style: Style, frames: Iterable[int]) -> 
     """
     ends = [*dict.fromkeys((sequence.ed, sequence.es))]
     # Found as in the patients whose style it is: both circles then hold as much chest.
-    around = _around(sequence.image.shape[1:], sequence.spacing, moving_centre(sequence.image[ends], sequence.spacing))
+    around = circle(sequence.image.shape[1:], sequence.spacing, moving_centre(sequence.image[ends], sequence.spacing))
     own = np.quantile(np.concatenate([sequence.image[t][around] for t in ends]), LEVELS)
+    dark = min(float(np.quantile(sequence.image[sequence.ed], 0.001)), 0.0)
+    lowest = float(_mapped(np.array([dark]), own, np.array(style.quantiles))[0])
     shown = {t: _mapped(sequence.image[t], own, np.array(style.quantiles)) for t in ends}
     amount = _amount(shown[sequence.ed], around, sequence.spacing, style.sharpness)
     filtered = _filtered(shown[sequence.ed], amount, sequence.spacing)
@@ -91,12 +93,9 @@ def styled(sequence: SyntheticSequence, style: Style, frames: Iterable[int]) -> 
         out = _filtered(_mapped(sequence.image[frame], own, np.array(style.quantiles)), amount, sequence.spacing)
         out += np.random.default_rng([seed, frame]).normal(0, noise, out.shape)
         # Above 0, because nnU-Net takes 0 for what lies outside of the scan; what a scanner left black stays black.
-        image[frame] = np.where(sequence.image[frame] == 0, 0, np.maximum(out + _ABOVE, 1e-3))
-    return replace(sequence, image=image, context=(_ABOVE, 1.0))
-
-
-#: Added to standard deviations from the mean, so that grey values are positive.
-_ABOVE = 10.0
+        black = (sequence.image[frame] == 0) & (dark == 0)
+        image[frame] = np.where(black, 0, np.maximum(out - lowest, 1e-3))
+    return replace(sequence, image=image, context=(-lowest, 1.0))
 
 
 def moving_centre(image: np.ndarray, spacing: Spacing) -> tuple[float, float]:
@@ -124,7 +123,7 @@ def _slices(n: int) -> slice:
     return slice(cut, n - cut)
 
 
-def _around(shape: tuple[int, ...], spacing: Spacing, centre: Sequence[float]) -> np.ndarray:
+def circle(shape: tuple[int, ...], spacing: Spacing, centre: Sequence[float]) -> np.ndarray:
     """Where the heart and what is beside it are, bool (X, Y, Z)."""
     x, y = ((np.arange(n) + 0.5) * mm - c for n, mm, c in zip(shape, spacing, centre, strict=False))
     around = np.zeros(shape, bool)
@@ -132,7 +131,7 @@ def _around(shape: tuple[int, ...], spacing: Spacing, centre: Sequence[float]) -
     return around
 
 
-def _whole_scaled(image: np.ndarray) -> np.ndarray:
+def whole_scaled(image: np.ndarray) -> np.ndarray:
     """In standard deviations of the whole image from its mean, without the black border that nnU-Net crops."""
     inside = np.argwhere(image != 0)
     low, high = inside.min(0), inside.max(0) + 1

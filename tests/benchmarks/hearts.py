@@ -1,17 +1,21 @@
-"""Do generated hearts help nnU-Net? Studies S1 and S2 of docs/results/hearts.md, which has their plan.
+"""Do generated hearts help nnU-Net? Studies S1 and S2 of docs/results/hearts.md and S3 of docs/results/other-scanners.md: the plans.
 
     python tests/benchmarks/hearts.py S2 --acdc ACDC --mnms MNMS_RAW --out FOLDER [--arms mix_donor50to00 ...] [--seeds 0]
+    python tests/benchmarks/hearts.py S3 --acdc ACDC --mnms MNMS_RAW --sunnybrook SUNNYBROOK --out FOLDER
 
 ACDC is a folder as ``synthaug import acdc`` takes it, MNMS_RAW a raw data set of nnU-Net with test patients of other scanners. The same
 command goes on after a kill. With more arms or seeds it adds them. ``--only generator`` ends when the generator is trained.
-FOLDER/hearts_S2.json gets the differences from real only: on ACDC, on M&Ms, and on both together. With ``--control`` (see
-hearts_controls.py) rendered hearts of the same generator have something taken away, and the file is FOLDER/hearts_S2_request.json.
+FOLDER/hearts_S2.json gets the differences from real only: on ACDC, on M&Ms, and on both together; of S3 on each vendor, and on all but
+ACDC together. S3's patients without contours lie in MNMS_RAW/imagesUnlabelled; only arms named after them have a generator that saw them.
+With ``--control`` (see hearts_controls.py) rendered hearts of the same generator have something taken away, and the file is
+FOLDER/hearts_S2_request.json.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -40,31 +44,62 @@ from evaluation.compare import evaluate
 from evaluation.inputs.scores import read_sources
 from evaluation.scoring.rules import ScoringRules
 from nnunet_synth_aug.core.console import console
-from nnunet_synth_aug.core.files import write_json
+from nnunet_synth_aug.core.files import read_nifti, write_json, write_nifti
 
 #: The arms beside real only, in the order in which they are run.
 ARMS: tuple[str, ...] = ("mix_donor50to00", "copies50to00", "mix+phantom_donor_3looks50to00", "copies+phantom_3looks50to00")
 ARMS += ("mix+phantom_donor50to00", "copies+phantom50to00", "mix50to00")
+#: Those of S3; ``real_DAExtGPU`` is SmaugLab's trainer and comes with ``--arms``, as it has to be installed.
+ARMS_S3: tuple[str, ...] = ("real_DA5", "copies+phantom50to00", "copies+phantom_3looks50to00", "copies+phantom_3unlabelled50to00")
+ARMS_S3 += ("mix+phantom_donor50to00", "mix+phantom_donor_3looks50to00", "mix+phantom_donor_3unlabelled50to00")
+ARMS_S3 += ("mix+phantom_donor_3looks50to00_DA5", "mix_donor50to00", "bent_3looks50to00", "mix_donor_3looks50to00")
 #: Who trains: two patients of each group, or six normal ones.
-PATIENTS: dict[str, dict[str, Any]] = {"S1": {"per_group": 2}, "S2": {"diagnoses": ("NOR",), "per_group": 6}}
+PATIENTS: dict[str, dict[str, Any]] = {"S1": {"per_group": 2}, "S2": {"diagnoses": ("NOR",), "per_group": 6}, "S3": {"per_group": 2}}
+#: M&Ms' files here have lost their slice distance, without which nothing is imported; looks do not use it [mm].
+SLICES = 10.0
 SHOWN = ["structure", "metric", "n", "baseline_mean", "augmented_mean", "difference", "ci_low", "ci_high", "p_holm"]
 
 
-def study(name: str, acdc: Path, size: str, arms: tuple[str, ...], seeds: tuple[int, ...], generator: GeneratorSettings) -> Study:
-    """One of both studies; all patients of ACDC that do not train are tested."""
+def study(
+    name: str,
+    acdc: Path,
+    size: str,
+    arms: tuple[str, ...],
+    seeds: tuple[int, ...],
+    generator: GeneratorSettings,
+    tests: tuple[TestSet, ...] = (TestSet("others", "nnunet", dataset=OTHERS),),
+    silent: Path | None = None,
+) -> Study:
+    """One of the studies; all patients of ACDC that do not train are tested."""
     spacing, patch, batch, stages = SIZES[size]
     return Study(
         f"Do generated hearts help? {name}",
-        Data("acdc", folder=acdc, test_unused=True, **PATIENTS[name]),
+        Data("acdc", folder=acdc, test_unused=True, unlabelled_folder=silent, **PATIENTS[name]),
         arms=arms,
         plans=PlansSettings(spacing=spacing, patch=patch, batch=batch, stages=stages, features=12),
         training=Training(100, 50, 1),
         generator=generator,
         bank=BankSettings(sequences=40, frames=6),
         seeds=seeds,
-        tests=(TestSet("others", "nnunet", dataset=OTHERS),),
+        tests=tests,
         workers=os.cpu_count() or 1,
     )
+
+
+def other_scanners(sunnybrook: Path | None) -> tuple[TestSet, ...]:
+    """The test sets of S3: another hospital's Siemens, Philips, and the LV on GE."""
+    found = tuple(TestSet(vendor, "nnunet", dataset=OTHERS, vendors=(vendor,)) for vendor in ("Siemens", "Philips"))
+    return found if sunnybrook is None else (*found, TestSet("GE", "sunnybrook", folder=sunnybrook))
+
+
+def without_contours(mnms: Path, out: Path) -> Path:
+    """The patients who may teach, with a slice distance."""
+    out.mkdir(parents=True, exist_ok=True)
+    for path in sorted((mnms / "imagesUnlabelled").glob("*.nii.gz")):
+        image, (x, y, _), _ = read_nifti(path, ndim=3)
+        write_nifti(out / path.name, image, (x, y, SLICES))
+    shutil.copy(mnms / "patients.csv", out / "patients.csv")
+    return out
 
 
 def controlled(steps: list[Step], control: str) -> list[Step]:
@@ -88,24 +123,30 @@ def needed(steps: list[Step], beginning: str) -> list[Step]:
     return [step for step in steps if step.id in found]
 
 
-def differences(one: Study, at: Workspace) -> dict[str, Any]:
-    """Every arm against real only, by test set and pooled, as predicted and of the largest heart alone."""
+def differences(*studies: tuple[Study, Workspace]) -> dict[str, Any]:
+    """Every arm against real only, by test set and pooled, as predicted and of the largest heart alone.
+
+    Pooled are all test sets, and ACDC's other patients where there is only one.
+    """
     found: dict[str, Any] = {}
-    datasets = {VALIDATION: at.raw, "others": at.test_raw(one.tests[0])}
+    one, at = studies[0]
+    datasets = {VALIDATION: at.raw, **{test.name: at.test_raw(test) for test in one.tests}}
+    whose = {arm.name: (arm, where) for study, where in reversed(studies) for arm in study.all_arms}
     os.environ |= at.environment()  # where the study's splits are
     for rules in (ScoringRules(), ScoringRules(largest_heart=True)):
         tables = {}
         for test, dataset in datasets.items():
             arms = {
-                arm.name: [at.model(arm, s) if test == VALIDATION else at.predictions(arm, s, test) for s in one.seeds]
-                for arm in one.all_arms
+                name: [where.model(arm, s) if test == VALIDATION else where.predictions(arm, s, test) for s in one.seeds]
+                for name, (arm, where) in whose.items()
             }
             scored = read_sources(arms, rules, dataset=dataset)
             tables[test] = scored.table
             found[f"{test}{' without islands' * rules.largest_heart}"] = _summaries(evaluate(scored))
         pooled = at.out / "pooled.csv"
-        pd.concat([table.assign(dataset="pooled") for table in tables.values()]).to_csv(pooled, index=False)
-        both = evaluate(read_sources({arm.name: [pooled] for arm in one.all_arms}, rules))
+        chosen = [table.assign(dataset="pooled") for test, table in tables.items() if len(one.tests) == 1 or test != VALIDATION]
+        pd.concat(chosen).to_csv(pooled, index=False)
+        both = evaluate(read_sources({name: [pooled] for name in whose}, rules))
         found[f"pooled{' without islands' * rules.largest_heart}"] = _summaries(both)
     return found
 
@@ -121,7 +162,8 @@ def main() -> None:
     arguments.add_argument("--mnms", type=Path, required=True)
     arguments.add_argument("--out", type=Path, required=True)
     arguments.add_argument("--size", choices=SIZES, default="now")
-    arguments.add_argument("--arms", nargs="*", default=ARMS)
+    arguments.add_argument("--sunnybrook", type=Path)
+    arguments.add_argument("--arms", nargs="*")
     arguments.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     arguments.add_argument("--generator", type=Path, help="holds fold_0 of 'synthaug fit --preset tiny --pretrain phantom --seed 0'")
     arguments.add_argument("--control", choices=("request", "es"))
@@ -134,22 +176,32 @@ def main() -> None:
         (raw / OTHERS).symlink_to(given.mnms.resolve())
     os.environ |= {"nnUNet_raw": str(raw), "nnUNet_preprocessed": str(out / "preprocessed"), "nnUNet_results": str(out / "results")}
     settings = (given.study, given.acdc.resolve(), given.size)
-    fresh = GeneratorSettings(name="tiny", preset="tiny", pretrain="phantom")
+    third = given.study == "S3"
+    arms = tuple(given.arms or (ARMS_S3 if third else ARMS))
+    more: dict[str, Any] = {"tests": other_scanners(given.sunnybrook and given.sunnybrook.resolve())} if third else {}
+    more |= {"silent": without_contours(given.mnms, out / "unlabelled")} if third else {}
+    fresh = GeneratorSettings(name="tiny", preset="tiny", pretrain="phantom", contoured_only=third)
     generator = GeneratorSettings(name="tiny", folder=given.generator.resolve()) if given.generator else fresh
-    one = study(*settings, tuple(given.arms), tuple(given.seeds), generator)
+    own = tuple(arm for arm in arms if "unlabelled" not in arm)
+    one = study(*settings, own, tuple(given.seeds), generator, **more)
     at = Workspace(out / given.study, one)
+    studies = [(one, at)]
+    if taught := tuple(arm for arm in arms if arm not in own):
+        seeing = study(*settings, taught, tuple(given.seeds), replace(fresh, name="target", contoured_only=False), **more)
+        studies.append((seeing, Workspace(at.out, seeing)))
     if given.control:
         trained = GeneratorSettings(name=given.control, folder=at.generator(0).parent)
         one = study(*settings, ("mix_donor50to00",), tuple(given.seeds), trained)
-        at = Workspace(out / given.study, one)
-    steps = build_steps(one, at)
+        studies = [(one, at := Workspace(out / given.study, one))]
+    steps = list({step.id: step for one_study, where in studies for step in build_steps(one_study, where)}.values())
     steps = controlled(steps, given.control) if given.control else steps
     Runner(one, needed(steps, given.only) if given.only else steps, at.out, LocalExecutor(at.out, one.workers)).run()
     if not given.only:
         name = "_".join(filter(None, (given.study, given.control)))
-        conclude(one, at, f"report_{name}")
-        about = {"size": SIZES[given.size], "iterations": 5000, "seeds": given.seeds, "arms": [REAL.name, *one.arms]}
-        write_json(kept := out / f"hearts_{name}.json", {"settings": about, "differences": differences(one, at)})
+        for number, (one_study, where) in enumerate(studies):
+            conclude(one_study, where, f"report_{name}{'_target' * number}")
+        about = {"size": SIZES[given.size], "iterations": 5000, "seeds": given.seeds, "arms": [REAL.name, *arms]}
+        write_json(kept := out / f"hearts_{name}.json", {"settings": about, "differences": differences(*studies)})
         console.print(f"differences: {kept}")
 
 
