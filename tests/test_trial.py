@@ -19,6 +19,7 @@ from shared_folders import set_folders
 from trial_dataset import NAME, PACE, SIZE, write_case, write_dataset
 
 from evaluation.analysis.paired import BETTER, NO_EVIDENCE, WORSE
+from evaluation.benchmark.clock import on_the_clock
 from evaluation.benchmark.reading import read_study
 from evaluation.benchmark.run_steps import build_steps
 from evaluation.benchmark.runner import dry_run
@@ -27,7 +28,7 @@ from evaluation.benchmark.steps import Step
 from evaluation.benchmark.study import Study
 from evaluation.benchmark.workspace import Workspace
 from evaluation.trial import run as running
-from evaluation.trial.estimate import estimate, on_the_clock
+from evaluation.trial.estimate import estimate
 from evaluation.trial.facts import Facts, missing, read_facts, told
 from evaluation.trial.proposal import FULL_ITERATIONS, length_of, propose
 from evaluation.trial.verdict import ROW, judge

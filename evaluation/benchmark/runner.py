@@ -14,6 +14,7 @@ from pathlib import Path
 
 from rich.markup import escape
 
+from evaluation.benchmark.clock import on_the_clock
 from evaluation.benchmark.executors import Executor, Job, LocalExecutor
 from evaluation.benchmark.processes import last_line, lock_path, try_lock
 from evaluation.benchmark.stamps import Stamps
@@ -150,11 +151,11 @@ class Runner:
         pace = sum(means[kind] for kind in both) / sum(told[kind] for kind in both) if both else 1.0
         expected = {kind: pace * seconds for kind, seconds in told.items()} | means
         left = [step for step in self._steps if step.id not in self._ended]
-        known = [expected[kind_of(step)] for step in left if kind_of(step) in expected]
+        known = {step.id: expected[kind_of(step)] for step in left if kind_of(step) in expected}
         if not known:
             return ""
         about = "about" if len(known) == len(left) else "at least"
-        return f" ({about} {_roughly(sum(known) / self._study.workers)} left)"
+        return f" ({about} {_roughly(on_the_clock(left, known, self._study.workers))} left)"
 
     def _log(self, step: Step) -> Path:
         return self._out / "logs" / f"{step.id}.log"

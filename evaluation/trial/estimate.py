@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
+from evaluation.benchmark.clock import on_the_clock
 from evaluation.benchmark.run_steps import build_steps
 from evaluation.benchmark.runner import kind_of
-from evaluation.benchmark.steps import Step
 from evaluation.benchmark.study import Minutes, Study
 from evaluation.benchmark.workspace import Workspace
 from evaluation.trial.facts import Facts
@@ -107,28 +107,6 @@ def _megabytes(study: Study, facts: Facts, pace: Mapping[str, float]) -> float:
     generator = 0 if not study.all_arms[1].needs_generator else 60 if study.generator.preset == "tiny" else 700
     report = 10
     return pace["case_mb"] * (cases + _bank_cases(study) + _SEQUENCE_CASES * hearts) + networks + generator + report
-
-
-def on_the_clock(steps: Sequence[Step], seconds: Mapping[str, float], workers: int) -> float:
-    """Seconds until the last step ends, when ``workers`` steps run at a time in the order in which a study starts them.
-
-    Args:
-        steps: of a study.
-        seconds: of each step by its id; those that are missing take none.
-        workers: commands at a time.
-    """
-    ended: dict[str, float] = {}
-    running: dict[str, float] = {}
-    now = 0.0
-    while len(ended) < len(steps):
-        for step in steps:
-            if len(running) < workers and step.id not in ended and step.id not in running and set(step.needs) <= ended.keys():
-                running[step.id] = now + seconds.get(step.id, 0.0)
-        assert running, "steps wait for each other"
-        first = min(running, key=lambda one: running[one])
-        now = running.pop(first)
-        ended[first] = now
-    return now
 
 
 def roughly(minutes: float) -> str:
