@@ -80,7 +80,7 @@ def test_a_bank_has_a_card_that_hugging_face_and_croissant_read(bank):
     assert "copies" in front.tags
     assert "| copies | 3 | 4 | - | no |" in card.text
     assert "They are the pixels of 4 patients" in card.text
-    assert "Leave out `hearts.png`" in card.text
+    assert "`hearts.png` shows training patients" in card.text
     assert not any(patient in card.text for patient in PATIENTS), "patients are counted, not named"
 
     read = mlcroissant.Dataset(bank / CROISSANT)
@@ -190,7 +190,7 @@ def test_what_may_leave_depends_on_whose_pixels_it_shows(bank, generator, projec
         assert sourced(bank, {"source": source, "patients": people}).leave is Leave.NO, source
     phantoms = {"source": "phantom", "patients": [], "phantoms": ["phantom5000_0000"]}
     assert sourced(bank, phantoms).leave is Leave.YES
-    assert "Leave out `hearts.png`" in body(sourced(bank, phantoms)), "the sheet shows patients, whatever the hearts are"
+    assert "`hearts.png` shows training patients" in body(sourced(bank, phantoms)), "the sheet shows patients, whatever the hearts are"
     styled = sourced(bank, phantoms, appearance={"looks": 1, "styles": [{"patient": "patient009"}]})
     assert styled.leave is Leave.ASK
     assert "grey values of 1 patients" in body(styled)

@@ -10,10 +10,11 @@ import torch
 
 from nnunet_synth_aug.core.cases import Sequence, SyntheticSequence
 from nnunet_synth_aug.core.errors import UserError
-from nnunet_synth_aug.core.files import read_json
+from nnunet_synth_aug.core.files import read_json, write_json
 from nnunet_synth_aug.core.labels import LV, MYO, RV
 from nnunet_synth_aug.core.priors import Priors
 from nnunet_synth_aug.data.cohort import load_sequence
+from nnunet_synth_aug.reports.cards.audit import audit_of_report
 from nnunet_synth_aug.reports.cines import patients
 from nnunet_synth_aug.reports.memorisation.membership import auc, auc_interval, static_loss
 from nnunet_synth_aug.reports.memorisation.neighbours import (
@@ -131,6 +132,14 @@ def test_copies_of_training_patients_are_flagged_and_shown(world, tmp_path):
     assert all(p["near_copy"] for p in pairs.values())
     written = read_json(tmp_path / "out" / "memorisation.json")
     assert written["verdict"] == report["verdict"]
+    write_json(tmp_path / "report.json", {"generator": generator.provenance, "reports": {"memorisation": report}})
+    audit = audit_of_report(tmp_path)  # what a card tells
+    assert audit is not None
+    assert audit.flagged
+    assert audit.verdict == tuple(report["verdict"])
+    assert (audit.hearts, audit.training, audit.held_out) == (3, 3, 4)
+    assert audit.near_copies == 3
+    assert audit.ratio[0] == pytest.approx(report["neighbours"]["latent"]["ratio"]["median"])
     for name in ("memorisation_pairs.png", "memorisation_distances.png"):
         assert (tmp_path / "out" / name).stat().st_size > 5000
 

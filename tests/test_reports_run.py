@@ -231,12 +231,18 @@ def test_fit_ends_with_a_report_and_report_can_be_rerun(world, tmp_path, monkeyp
     assert (folder / "report" / "controllability.png").is_file()
     capsys.readouterr()
     assert "**Not made yet.**" in (folder / "README.md").read_text()
+    audit = {
+        "neighbours": {"latent": {"ratio": {"median": 1.0, "low": 0.9, "high": 1.1}, "near_copies": 0}},
+        "membership": {"auc": 0.5, "low": 0.4, "high": 0.6},
+        "n": {"synthetic": 3, "training": 3, "held_out": 3},
+        "flagged": False,
+        "verdict": ["No sign of memorisation was found."],
+    }
+    monkeypatch.setattr("nnunet_synth_aug.reports.memorisation.section.memorisation_report", lambda *_: audit)  # its own tests: seconds
     commands.report("7", tmp_path / "again", n=3, only=["controllability", "memorisation"])
     lines = capsys.readouterr().out.splitlines()
-    audit, card = read_json(tmp_path / "again" / "memorisation.json"), (folder / "README.md").read_text()
     assert f"card: {folder / 'README.md'}" in lines
-    assert all(f"- {sentence}" in card for sentence in audit["verdict"])
-    assert f"{audit['membership']['auc']:.2f} [" in card
+    assert "- No sign of memorisation was found." in (folder / "README.md").read_text()
     assert lines[-1] == f"report: {tmp_path / 'again' / 'report.md'}"
     assert any(line.startswith("LV EDV [mL]") or "LV mass" in line for line in lines)
     same = [read_json(root / "controllability.json")["open_loop"] for root in (folder / "report", tmp_path / "again")]

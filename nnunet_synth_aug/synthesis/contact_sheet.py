@@ -98,7 +98,7 @@ def write_sheet(path: Path, columns: Seq[Column], foot: str = "") -> None:
     if foot:
         ImageDraw.Draw(sheet).text((rim, height + GAP), foot, _SOFT, _font())
     with atomic_path(path) as temporary:
-        sheet.save(temporary, optimize=True)
+        sheet.save(temporary, compress_level=4)
 
 
 def _rows(column: Column) -> list[Seq[Tile]]:

@@ -150,8 +150,8 @@ def leave_sentences(facts: Facts) -> list[str]:
             lines.append(f"Its looks imitate the grey values of {facts.imitated} patients without contours; their pixels are not in it.")
         if facts.people or facts.named:
             lines.append(
-                "**Leave out `hearts.png`, which shows training patients, and `manifest_*.json` and every `index.json`,** which name "
-                "patients as the data set does."
+                "`hearts.png` shows training patients, and `manifest_*.json` and every `index.json` name them as the data set does: "
+                "**leave these files out of whatever you share.**"
             )
     return lines
 
