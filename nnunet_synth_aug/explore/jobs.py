@@ -31,7 +31,7 @@ class Job:
 
     id: str
     wish: Wish
-    state: str = "waiting"  # running, done or failed
+    state: str = "waiting"  # running, done, failed, or dropped because nobody waited
     doing: str = ""
     share: float = 0.0  # of the work that is done
     error: str = ""
@@ -75,12 +75,12 @@ class Queue:
             self._change.notify_all()
         return job
 
-    def look(self, key: str) -> dict[str, Any] | None:
-        """How far a job is, and its heart once it is made; None if there is no such job."""
+    def look(self, key: str) -> dict[str, Any]:
+        """How far a job is, and its heart once it is made."""
         with self._change:
             job = self._jobs.get(key)
-            if job is None:
-                return None
+            if job is None:  # of a server that was before this one
+                return {"state": "dropped"}
             job.asked_for = time.monotonic()
             told: dict[str, Any] = {"state": job.state, "doing": job.doing, "share": round(job.share, 3)}
             if job.state == "waiting":
@@ -138,7 +138,7 @@ class Queue:
                 picture = shown(heart, notes_of(self._generator, job.wish))
                 picture["seconds"] = round(time.monotonic() - begun, 1)
         except _StoppedError:
-            job.state, job.error = "failed", "this heart was no longer wanted"
+            job.state = "dropped"
         except UserError as error:
             job.state, job.error = "failed", str(error)
         except Exception as error:  # the page of one user must not end that of the others
@@ -156,4 +156,4 @@ class Queue:
         """Let go of the arrays of a heart; who has its page may ask for it again."""
         for job in self._jobs.values():
             if job.wish == wish and job.state == "done":
-                job.heart, job.picture, job.state, job.error = None, {}, "failed", "this heart is no longer kept; ask for it again"
+                job.heart, job.picture, job.state, job.error = None, {}, "failed", "that heart is no longer kept; ask for it again"

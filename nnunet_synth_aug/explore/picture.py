@@ -20,7 +20,7 @@ SIDE = 132.0
 #: Between the grey levels that stand for two labels in the masks' picture.
 LABEL_STEP = 80
 #: What the export keeps of a heart: slices, pixels of a slice's side, and quality of WebP.
-FEW_SLICES, SMALL, QUALITY = 3, 72, 62
+FEW_SLICES, SMALL, QUALITY = 5, 72, 62
 
 #: The quality control's reasons, in the page's words.
 _REASONS = {

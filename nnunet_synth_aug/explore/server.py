@@ -1,7 +1,7 @@
 """The page and its few answers, by Python's own HTTP server: nothing to install, and nothing is loaded from elsewhere.
 
 GET  /                     the page
-GET  /api/alive            which server this is
+GET  /api/alive            which server this is, and of which page
 POST /api/hearts           a wish -> the id of a job, or 400 with a sentence
 GET  /api/hearts/ID        how far it is, then the heart
 GET  /api/hearts/ID/nifti  zip of image and mask (4D NIfTI) and their values
@@ -10,6 +10,7 @@ GET  /api/hearts/ID/json   what was asked and what was measured
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import secrets
@@ -41,7 +42,8 @@ class Explorer(ThreadingHTTPServer):
 
     def __init__(self, address: tuple[str, int], page: str, queue: Queue) -> None:
         super().__init__(address, _Handler)
-        self.page, self.queue, self.id = page.encode(), queue, secrets.token_hex(4)
+        self.page, self.queue = page.encode(), queue
+        self.about = {"server": secrets.token_hex(4), "page": hashlib.sha256(self.page).hexdigest()[:8]}
         #: Names under which a page on this machine is asked for. Others are a web page elsewhere that points its name to this machine.
         host, port = self.server_address[:2]
         self.names = {f"{name}:{port}" for name in (LOCAL, "localhost", "[::1]")} if host in (LOCAL, "localhost", "::1") else None
@@ -85,7 +87,7 @@ class _Handler(BaseHTTPRequestHandler):
         if path == "/":
             self._send(HTTPStatus.OK, self.server.page, "text/html; charset=utf-8")
         elif path == "/api/alive":
-            self._json(HTTPStatus.OK, {"server": self.server.id})
+            self._json(HTTPStatus.OK, self.server.about)
         elif path.startswith("/api/hearts/"):
             self._heart(*path.removeprefix("/api/hearts/").split("/"))
         else:
@@ -113,16 +115,16 @@ class _Handler(BaseHTTPRequestHandler):
             values = json.loads(body)
             instead = values.pop("instead", "") if isinstance(values, dict) else ""
             job = self.server.queue.ask(Wish.of(values), str(instead))
-        except (UserError, ValueError, RecursionError) as error:
-            told = str(error) if isinstance(error, UserError) else "a wish is JSON"
-            self._json(HTTPStatus.BAD_REQUEST, {"error": told})
-            return
-        self._json(HTTPStatus.OK, {"id": job.id})
+        except UserError as error:  # an answer like any other: browsers complain of 400 in their console
+            self._json(HTTPStatus.OK, {"refused": str(error)})
+        except (ValueError, RecursionError):
+            self._json(HTTPStatus.BAD_REQUEST, {"error": "a wish is JSON"})
+        else:
+            self._json(HTTPStatus.OK, {"id": job.id})
 
     def _heart(self, key: str, what: str = "") -> None:
         if not what:
-            told = self.server.queue.look(key)
-            self._json(HTTPStatus.OK if told else HTTPStatus.NOT_FOUND, told or {"error": "this server does not know that heart"})
+            self._json(HTTPStatus.OK, self.server.queue.look(key))
             return
         heart = self.server.queue.heart(key)
         if heart is None or what not in ("nifti", "json"):

@@ -15,11 +15,13 @@ const rounded = (value) => (Math.abs(value) < 100 ? Math.round(value * 10) / 10 
 const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
 
 // ---- a heart that is ready to be drawn
-async function picture(source) {
-  const image = new Image();
-  image.src = source;
-  await image.decode();
-  return image;
+function picture(source) {
+  return new Promise((done, failed) => {
+    const image = new Image(); // its decode() would wait while the tab is hidden
+    image.onload = () => done(image);
+    image.onerror = () => failed(new Error("a picture is damaged"));
+    image.src = source;
+  });
 }
 
 async function ready(heart) {
@@ -142,8 +144,8 @@ function setFrame(frame) {
 }
 
 function layout(count, width) {
-  let columns = Math.min(count, Math.max(2, Math.floor(width / 170)));
-  if (count <= 3) columns = count;
+  let columns = Math.min(count, Math.max(3, Math.floor(width / 150)));
+  if (count <= 5 && width > 600) columns = count;
   columns = Math.ceil(count / Math.ceil(count / columns)); // even rows
   return { columns, rows: Math.ceil(count / columns) };
 }
@@ -177,7 +179,7 @@ function draw(now) {
     const x = (z % columns) * (size + gap), y = Math.floor(z / columns) * (size + gap);
     drawTile(context, heart, z, state.frame, x, y, size, $("masks").checked);
     context.font = `${Math.round(12 * ratio)}px system-ui, sans-serif`;
-    const told = z === 0 ? "base" : z === heart.slices - 1 ? "apex" : heart.slices > 3 ? `${z + 1}` : "middle";
+    const told = z === 0 ? (SETUP.live ? "base" : "near the base") : z === heart.slices - 1 ? (SETUP.live ? "apex" : "near the apex") : `${z + 1}`;
     context.fillStyle = "rgb(0 0 0 / 65%)";
     context.fillRect(x, y, context.measureText(told).width + 10 * ratio, 19 * ratio);
     context.fillStyle = "#d5d9e0";
@@ -275,7 +277,7 @@ function say(text, wrong = false) {
 }
 
 // ---- live: ask the server
-const ask = { job: "", wanted: null, timer: 0, round: 0, server: "", away: false };
+const ask = { job: "", wanted: null, timer: 0, round: 0, server: "", page: "", away: false };
 const pause = (ms) => new Promise((done) => setTimeout(done, ms));
 
 function wish() {
@@ -294,7 +296,7 @@ function working(told) {
 
 async function call(path, options) {
   const answer = await fetch(path, options); // throws when the server is away
-  return { ok: answer.ok, status: answer.status, value: await answer.json() };
+  return { value: await answer.json() };
 }
 
 function later(delay = 250) {
@@ -309,13 +311,13 @@ async function request() {
     const sent = await call("/api/hearts", { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ ...values, instead: ask.job }) });
     if (round !== ask.round) return;
     back();
-    if (!sent.ok) return refused(sent.value.error);
+    if (!sent.value.id) return refused(sent.value.refused || sent.value.error);
     ask.job = sent.value.id;
     say("");
     for (;;) {
       const told = await call(`/api/hearts/${ask.job}`);
       if (round !== ask.round) return;
-      if (told.status === 404) return later(0); // another server now
+      if (told.value.state === "dropped") return later(0); // the tab slept, or this is another server
       if (told.value.state === "failed") return refused(told.value.error);
       if (told.value.state === "done") {
         const heart = await ready({ ...told.value.heart, key: ask.job });
@@ -358,10 +360,11 @@ async function heartbeat() {
     if (document.hidden && !ask.away) continue;
     try {
       const { value } = await call("/api/alive");
-      if (ask.server && ask.server !== value.server) return location.reload(); // it may have another generator
-      const was = ask.away;
+      if (ask.page !== value.page) return location.reload(); // another generator
+      const another = ask.server !== value.server;
+      ask.server = value.server;
+      if (another || (ask.away && ask.wanted)) later(0); // it knows none of this page's hearts
       back();
-      if (was && ask.wanted) later(0);
     } catch (error) {
       lost(error);
     }
@@ -464,7 +467,7 @@ labelPlay();
 requestAnimationFrame(draw);
 if (SETUP.live) {
   liveControls();
-  call("/api/alive").then(({ value }) => { ask.server = value.server; }, lost).then(heartbeat);
+  call("/api/alive").then(({ value }) => Object.assign(ask, value), lost).then(heartbeat);
   request();
 } else {
   fileControls();
