@@ -49,7 +49,7 @@ from nnunet_synth_aug.core.files import read_nifti, write_json, write_nifti
 #: The arms beside real only, in the order in which they are run.
 ARMS: tuple[str, ...] = ("mix_donor50to00", "copies50to00", "mix+phantom_donor_3looks50to00", "copies+phantom_3looks50to00")
 ARMS += ("mix+phantom_donor50to00", "copies+phantom50to00", "mix50to00")
-#: Those of S3; ``real_DAExtGPU`` is SmaugLab's trainer and comes with ``--arms``, as it has to be installed.
+#: Those of S3.
 ARMS_S3: tuple[str, ...] = ("real_DA5", "copies+phantom50to00", "copies+phantom_3looks50to00", "copies+phantom_3unlabelled50to00")
 ARMS_S3 += ("mix+phantom_donor50to00", "mix+phantom_donor_3looks50to00", "mix+phantom_donor_3unlabelled50to00")
 ARMS_S3 += ("mix+phantom_donor_3looks50to00_DA5", "mix_donor50to00", "bent_3looks50to00", "mix_donor_3looks50to00")
