@@ -34,7 +34,7 @@ def at_a_glance(values: pd.DataFrame, summary: pd.DataFrame, metric: str, struct
     from matplotlib.figure import Figure
 
     with sober():
-        figure = Figure(figsize=(3.35, 3.6), layout="constrained")
+        figure = Figure(figsize=(3.35 + 0.95 * max(0, len(structures) - 3), 3.6), layout="constrained")
         axes = figure.subplots()
         for place, structure in enumerate(structures):
             chosen = values[(values["structure"] == structure) & (values["metric"] == metric)]

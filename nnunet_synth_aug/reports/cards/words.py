@@ -207,7 +207,7 @@ def intended(facts: Facts) -> list[str]:
     if facts.kind == "generator":
         use = f"to fill banks of synthetic hearts for fold {facts.fold} of {facts.dataset}, and for research on synthesis"
         if facts.fold == "all" and not facts.people:
-            use = "to be continued on a site's own patients: `synthaug fit --pretrain phantom`"
+            use = "to make digital hearts (`synthaug explore`), and to be continued on own patients (`synthaug fit --pretrain phantom`)"
     else:
         use = f"to be mixed into the training of nnU-Net on fold {facts.fold} of {facts.dataset}, with `nnUNetTrainerSynthAug_mixNN`"
     return [f"For research: {use}. Not a medical device, and not for decisions on patients."]
