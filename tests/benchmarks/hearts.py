@@ -43,14 +43,16 @@ from evaluation.benchmark.workspace import Workspace
 from evaluation.compare import evaluate
 from evaluation.inputs.scores import read_sources
 from evaluation.scoring.rules import ScoringRules
+from nnunet_synth_aug._startup import VARIABLE
 from nnunet_synth_aug.core.console import console
-from nnunet_synth_aug.core.files import read_nifti, write_json, write_nifti
+from nnunet_synth_aug.core.files import read_json, read_nifti, write_json, write_nifti
 
 #: The arms beside real only, in the order in which they are run.
 ARMS: tuple[str, ...] = ("mix_donor50to00", "copies50to00", "mix+phantom_donor_3looks50to00", "copies+phantom_3looks50to00")
 ARMS += ("mix+phantom_donor50to00", "copies+phantom50to00", "mix50to00")
-#: Those of S3.
-ARMS_S3: tuple[str, ...] = ("real_DA5", "copies+phantom50to00", "copies+phantom_3looks50to00", "copies+phantom_3unlabelled50to00")
+#: Those of S3; ``real_DAExtGPU`` is SmaugLab's trainer, which has to be installed.
+ARMS_S3: tuple[str, ...] = ("real_DA5", "real_DAExtGPU", "copies+phantom50to00", "copies+phantom_3looks50to00")
+ARMS_S3 += ("copies+phantom_3unlabelled50to00",)
 ARMS_S3 += ("mix+phantom_donor50to00", "mix+phantom_donor_3looks50to00", "mix+phantom_donor_3unlabelled50to00")
 ARMS_S3 += ("mix+phantom_donor_3looks50to00_DA5", "mix_donor50to00", "bent_3looks50to00", "mix_donor_3looks50to00")
 #: Who trains: two patients of each group, or six normal ones.
@@ -100,6 +102,18 @@ def without_contours(mnms: Path, out: Path) -> Path:
         write_nifti(out / path.name, image, (x, y, SLICES))
     shutil.copy(mnms / "patients.csv", out / "patients.csv")
     return out
+
+
+def prepare_smauglab(out: Path) -> None:
+    """Let nnU-Net find SmaugLab's trainer, with its settings for the CPU, of which one mirrors a third axis."""
+    import smauglab
+
+    home = Path(smauglab.__file__).parent
+    settings = read_json(home / "configs" / "transform_params.json")
+    settings["CPU"]["MirrorTransform"]["allowed_axes"] = [0, 1]
+    write_json(path := out / "smauglab_2d.json", settings)
+    known = [os.environ[VARIABLE]] if VARIABLE in os.environ else []
+    os.environ |= {"SMAUGLAB_PARAMS_JSON": str(path), VARIABLE: os.pathsep.join([*known, str(home / "trainers")])}
 
 
 def controlled(steps: list[Step], control: str) -> list[Step]:
@@ -180,6 +194,8 @@ def main() -> None:
     arms = tuple(given.arms or (ARMS_S3 if third else ARMS))
     more: dict[str, Any] = {"tests": other_scanners(given.sunnybrook and given.sunnybrook.resolve())} if third else {}
     more |= {"silent": without_contours(given.mnms, out / "unlabelled")} if third else {}
+    if any(arm.endswith("DAExtGPU") for arm in arms):
+        prepare_smauglab(out)
     fresh = GeneratorSettings(name="tiny", preset="tiny", pretrain="phantom", contoured_only=third)
     generator = GeneratorSettings(name="tiny", folder=given.generator.resolve()) if given.generator else fresh
     own = tuple(arm for arm in arms if "unlabelled" not in arm)
