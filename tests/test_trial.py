@@ -333,6 +333,7 @@ def refused(ended: SimpleNamespace) -> str:
         (("-d", "27", "-f", "all"), "-f all has no patients to compare on"),
         (("-d", "27", "-device", "gpu"), "-device gpu is nothing that nnU-Net's commands take; choose one of cpu, cuda, mps"),
         (("-d", "27", "-p", "mine"), "mine.json does not exist; plan the dataset with nnU-Net first, or leave out -p"),
+        (("-d", "27", "-c", "3d_cascade_fullres"), "-c 3d_cascade_fullres is nothing that nnU-Net would plan"),
         (("-d", "27", "--arm", "hearts50"), "there is no arm 'hearts50'"),
         (("-d", "27", "-o", "taken"), "taken is there and holds something else; choose another folder with -o"),
     ],

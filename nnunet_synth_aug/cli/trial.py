@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 #: Seconds after which measuring this machine is given up.
 PATIENCE_S = 1800.0
+#: Configurations that nnU-Net plans by itself and that synthetic cases serve.
+PLANNED = ("2d", "3d_fullres", "3d_lowres")
 
 
 def try_(
@@ -131,6 +133,8 @@ def _facts(dataset: str, fold: int, configuration: str, plans: str) -> Facts:
         load_target(name, configuration, plans)
     elif plans != "nnUNetPlans":
         raise UserError(f"{preprocessed_folder(name) / plans}.json does not exist; plan the dataset with nnU-Net first, or leave out -p")
+    elif configuration not in PLANNED:
+        raise UserError(f"-c {configuration} is nothing that nnU-Net would plan for {name}; choose one of {', '.join(PLANNED)}")
     splits = splits_file(name)
     own = not splits.is_file()
     if own:
@@ -217,7 +221,7 @@ def _pace(trial: Trial, settings: dict[str, Any]) -> dict[str, float]:
                 raise UserError(f"nnU-Net cannot train on {facts.median_case} here ({last_line(folder / 'log')}); ask 'synthaug doctor'")
             answers.append(read_json(folder / "answer.json"))
             if error := answers[-1].get("error"):
-                raise UserError(error)
+                raise UserError(error.replace(f"{folder / facts.dataset}{os.sep}", ""))
     return {key: sum(one[key] for one in answers) / len(answers) for key in answers[0]}
 
 
