@@ -113,7 +113,7 @@ def test_phantom_then_fit_with_bad_fold_and_taken_id(folders, synthaug, refused)
     cine = nib.load(next((raw / "cine").glob("*_4d.nii.gz")))
     assert cine.ndim == 4
     assert np.asarray(cine.dataobj).max() > 0
-    assert "Dataset009" in refused("phantom", "-d", 9, "-n", 3)
+    assert "Dataset009" in refused("phantom", "-d", 9, "-n", 3, "--folds", 3)
     assert "fold" in refused("fit", "-d", 9, "-f", 7)
     assert "fold" in refused("fit", "-d", 9, "-f", "x")
     assert "synthaug fit" in refused("sample", "-d", 9, "-o", folders / "hearts")
