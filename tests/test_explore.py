@@ -12,6 +12,7 @@ import urllib.error
 import urllib.request
 import zipfile
 from contextlib import contextmanager
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -20,8 +21,9 @@ import torch
 from PIL import Image
 
 from nnunet_synth_aug.core.errors import UserError
-from nnunet_synth_aug.core.labels import LV, MYO, RV
+from nnunet_synth_aug.core.labels import DIAGNOSES, LV, MYO, RV
 from nnunet_synth_aug.core.priors import measure
+from nnunet_synth_aug.explore.export import EDVS, EFS
 from nnunet_synth_aug.explore.hearts import Wish, make_heart, name_of, notes_of, priors_for
 from nnunet_synth_aug.explore.jobs import Queue
 from nnunet_synth_aug.explore.page import document, setup_of
@@ -260,6 +262,18 @@ def test_page_and_export_are_one_file_that_asks_nobody(shipped, heart):
     assert data["live"] is False and data["people"] == 0
     assert data["hearts"][0]["measured"]["lv_ef"] == pytest.approx(35, abs=5)
     assert len(page) < 150_000
+
+
+def test_the_docs_page_of_hearts_is_small_whole_and_of_phantoms(shipped):
+    path = Path(__file__).parents[1] / "docs" / "images" / "explore_hearts.html"
+    page = path.read_text()
+    assert path.stat().st_size < 3e6
+    self_contained(page)
+    data = json.loads(re.search(r"const SETUP = (.*?);</script>", page)[1])
+    assert data["people"] == 0 and data["generator"] == setup_of(shipped, 0)["generator"]
+    assert {(h["asked"]["diagnosis"], h["asked"]["lv_edv"], h["asked"]["lv_ef"]) for h in data["hearts"]} == {
+        (d, float(edv), float(ef)) for d in DIAGNOSES for edv in EDVS for ef in EFS
+    }
 
 
 def test_a_text_in_the_data_cannot_end_the_script(shipped):

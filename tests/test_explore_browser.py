@@ -1,6 +1,10 @@
-"""`synthaug explore` in a real browser, as a user meets it: Playwright drives Debian's chromium. SYNTHAUG_SCREENSHOTS=FOLDER keeps pictures."""
+"""`synthaug explore` in a real browser, as a user meets it: Playwright drives Debian's chromium.
+
+With SYNTHAUG_SCREENSHOTS=docs/images it makes the how-to's pictures again.
+"""
 
 import io
+import json
 import os
 import re
 import shutil
@@ -50,7 +54,7 @@ class Watched:
     """A page, and all that it asks for or complains of."""
 
     def __init__(self, browser, url: str, **options) -> None:
-        self.page = browser.new_context(viewport={"width": 1280, "height": 900}, **options).new_page()
+        self.page = browser.new_context(viewport={"width": 1280, "height": 1240}, **options).new_page()
         self.asked: list[str] = []
         self.complaints: list[str] = []
         self.page.on("request", lambda request: self.asked.append(request.url))
@@ -76,7 +80,9 @@ class Watched:
 
     def picture(self, name: str) -> None:
         if folder := os.environ.get("SYNTHAUG_SCREENSHOTS"):
-            self.page.screenshot(path=str(Path(folder) / f"{name}.png"))
+            shot = Image.open(io.BytesIO(self.page.screenshot())).convert("RGB")
+            small = shot.resize((960, 960 * shot.height // shot.width), Image.Resampling.LANCZOS)
+            small.quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(Path(folder) / f"{name}.png", optimize=True)
 
 
 def test_a_walk_through_the_page(browser, tmp_path):
@@ -84,7 +90,7 @@ def test_a_walk_through_the_page(browser, tmp_path):
     mine = Watched(browser, server.url, accept_downloads=True)
     page = mine.page
     mine.says("measured")
-    mine.picture("1-begin")
+    mine.picture("explore_1")
     assert page.locator("#origin").inner_text().endswith("there is no patient data in it.")
 
     page.locator("#frames").fill("8")
@@ -92,11 +98,10 @@ def test_a_walk_through_the_page(browser, tmp_path):
     before = mine.measured("lv_ef")
     page.locator("#lv_ef").fill("25")
     page.locator("#working").wait_for(timeout=PATIENCE)
-    mine.picture("2-asked")
     mine.shows(lv_ef=25)
     after = mine.measured("lv_ef")
     assert abs(before - 60) < 10 and abs(after - 25) < 10  # the measured EF followed
-    mine.picture("3-weaker")
+    mine.picture("explore_2")
 
     assert mine.coloured() > 0.02
     page.locator("#masks").uncheck()
@@ -107,7 +112,7 @@ def test_a_walk_through_the_page(browser, tmp_path):
     stopped = page.locator("#heart").screenshot()
     page.wait_for_timeout(300)
     assert page.locator("#heart").screenshot() == stopped
-    mine.picture("4-no-masks")
+    mine.picture("explore_3")
     page.locator("#masks").check()
     page.locator("#play").click()
 
@@ -120,12 +125,14 @@ def test_a_walk_through_the_page(browser, tmp_path):
     ]
 
     theirs = Watched(browser, server.url)
-    page.locator("#frames").fill("30")  # long enough for the other user to come in between
+    theirs.says("measured")
+    page.locator("#frames").fill("20")  # long enough for the other user to come in between
     page.locator("#lv_ef").fill("40")
-    page.locator("#working").wait_for(timeout=PATIENCE)
     theirs.page.locator("#lv_ef").fill("70")
-    theirs.page.locator("#doing", has_text="before yours").wait_for(timeout=PATIENCE)
-    theirs.picture("5-waiting")
+    end = time.monotonic() + PATIENCE / 1000
+    while not (waiting := [one for one in (mine, theirs) if one.page.locator("#doing", has_text="1 heart before yours").is_visible()]):
+        assert time.monotonic() < end
+    waiting[0].picture("explore_4")
     mine.shows(lv_ef=40)
     theirs.shows(lv_ef=70)
     assert mine.measured("lv_ef") < theirs.measured("lv_ef") - 15
@@ -133,7 +140,7 @@ def test_a_walk_through_the_page(browser, tmp_path):
     page.locator("#lv_ef_number").fill("95")
     page.locator("#lv_ef_number").press("Enter")
     mine.says("EF 95 % is outside what hearts have; choose 2 to 90 %.")
-    mine.picture("6-refused")
+    mine.picture("explore_5")
     assert mine.complaints == theirs.complaints == []
 
     page.locator("#lv_ef_number").fill("50")
@@ -141,12 +148,11 @@ def test_a_walk_through_the_page(browser, tmp_path):
     page.locator("#doing", has_text="…").wait_for(timeout=PATIENCE)
     server.process.kill()
     mine.says("The server does not answer.")
-    mine.picture("7-gone")
+    mine.picture("explore_6")
     server.process.wait()
     server = Server(PORT)
     assert server.url in page.url
     mine.shows(lv_ef=50)
-    mine.picture("8-back")
     # The browser's own words for a server that is away; the page itself complains of nothing.
     assert all(re.match(r"Failed to load resource: net::ERR_(CONNECTION|EMPTY|INCOMPLETE|SOCKET)", one) for one in mine.complaints)
     assert {re.match(r"(blob:)?\w+://[^/]+", url)[0] for url in mine.asked + theirs.asked if not url.startswith("data:")} == {server.url}
@@ -157,21 +163,17 @@ def test_a_walk_through_the_page(browser, tmp_path):
 
 
 def test_an_exported_page_plays_offline_wide_and_narrow(browser, tmp_path):
-    import torch
+    from nnunet_synth_aug.explore.page import document
 
-    from nnunet_synth_aug.explore.hearts import Wish, make_heart
-    from nnunet_synth_aug.explore.page import document, setup_of
-    from nnunet_synth_aug.explore.picture import shown
-    from nnunet_synth_aug.model.pretrained import shipped_generator
-
-    generator = shipped_generator(torch.device("cpu"))
-    wishes = [Wish.of({"diagnosis": "MINF", "lv_edv": edv, "lv_ef": ef, "frames": 8}) for edv, ef in ((150, 25), (200, 45))]
-    hearts = [shown(make_heart(generator, wish), [], small=True) for wish in wishes]
-    (tmp_path / "page.html").write_text(document(setup_of(generator, 0), hearts))
+    kept = (Path(__file__).parents[1] / "docs" / "images" / "explore_hearts.html").read_text()
+    setup = json.loads(re.search(r"const SETUP = (.*?);</script>", kept)[1])
+    (tmp_path / "page.html").write_text(document(setup, setup["hearts"]))  # its hearts, in the page of now
     page = Watched(browser, (tmp_path / "page.html").as_uri(), offline=True)
-    page.shows(lv_edv=200)
-    page.page.locator("button[data-ef='25']").click()
-    page.shows(lv_edv=150)
+    page.shows(lv_ef=65, lv_edv=150)
+    page.page.locator("#diagnosis").select_option("DCM")
+    page.page.locator("button[data-ef='25'][data-edv='200']").click()
+    page.shows(lv_ef=25, lv_edv=200)
+    assert abs(page.measured("lv_ef") - 25) < 10
     first = page.page.locator("#heart").screenshot()
     end = time.monotonic() + 5
     while page.page.locator("#heart").screenshot() == first:  # it beats

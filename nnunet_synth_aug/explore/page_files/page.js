@@ -220,7 +220,8 @@ function showCurve(heart) {
   for (const [name, colour, dash] of [["rv", "var(--rv-ink)", "6 4"], ["lv", "var(--lv-ink)", "none"]]) {
     const points = heart.volumes[name].map((v, t) => `${curveX(heart, t).toFixed(1)},${y(v).toFixed(1)}`).join(" ");
     chart.append(svg("polyline", { points, fill: "none", stroke: colour, "stroke-width": 2.5, "stroke-dasharray": dash, "data-curve": name }));
-    chart.append(svg("text", { x: RIGHT - 4, y: y(heart.volumes[name].at(-1)) + (name === "rv" ? -6 : 16), "text-anchor": "end", style: `fill: ${colour}; font-weight: 700` }, name.toUpperCase()));
+    const last = heart.volumes[name].at(-1), above = last > heart.volumes[name === "lv" ? "rv" : "lv"].at(-1);
+    chart.append(svg("text", { x: RIGHT - 4, y: y(last) + (above ? -8 : 18), "text-anchor": "end", style: `fill: ${colour}; font-weight: 700` }, name.toUpperCase()));
   }
   const cursor = svg("line", { id: "cursor", x1: 0, x2: 0, y1: TOP, y2: BOTTOM, stroke: "var(--ink)", "stroke-width": 1.5 });
   chart.append(cursor);
@@ -470,5 +471,6 @@ if (SETUP.live) {
   call("/api/alive").then(({ value }) => Object.assign(ask, value), lost).then(heartbeat);
   request();
 } else {
+  document.body.classList.add("file");
   fileControls();
 }
