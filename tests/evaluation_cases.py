@@ -138,6 +138,11 @@ STUDIES = [
     Studied(
         "a seed that no random numbers take", "seeds[0] is 4294967296; it must be a whole number from 0 to 4294967295", {"seeds": [2**32]}
     ),
+    Studied(
+        "hearts that no phantom is",
+        "data.prior: a phantom's lv_ef lies between 3 and 89 %",
+        {"data": {"source": "phantom", "hearts": 6, "prior": ["lv_ef=2"]}},
+    ),
     Studied("a setting that the generator does not have", "generator.set: --set a=b: a is not a setting", {"generator": {"set": ["a=b"]}}),
     Studied("a setting without a value", "generator.set: 'vae' is not of the form NAME=VALUE", {"generator": {"set": ["vae"]}}),
     Studied(

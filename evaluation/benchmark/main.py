@@ -11,21 +11,19 @@ from evaluation.benchmark.reading import read_study
 from evaluation.benchmark.run_steps import build_steps
 from evaluation.benchmark.runner import Runner, dry_run
 from evaluation.benchmark.stamps import Stamps
-from evaluation.benchmark.study import GeneratorSettings, Study
+from evaluation.benchmark.study import Study
 from evaluation.benchmark.workspace import Workspace
 from nnunet_synth_aug.core.errors import UserError
 
 
-def benchmark(
-    file: Path, out: Path | None, only_show: bool = False, check: Callable[[GeneratorSettings], None] | None = None
-) -> Path | None:
+def benchmark(file: Path, out: Path | None, only_show: bool = False, check: Callable[[Study], None] | None = None) -> Path | None:
     """Run a study, or go on with it, and return the page that sums up its reports.
 
     Args:
         file: a study file, or the name of a ready study.
         out: where everything goes; default ``benchmark_NAME`` here.
         only_show: print every command in order and stop.
-        check: refuses settings of the generator, which only the generator's own code knows.
+        check: refuses what only the code that makes phantoms and generators knows, naming the key.
 
     Raises:
         UserError: the file has a mistake, the study changed, a step failed, the arms are not comparable.
@@ -33,9 +31,9 @@ def benchmark(
     study = read_study(file)
     if check is not None:
         try:
-            check(study.generator)
+            check(study)
         except UserError as error:
-            raise UserError(f"{file}: generator.set: {error}") from None
+            raise UserError(f"{file}: {error}") from None
     folder = (out or Path(f"benchmark_{file.stem}")).resolve()
     if only_show:
         for line in dry_run(build_steps(study, Workspace(folder, study)), Stamps(folder / "steps")):

@@ -12,7 +12,7 @@ from nnunet_synth_aug.cli.options import Device, Seed, say
 from nnunet_synth_aug.core.errors import UserError
 
 if TYPE_CHECKING:
-    from evaluation.benchmark.study import GeneratorSettings
+    from evaluation.benchmark.study import Study
 
 
 def compare(
@@ -134,11 +134,17 @@ def benchmark(
         say(f"report: {page}")
 
 
-def _refuse_settings(generator: GeneratorSettings) -> None:
-    """What 'synthaug fit' would refuse after hours."""
+def _refuse_settings(study: Study) -> None:
+    """What 'synthaug phantom' would refuse after minutes, and 'synthaug fit' after hours."""
+    from nnunet_synth_aug.core.prior_request import parse_priors
+    from nnunet_synth_aug.data.phantom import refuse_what_no_phantom_has
     from nnunet_synth_aug.model.config import overridden, preset, pretrained_on
 
-    overridden(pretrained_on(preset(generator.preset), generator.pretrain), list(generator.set_))
+    refuse_what_no_phantom_has(parse_priors(study.data.prior or [], "data.prior"), "data.prior")
+    try:
+        overridden(pretrained_on(preset(study.generator.preset), study.generator.pretrain), list(study.generator.set_))
+    except UserError as error:
+        raise UserError(f"generator.set: {error}") from None
 
 
 def demo(
