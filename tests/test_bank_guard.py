@@ -136,7 +136,7 @@ def test_who_lends_pixels_counts_as_seen(bank: tuple[Path, Path, Target]) -> Non
             assert generator_patients({"manifest": {"generator": generator}}) == ["somebody", *donors]
 
 
-@pytest.mark.parametrize("key", ["patients", "phantoms", "pretraining", "donors"])
+@pytest.mark.parametrize("key", ["patients", "phantoms", "pretraining", "donors", "styles"])
 def test_parts_hide_nobody(bank: tuple[Path, Path, Target], key: str) -> None:
     cases, _, target = bank
     path = cases.parent / f"manifest_{cases.name}.json"

@@ -18,6 +18,7 @@ from nnunet_synth_aug.core.cases import SyntheticSequence
 from nnunet_synth_aug.core.errors import UserError
 from nnunet_synth_aug.core.files import read_json, write_json
 from nnunet_synth_aug.core.priors import Priors
+from nnunet_synth_aug.data.styles import LEVELS, Style
 from nnunet_synth_aug.model.config import GeneratorConfig
 from nnunet_synth_aug.nnunet.bank.build import build_bank_cases, write_case
 from nnunet_synth_aug.nnunet.bank.manifest import Manifest, read_manifest
@@ -182,8 +183,16 @@ def test_rate_rounds_resume_and_record(project: Project, tmp_path: Path, hearts:
     assert [p.name for p in (tmp_path / "live" / ".partial").iterdir()] == []
 
 
-def test_a_replaced_heart_is_shown_in_the_looks_of_its_place(project: Project, tmp_path: Path, hearts: list[Request]) -> None:
+@pytest.mark.parametrize("imitated", [False, True])
+def test_a_replaced_heart_is_shown_in_the_looks_of_its_place(
+    project: Project, tmp_path: Path, hearts: list[Request], imitated: bool
+) -> None:
+    """Of other scanners, or of patients without contours: one of them all bright, the other all dark."""
     manifest, target = bank(project), load_target(731, "2d", PLANS)
+    if imitated:
+        greys = {"bright": np.linspace(5, 6, len(LEVELS)), "dark": np.linspace(-3, -2, len(LEVELS))}
+        styles = [Style(name, tuple(values.tolist()), 0.15, 0.0).to_json() for name, values in greys.items()]
+        manifest.content["appearance"] = {"looks": 2, "styles": styles}
     entries = manifest.sequences[0]
     for entry, look in zip(entries, (1, 1, 2), strict=True):
         entry["look"] = look
@@ -194,6 +203,9 @@ def test_a_replaced_heart_is_shown_in_the_looks_of_its_place(project: Project, t
     assert first is not None and second is not None
     np.testing.assert_array_equal(first[1][:], second[1][:])
     assert not np.allclose(first[0][:], second[0][:], atol=0.05)
+    if imitated:
+        means = sorted(float(np.median(case[0][:])) for case in (first, second))
+        assert means[0] < -1.5 and means[1] > 4.5
 
 
 def test_a_replaced_case_is_what_the_bank_would_hold(project: Project, tmp_path: Path, hearts: list[Request]) -> None:
