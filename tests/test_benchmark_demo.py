@@ -111,7 +111,8 @@ def test_the_last_lines_and_the_figures(tmp_path, monkeypatch):
     assert lines[3] == "Nothing is clear."
     assert "for 600 iterations" in lines[4]
     assert lines[5] == "synthetic share seen by the optimiser: 2448 of 4800 samples (asked for: 50 % at first, 0 % in the end)"
-    hearts, figures, report = (line.split(": ", 1)[1] for line in lines[-3:])
+    sheet, hearts, figures, report = (line.split(": ", 1)[1] for line in lines[-4:])
+    assert sheet == str(at.bank(arm, 0) / "hearts.png")
     assert hearts == str(at.bank(arm, 0) / "sequences" / "*.gif")
     assert report == str(out / "report" / "clinic" / "report.html")
     told = read_json(Path(figures))

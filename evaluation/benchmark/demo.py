@@ -129,6 +129,7 @@ def _told(at: Workspace, figures: dict[str, Any]) -> list[str]:
         f"Both arms were trained once, for {training.epochs * training.iterations} iterations, on phantoms. "
         "Whether synthetic hearts help your patients, several trainings of nnU-Net's own length decide.",
         f"synthetic share seen by the optimiser: {seen} samples (asked for: {asked})",
+        f"generated hearts beside those of training: {at.bank(arm, fold) / 'hearts.png'}",
         f"generated hearts, beating: {at.bank(arm, fold) / 'sequences' / '*.gif'}",
         f"figures: {at.out / FIGURES}",
         f"report: {at.out / 'report' / _tested(at.study) / REPORT}",
