@@ -5,7 +5,9 @@ import gzip
 import io
 import json
 import re
+import shutil
 import socket
+import sys
 import threading
 import time
 import urllib.error
@@ -19,10 +21,14 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from shared_folders import set_folders
 
+from nnunet_synth_aug.cli import app
+from nnunet_synth_aug.cli.explore import _generator as explored
 from nnunet_synth_aug.core.errors import UserError
 from nnunet_synth_aug.core.labels import DIAGNOSES, LV, MYO, RV
 from nnunet_synth_aug.core.priors import measure
+from nnunet_synth_aug.explore import export
 from nnunet_synth_aug.explore.export import EDVS, EFS
 from nnunet_synth_aug.explore.hearts import Wish, make_heart, name_of, notes_of, priors_for
 from nnunet_synth_aug.explore.jobs import Queue
@@ -284,3 +290,47 @@ def test_a_text_in_the_data_cannot_end_the_script(shipped):
 def test_a_generator_of_patients_says_so(shipped):
     assert setup_of(shipped, 0)["taught"] == "800 phantoms"
     assert setup_of(shipped, 7)["taught"] == "7 patients"
+
+
+def run(monkeypatch, capsys, *words) -> str:
+    """The sentence with which the command line refuses."""
+    monkeypatch.setattr(sys, "argv", ["synthaug", "explore", *map(str, words)])
+    with pytest.raises(SystemExit) as end:
+        app.main()
+    assert end.value.code == 2
+    return capsys.readouterr().err.strip().splitlines()[-1]
+
+
+def test_the_command_refuses_before_it_makes_anything(monkeypatch, capsys, tmp_path, phantom_dataset):
+    set_folders(monkeypatch, phantom_dataset)
+    assert run(monkeypatch, capsys, "--export", tmp_path / "page.txt").endswith("a page for browsers is called .html; name the file so")
+    assert "there is no folder" in run(monkeypatch, capsys, "--export", tmp_path / "none" / "page.html")
+    assert "there is no generator in" in run(monkeypatch, capsys, "-d", 7)
+    assert "there is no dataset 99" in run(monkeypatch, capsys, "-d", 99)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folds_own_generator_is_shown_and_its_patients_are_counted(monkeypatch, micro_generator, tmp_path):
+    """Four digital hearts that no cohort calls phantoms count as patients: a warning too many is better than one too few."""
+    root = shutil.copytree(micro_generator, tmp_path / "folders")
+    set_folders(monkeypatch, root)
+    cohort = next(root.glob("nnUNet_raw/*/cohort.json"))
+    values = json.loads(cohort.read_text())
+    for source, people in (({"source": "phantom"}, 0), ({"source": "acdc"}, 2)):
+        cohort.write_text(json.dumps(values | {"source": source}))
+        generator, found = explored("7", "0", None, "cpu")
+        assert found == people
+        setup = setup_of(generator, found)
+        assert setup["generator"] == "the generator of Dataset007_Phantom, fold 0"
+        assert setup["taught"] == ("2 patients" if people else "2 phantoms")
+
+
+def test_a_generator_that_makes_no_heart_says_so_in_one_sentence(monkeypatch, micro_generator):
+    """One that never draws a right ventricle."""
+    set_folders(monkeypatch, micro_generator)
+    generator, _ = explored("7", "0", None, "cpu")
+    with torch.no_grad():
+        generator.vae.mask_head.bias[RV] = -1e4
+    with pytest.raises(UserError, match=r"^none of 6 tries for EDV 200, EF 35 had all parts of a heart; ask for another one$"):
+        make_heart(generator, Wish.of(WISH))
+    assert export._best(generator, WISH, 0) is None

@@ -69,7 +69,8 @@ class Queue:
         with self._change:
             if instead in self._jobs:
                 self._jobs[instead].stopped = True
-            job = self._jobs[key] = Job(key := secrets.token_hex(8), wish)
+            job = Job(secrets.token_hex(8), wish)
+            self._jobs[job.id] = job
             while len(self._jobs) > KEPT_JOBS:
                 self._jobs.popitem(last=False)[1].stopped = True
             self._change.notify_all()

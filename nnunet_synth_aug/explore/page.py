@@ -17,6 +17,7 @@ POLICY = (
     "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'"
 )
+SHIPPED = "the generator that ships with the package"
 #: A slider's name, its explanation, its step, and where it begins; None: it begins unset, and is drawn to fit the others.
 _SLIDERS: dict[str, tuple[str, str, float, float | None]] = {
     "lv_ef": ("Ejection fraction (EF)", "share of its blood that the left ventricle pumps out with a beat", 1, 60),
@@ -58,9 +59,7 @@ def setup_of(generator: Generator, people: int) -> dict[str, Any]:
         "frames": {"low": FRAMES[0], "high": FRAMES[1], "start": 20},
         "seed": {"low": SEEDS[0], "high": SEEDS[1]},
         "people": people,
-        "generator": f"fold {of['fold']} of {of['dataset']}"
-        if people or of["fold"] != "all"
-        else "the generator that ships with the package",
+        "generator": f"the generator of {of['dataset']}, fold {of['fold']}" if of["split_hash"] else SHIPPED,
         "taught": f"{people} patients" if people else f"{len(of['patients'])} phantoms",
         "hearts": [],
     }
