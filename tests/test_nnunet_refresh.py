@@ -18,7 +18,7 @@ from nnunet_synth_aug.core.cases import SyntheticSequence
 from nnunet_synth_aug.core.errors import UserError
 from nnunet_synth_aug.core.files import read_json, write_json
 from nnunet_synth_aug.core.priors import Priors
-from nnunet_synth_aug.data.styles import LEVELS, Style
+from nnunet_synth_aug.data.styles import Style
 from nnunet_synth_aug.model.config import GeneratorConfig
 from nnunet_synth_aug.nnunet.bank.build import build_bank_cases, write_case
 from nnunet_synth_aug.nnunet.bank.manifest import Manifest, read_manifest
@@ -190,8 +190,8 @@ def test_a_replaced_heart_is_shown_in_the_looks_of_its_place(
     """Of other scanners, or of patients without contours: one of them all bright, the other all dark."""
     manifest, target = bank(project), load_target(731, "2d", PLANS)
     if imitated:
-        greys = {"bright": np.linspace(5, 6, len(LEVELS)), "dark": np.linspace(-3, -2, len(LEVELS))}
-        styles = [Style(name, tuple(values.tolist()), 0.15, 0.0).to_json() for name, values in greys.items()]
+        greys = {"bright": (5.0, 5.3, 5.7, 6.0), "dark": (-3.0, -2.7, -2.3, -2.0)}
+        styles = [Style(name, levels, 0.15, 0.0).to_json() for name, levels in greys.items()]
         manifest.content["appearance"] = {"looks": 2, "styles": styles}
     entries = manifest.sequences[0]
     for entry, look in zip(entries, (1, 1, 2), strict=True):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,16 +18,19 @@ from evaluation.benchmark.study import parse_arm
 from evaluation.inputs.arms import generator_patients
 from nnunet_synth_aug.core.cases import Sequence, SyntheticSequence
 from nnunet_synth_aug.core.errors import UserError
-from nnunet_synth_aug.core.labels import LV, MYO
+from nnunet_synth_aug.core.labels import LV, MYO, RV
 from nnunet_synth_aug.core.priors import Priors
+from nnunet_synth_aug.data.importers.acdc import list_acdc, read_acdc
 from nnunet_synth_aug.data.phantom import phantom_subject
-from nnunet_synth_aug.data.styles import LEVELS, Style, circle, moving_centre, style_for, style_of, styled
+from nnunet_synth_aug.data.styles import OF_BLOOD, OF_MUSCLE, Style, moving_centre, style_for, style_of, styled, whole_scaled
 from nnunet_synth_aug.nnunet.bank import originals
 from nnunet_synth_aug.nnunet.bank.build import build_bank_cases
 from nnunet_synth_aug.nnunet.bank.manifest import bank_status
 from nnunet_synth_aug.nnunet.bank.originals import unlabelled_styles
 from nnunet_synth_aug.nnunet.target import load_target
 from nnunet_synth_aug.reports.cards.write import renew_card
+
+DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
 @pytest.fixture(scope="module")
@@ -53,29 +57,37 @@ def as_shown(heart: SyntheticSequence) -> np.ndarray:
     return (heart.image - heart.context[0]) / heart.context[1]
 
 
-def quantiles(heart: SyntheticSequence) -> np.ndarray:
-    """Of the grey values around a heart, as nnU-Net's z-score by the context shows them."""
-    around = circle(heart.image.shape[1:], heart.spacing, moving_centre(heart.image, heart.spacing))
-    return np.quantile(np.concatenate([one[around] for one in as_shown(heart)]), LEVELS)
+def contoured(heart: SyntheticSequence, shown: np.ndarray) -> np.ndarray:
+    """Muscle and blood by the contours, at the quantiles that the rim of the cavity shows (2,)."""
+    return np.array([np.quantile(shown[heart.mask == MYO], OF_MUSCLE), np.quantile(shown[np.isin(heart.mask, (LV, RV))], OF_BLOOD)])
+
+
+@pytest.mark.skipif(not (DATA / "acdc_edes").is_dir(), reason=f"the real ACDC volumes are not in {DATA}")
+def test_blood_and_muscle_are_found_without_contours():
+    errors = []
+    for one in read_acdc(DATA / "acdc_edes", list_acdc(DATA / "acdc_edes")[::7]):
+        shown = np.stack([whole_scaled(frame) for frame in one.image.astype(np.float32)])
+        mask = np.stack([one.masks["ED"], one.masks["ES"]])
+        plain = Sequence(one.image.astype(np.float32), np.zeros(shown.shape, np.uint8), one.spacing, 0, 1)
+        by_contours = np.array([np.quantile(shown[mask == MYO], OF_MUSCLE), np.quantile(shown[np.isin(mask, (LV, RV))], OF_BLOOD)])
+        errors.append(np.abs(np.array(style_of(one.patient, plain).levels[1:3]) - by_contours))
+    assert (np.mean(errors, axis=0) < (0.3, 0.6)).all()
 
 
 def test_a_heart_gets_the_grey_values_of_the_patient(hearts):
     own, target = hearts["Siemens"], style_of("target", bare(hearts["GE"]))
     shown = styled(own, target, (0, 1))
-    wanted, found = np.array(target.quantiles), quantiles(shown)
-    before = np.array(style_of("own", bare(own)).quantiles)
-    inner = slice(2, -2)
-    assert np.abs(found - wanted)[inner].mean() < 0.2 * np.abs(before - wanted)[inner].mean()
+    before = contoured(own, np.stack([whole_scaled(one) for one in own.image]))
+    found = contoured(own, as_shown(shown))
+    assert np.abs(found - target.levels[1:3]).max() < 0.15 < np.abs(before - target.levels[1:3]).max()
     np.testing.assert_array_equal(shown.mask, own.mask)
-    blood, muscle = (as_shown(shown)[0][own.mask[0] == label].mean() for label in (LV, MYO))
-    assert blood > muscle
 
 
 def test_a_patients_own_style_changes_its_heart_little(hearts):
     own = hearts["Siemens"]
     shown = styled(own, style_of("own", bare(own)), (0, 1))
     first, second = (np.corrcoef(own.image[t].ravel(), shown.image[t].ravel())[0, 1] for t in (0, 1))
-    assert min(first, second) > 0.97
+    assert min(first, second) > 0.95
 
 
 @pytest.mark.parametrize("change", ["blurred", "noisy"])
@@ -99,8 +111,8 @@ def test_every_style_keeps_contours_and_black_borders(seed):
     image[..., :2, :, :] = 0
     mask = rng.integers(0, 4, image.shape).astype(np.uint8)
     heart = SyntheticSequence("heart", image, mask, (2.0, 2.0, 8.0), 0, 2, 0.04, 0, Priors(), Priors())
-    quantiles = tuple(np.sort(rng.normal(0, 1, len(LEVELS))).tolist())
-    style = Style("p", quantiles, float(rng.uniform(0, 1)), float(rng.uniform(0, 0.5)))
+    dark, muscle, blood, bright = np.cumsum(rng.uniform(0.05, 2, 4)) - 3
+    style = Style("p", (float(dark), float(muscle), float(blood), float(bright)), float(rng.uniform(0, 1)), float(rng.uniform(0, 0.5)))
     assert Style.from_json(style.to_json()) == style
     shown = styled(heart, style, [1])
     assert np.isfinite(shown.image).all()
@@ -119,7 +131,7 @@ def test_the_heart_is_where_it_beats_and_one_volume_is_taken_in_the_middle(heart
 
 
 def test_looks_of_a_heart_are_of_different_patients_and_every_patient_serves():
-    styles = [Style(name, (0.0,) * len(LEVELS), 0.1, 0.0) for name in "abcd"]
+    styles = [Style(name, (0.0, 1.0, 2.0, 3.0), 0.1, 0.0) for name in "abcd"]
     drawn = {heart: [style_for(styles, heart, number).patient for number in (1, 2, 3)] for heart in map(str, range(40))}
     assert all(len(set(names)) == 3 for names in drawn.values())
     counts = [sum(names[0] == name for names in drawn.values()) for name in "abcd"]

@@ -14,6 +14,7 @@ FOLDER/hearts_S2_request.json.
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import os
 import shutil
 from dataclasses import replace
@@ -106,9 +107,10 @@ def without_contours(mnms: Path, out: Path) -> Path:
 
 def prepare_smauglab(out: Path) -> None:
     """Let nnU-Net find SmaugLab's trainer, with its settings for the CPU, of which one mirrors a third axis."""
-    import smauglab
-
-    home = Path(smauglab.__file__).parent
+    found = importlib.util.find_spec("smauglab")
+    if found is None or found.origin is None:
+        raise SystemExit("real_DAExtGPU needs SmaugLab; install it (docs/how-to/train.md), or leave out the arm with --arms")
+    home = Path(found.origin).parent
     settings = read_json(home / "configs" / "transform_params.json")
     settings["CPU"]["MirrorTransform"]["allowed_axes"] = [0, 1]
     write_json(path := out / "smauglab_2d.json", settings)

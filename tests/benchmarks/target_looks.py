@@ -110,7 +110,8 @@ def main() -> None:
     teach, judge = target(given.mnms)
     own = donors(given.acdc)
     learnt = [styles.style_of(name, one) for name, one in teach.items()]
-    centres = {name: styles.moving_centre(one.image, one.spacing) for name, one in {**teach, **judge, **own}.items()}
+    everybody: dict[str, Sequence | SyntheticSequence] = {**teach, **judge, **own}
+    centres = {name: styles.moving_centre(one.image, one.spacing) for name, one in everybody.items()}
     judges = [Shown(name, one, centres[name]) for name, one in judge.items()]
     sides: dict[str, dict[str, Any]] = {
         "the ten patients themselves": teach,

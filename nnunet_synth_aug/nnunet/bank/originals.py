@@ -39,16 +39,16 @@ def training_cohort(target: Target, fold: int | str) -> tuple[Cohort, tuple[str,
 
 
 def unlabelled_styles(target: Target, fold: int | str) -> tuple[Style, ...]:
-    """The looks of the patients of a fold whom nobody has contoured.
+    """The looks of the patients of a fold whom nobody has contoured; one volume alone tells none.
 
     Raises:
         UserError: the dataset was not imported, or has no such patient.
     """
-    needed = "--appearance unlabelled needs patients without contours"
+    needed = "--appearance unlabelled needs patients without contours, with ED and ES"
     if not is_imported(target):
         raise UserError(f"{needed}, whom {target.dataset} lacks, as it was not imported; import it with 'synthaug import ... --unlabelled'")
     cohort, patients = training_cohort(target, fold)
-    silent = [subject for subject in cohort.select(patients).subjects if not subject.masks]
+    silent = [subject for subject in cohort.select(patients).subjects if not subject.masks and subject.n_frames > 1]
     if not silent:
         raise UserError(f"{needed}, and fold {fold} of {target.dataset} has none; import it with 'synthaug import ... --unlabelled FOLDER'")
     return tuple(style_of(subject.patient, load_sequence(subject)) for subject in silent)
