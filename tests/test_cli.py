@@ -16,7 +16,22 @@ from nnunet_synth_aug.cli import app
 from nnunet_synth_aug.core.files import read_json
 from nnunet_synth_aug.core.paths import program
 
-COMMANDS = ["doctor", "phantom", "import", "split", "fit", "sample", "report", "bank", "plans", "evaluate", "compare", "demo", "try"]
+COMMANDS = [
+    "doctor",
+    "phantom",
+    "import",
+    "split",
+    "fit",
+    "sample",
+    "explore",
+    "report",
+    "bank",
+    "plans",
+    "evaluate",
+    "compare",
+    "demo",
+    "try",
+]
 
 
 @pytest.fixture

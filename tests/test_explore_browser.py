@@ -39,10 +39,11 @@ def browser():
 class Server:
     """The command, at one port."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, request: pytest.FixtureRequest) -> None:
         command = [sys.executable, "-u", "-m", "nnunet_synth_aug", "explore", "--port", str(port)]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         self.said = ""
+        request.addfinalizer(self.process.kill)
         while "http://" not in self.said:
             line = self.process.stdout.readline()
             assert line, f"the server ended: {self.said}"
@@ -82,11 +83,11 @@ class Watched:
         if folder := os.environ.get("SYNTHAUG_SCREENSHOTS"):
             shot = Image.open(io.BytesIO(self.page.screenshot())).convert("RGB")
             small = shot.resize((960, 960 * shot.height // shot.width), Image.Resampling.LANCZOS)
-            small.quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(Path(folder) / f"{name}.png", optimize=True)
+            small.quantize(256, Image.Quantize.FASTOCTREE).save(Path(folder) / f"{name}.png", optimize=True)
 
 
-def test_a_walk_through_the_page(browser, tmp_path):
-    server = Server(PORT)
+def test_a_walk_through_the_page(browser, request, tmp_path):
+    server = Server(PORT, request)
     mine = Watched(browser, server.url, accept_downloads=True)
     page = mine.page
     mine.says("measured")
@@ -150,7 +151,7 @@ def test_a_walk_through_the_page(browser, tmp_path):
     mine.says("The server does not answer.")
     mine.picture("explore_6")
     server.process.wait()
-    server = Server(PORT)
+    server = Server(PORT, request)
     assert server.url in page.url
     mine.shows(lv_ef=50)
     # The browser's own words for a server that is away; the page itself complains of nothing.

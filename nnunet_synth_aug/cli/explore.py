@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -80,10 +81,12 @@ def _serve(cascade: Generator, page: str, host: str, port: int) -> None:
         print(f"note: whoever reaches {host} sees the page and its hearts; there is no password", file=sys.stderr)
     say(f"open http://{LOCAL if host in (LOCAL, '0.0.0.0') else host}:{taken} in a browser; Ctrl-C ends it")
     sys.stdout.flush()
+    threading.Thread(target=server.serve_forever, args=(0.2,), daemon=True).start()
     try:
-        server.serve_forever(poll_interval=0.2)
+        queue.work()
     except KeyboardInterrupt:
         say("ended")
     finally:
-        server.server_close()
         queue.close()
+        server.shutdown()
+        server.server_close()

@@ -48,7 +48,7 @@ class Job:
 
 
 class Queue:
-    """Makes hearts one after the other, in a thread of its own."""
+    """Makes hearts one after the other. Who made the queue calls :meth:`work`, the server's threads ask."""
 
     def __init__(self, generator: Generator) -> None:
         self._generator = generator
@@ -56,8 +56,6 @@ class Queue:
         self._made: OrderedDict[Wish, Job] = OrderedDict()
         self._change = threading.Condition()
         self._closed = False
-        self._thread = threading.Thread(target=self._work, name="hearts", daemon=True)
-        self._thread.start()
 
     def ask(self, wish: Wish, instead: str = "") -> Job:
         """Line up for a heart.
@@ -94,12 +92,16 @@ class Queue:
             job = self._jobs.get(key)
             return None if job is None else job.heart
 
+    def work(self) -> None:
+        """Make hearts until the queue is closed; in the first thread, because in others torch takes twice as long on two cores."""
+        while (job := self._next()) is not None:
+            self._make(job)
+
     def close(self) -> None:
         """Stop the heart that is being made, and make no more."""
         with self._change:
             self._closed = True
             self._change.notify_all()
-        self._thread.join(timeout=10)
 
     def _before(self, key: str) -> list[Job]:
         found = []
@@ -119,10 +121,6 @@ class Queue:
                         return job
                 self._change.wait(timeout=1)
         return None
-
-    def _work(self) -> None:
-        while (job := self._next()) is not None:
-            self._make(job)
 
     def _make(self, job: Job) -> None:
         def tell(doing: str, share: float) -> None:

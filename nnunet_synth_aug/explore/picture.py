@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -37,17 +38,19 @@ _REASONS = {
 }
 
 
-def in_words(reason: str) -> str:
-    """A reason of the quality control for people who do not know its names."""
-    reason, when = next(
-        ((reason.removesuffix(end), told) for end, told in (("_at_es", " at ES"), ("_in_cycle", " in the cycle")) if reason.endswith(end)),
-        (reason, ""),
-    )
-    for name, words in _REASONS.items():
-        if reason == name or reason.startswith(f"{name}_"):
-            what = reason.removeprefix(f"{name}_")
-            return words.format(WORDS.get(what, what)) + when
-    return reason.replace("_", " ") + when
+def in_words(reasons: Iterable[str]) -> list[str]:
+    """Reasons of the quality control for people who do not know its names, each thing once."""
+    found: dict[str, list[str]] = {}
+    for reason in reasons:
+        name, when = reason, ""
+        for ending, told in (("_at_es", "at ES"), ("_in_cycle", "in the cycle")):
+            if reason.endswith(ending):
+                name, when = reason.removesuffix(ending), told
+        known = next((key for key in _REASONS if name == key or name.startswith(f"{key}_")), None)
+        what = name if known is None else name.removeprefix(f"{known}_")
+        words = name.replace("_", " ") if known is None else _REASONS[known].format(WORDS.get(what, what))
+        found.setdefault(words, []).append(when)
+    return [" ".join([words, " and ".join(filter(None, whens))]).strip() for words, whens in found.items()]
 
 
 def shown(heart: Heart, notes: list[str], small: bool = False) -> dict[str, Any]:
@@ -89,7 +92,7 @@ def shown(heart: Heart, notes: list[str], small: bool = False) -> dict[str, Any]
         "measured": _rounded(sequence.measured),
         "volumes": volumes,
         "notes": notes,
-        "objections": [in_words(reason) for reason in heart.reasons],
+        "objections": in_words(heart.reasons),
         "tried": heart.tried,
         "image": _sprite(grey, small, masks=False),
         "mask": _sprite(labels, small, masks=True),

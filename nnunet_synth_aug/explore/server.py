@@ -174,7 +174,7 @@ def values_of(heart: Heart) -> dict[str, Any]:
         "spacing_mm": sequence.spacing,
         "ed": sequence.ed,
         "es": sequence.es,
-        "objections": [in_words(reason) for reason in heart.reasons],
+        "objections": in_words(heart.reasons),
         "labels": {"RV": 1, "MYO": 2, "LV": 3},
     }
 
