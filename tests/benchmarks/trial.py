@@ -19,21 +19,8 @@ from page_table import DOCS
 from nnunet_synth_aug.core.errors import UserError
 from nnunet_synth_aug.core.files import read_json, write_json
 
-KEPT = (
-    "date",
-    "version",
-    "verdict",
-    "quick",
-    "sentences",
-    "limits",
-    "fold",
-    "configuration",
-    "device",
-    "small_network",
-    "arm",
-    "iterations",
-)
-KEPT += ("training_patients", "tested", "tested_patients", "results", "estimated", "took")
+KEPT = ("date", "version", "verdict", "quick", "sentences", "limits", "fold", "configuration", "device", "small_network", "iterations")
+KEPT += ("arm", "why", "training_patients", "tested", "tested_patients", "results", "estimated", "took")
 
 
 def finished_try(data: str, folder: Path) -> dict[str, Any]:

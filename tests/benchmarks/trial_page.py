@@ -17,11 +17,12 @@ def runs(figures: dict[str, Any]) -> str:
         said, took = one["estimated"], one["took"]
         ratio = f"{said['minutes'] / took['minutes']:.2f}"
         times = [f"{said['minutes']:.0f}", f"{took['minutes']:.0f}", ratio, f"{said['megabytes']:.0f}", f"{took['megabytes']:.0f}"]
-        rows.append([one["data"], patients, one["arm"], one["iterations"], *times, TITLES[one["verdict"]]])
+        arm = f"`{one['arm']}`{', asked for' if one['why'] == 'you asked for it' else ', proposed'}"
+        rows.append([one["data"], patients, arm, one["iterations"], *times, TITLES[one["verdict"]]])
     titles = [
         "data",
         "patients: training / tested",
-        "arm that was proposed",
+        "arm",
         "iterations",
         "minutes, said",
         "minutes, taken",
