@@ -10,7 +10,6 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 import time
 import zipfile
 from pathlib import Path
@@ -18,6 +17,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+
+from nnunet_synth_aug.core.paths import program
 
 pytestmark = pytest.mark.slow
 
@@ -40,7 +41,7 @@ class Server:
     """The command, at one port."""
 
     def __init__(self, port: int, request: pytest.FixtureRequest) -> None:
-        command = [sys.executable, "-u", "-m", "nnunet_synth_aug", "explore", "--port", str(port)]
+        command = [program("synthaug"), "explore", "--port", str(port)]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         self.said = ""
         request.addfinalizer(self.process.kill)
