@@ -78,6 +78,8 @@ def test_geometry_is_what_was_asked_for(world):
 
 def test_frame_zero_is_the_static_anatomy_for_any_number_of_frames(world):
     a, b = (sample_sequence(world[2], Request("a", 3, Priors(), n_frames=n, grain=False)) for n in (5, 24))
+    assert a.frame_seconds * 5 == pytest.approx(b.frame_seconds * 24)  # the beat takes as long
+    assert 0.3 < a.frame_seconds * 5 < 2
     np.testing.assert_allclose(a.image[0], b.image[0], atol=0.02)
 
 

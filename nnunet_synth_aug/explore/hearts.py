@@ -121,9 +121,7 @@ def make_heart(generator: Generator, wish: Wish, tell: Tell = lambda doing, shar
         anatomy, reasons, tried = _best_anatomy(quick, wish)
         sequence = next(stream_cycles(quick, [anatomy], [anatomy.request.seed + 1]))
         tell("checking", 0.96)
-    cycle = anatomy.template.n_frames * anatomy.template.frame_seconds  # the same beat, whatever the number of frames
-    seconds = cycle / wish.frames if cycle else sequence.frame_seconds
-    sequence = replace(sequence, id=name_of(wish), seed=wish.seed, frame_seconds=seconds)
+    sequence = replace(sequence, id=name_of(wish), seed=wish.seed)
     found = dict.fromkeys([*reasons, *ALL_CHECKS.motion(sequence)])
     return Heart(wish, sequence, tuple(found), tried)
 

@@ -143,7 +143,8 @@ def _sequence(anatomy: Anatomy, seed: int, loop: Loop, image: np.ndarray, mask: 
         spacing=spacing,
         ed=0,
         es=es,
-        frame_seconds=template.frame_seconds or DEFAULT_CYCLE_SECONDS / anatomy.n_frames,
+        # The same beat, whatever the number of frames.
+        frame_seconds=template.frame_seconds * (template.n_frames / anatomy.n_frames) or DEFAULT_CYCLE_SECONDS / anatomy.n_frames,
         seed=request.seed,
         requested=request.priors,
         measured=measure(mask[0], mask[es], spacing),
