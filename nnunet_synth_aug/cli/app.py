@@ -43,7 +43,9 @@ app = typer.Typer(
     rich_markup_mode=None,  # units in brackets are no markup
     pretty_exceptions_enable=False,
 )
-for command in (doctor, install_trainers, phantom, split, fit, sample, explore, report, bank, card, plans, evaluate, compare, benchmark, demo):
+for command in (doctor, install_trainers, phantom, split, fit, sample, explore, report, bank, card, plans):
+    app.command()(command)
+for command in (evaluate, compare, benchmark, demo):
     app.command()(command)
 app.command("try")(try_)
 app.add_typer(importers, name="import")
