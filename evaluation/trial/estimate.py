@@ -24,8 +24,10 @@ STARTS = {"fingerprint": 3.0, "preprocess": 2.5, "train": 4.0, "predict": 4.0, "
 EPOCH_END_S = 1.2
 #: Write both arms' report: at least, and for each scored case.
 REPORT_S, SCORED_CASE_S = 12.0, 0.7
-#: A preprocessed case in a bank is as large as a real one, and its sequence on disk about as large again per frame.
-_SEQUENCE_CASES = 2.0
+#: Megabytes: a phantom in the bank for each frame, its sequence beside it, and a report. Other hearts are as large as their patients.
+PHANTOM_CASE_MB, PHANTOM_MB, REPORT_MB = 0.5, 5.0, 5.0
+#: Frames of a generated heart's sequence, roughly; copies have two.
+GENERATED_FRAMES = 12
 
 
 @dataclass(frozen=True)
@@ -102,11 +104,19 @@ def _bank_cases(study: Study) -> float:
 
 def _megabytes(study: Study, facts: Facts, pace: Mapping[str, float]) -> float:
     cases = len(facts.train.cases) + len(facts.val.cases)
-    hearts = _bank_cases(study) / max(study.all_arms[1].looks, 1)
+    arm = study.all_arms[1]
+    each = study.bank.sequences / max(len(arm.parts), 1)
+    bank = 0.0
+    for part in arm.parts:
+        copied = part in ("copies", "bent")
+        shown = (min(2, study.bank.frames) if copied else study.bank.frames) * max(arm.looks, 1)
+        if part == "phantom":
+            bank += each * (shown * PHANTOM_CASE_MB + PHANTOM_MB)
+        else:
+            bank += each * (shown + (2 if copied else GENERATED_FRAMES)) * pace["case_mb"]
     networks = 2 * len(study.all_arms) * pace["network_mb"]
-    generator = 0 if not study.all_arms[1].needs_generator else 60 if study.generator.preset == "tiny" else 700
-    report = 10
-    return pace["case_mb"] * (cases + _bank_cases(study) + _SEQUENCE_CASES * hearts) + networks + generator + report
+    generator = 0 if not arm.needs_generator else 60 if study.generator.preset == "tiny" else 700
+    return pace["case_mb"] * cases + bank + networks + generator + REPORT_MB
 
 
 def roughly(minutes: float) -> str:
