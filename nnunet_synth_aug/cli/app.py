@@ -43,9 +43,8 @@ app = typer.Typer(
     rich_markup_mode=None,  # units in brackets are no markup
     pretty_exceptions_enable=False,
 )
-for command in (doctor, install_trainers, phantom, split, fit, sample, explore, report, bank, card, plans):
-    app.command()(command)
-for command in (evaluate, compare, benchmark, demo):
+_GENERATORS = (fit, sample, explore, report)
+for command in (doctor, install_trainers, phantom, split, *_GENERATORS, bank, card, plans, evaluate, compare, benchmark, demo):
     app.command()(command)
 app.command("try")(try_)
 app.add_typer(importers, name="import")
