@@ -5,10 +5,12 @@ from __future__ import annotations
 import csv
 import os
 import shutil
+import sys
 from pathlib import Path
 
 import mlcroissant
 import pytest
+from absl import logging as absl_logging
 from huggingface_hub import DatasetCardData, ModelCard
 from nnunet_fixture import DATASET, PATIENTS, PLANS, Project
 from typer.testing import CliRunner
@@ -24,6 +26,9 @@ from nnunet_synth_aug.reports.cards.audit import AUDIT, Audit, keep_audit
 from nnunet_synth_aug.reports.cards.facts import META, Facts, Leave, facts_of
 from nnunet_synth_aug.reports.cards.words import body
 from nnunet_synth_aug.reports.cards.write import CARD, CROISSANT, take_report, write_card
+
+# mlcroissant brings absl, whose log handler keeps the stream of this moment: pytest's. submitit sets logging up anew, which would close it.
+absl_logging.get_absl_handler().python_handler.stream = sys.__stderr__
 
 WORDS = ["bank", "-d", "731", "-f", "1", "-p", PLANS, "-n", "3", "--frames", "2", "--gif", "0"]
 
