@@ -95,7 +95,7 @@ def test_what_a_generator_cannot_do_is_one_sentence(folder: str, tmp_path: Path,
         ({"ef": 30}, "there is no prior 'ef'; did you mean lv_ef"),
         ({"lv_ef": 140}, "lv_ef 140 % is outside 2 to 90 %"),
         ({"lv_ef": "low"}, "'low' is not a number"),
-        ({"lv_ef": (30, 20)}, "30 is not below 20"),
+        ({"lv_ef": (30, 20)}, r"write the lower end first: lv_ef=20\.\.30"),
     ):
         with pytest.raises(synthaug.UserError, match=sentence):
             synthaug.sample(generator, priors=priors)  # type: ignore[arg-type]
