@@ -1,4 +1,7 @@
-"""A whole study with the real nnU-Net: an existing dataset with labels in its own order, two arms, a test set, the report."""
+"""``synthaug try``, and so a whole study, with the real nnU-Net: an existing dataset with names of its own, two arms, the report.
+
+Then the study goes on as its user changes it: nothing is trained again, a test set is added, and what cannot be changed is refused.
+"""
 
 from __future__ import annotations
 
@@ -8,74 +11,89 @@ from pathlib import Path
 
 import pytest
 import yaml
-from benchmark_fixture import TINY, synthaug
-from nnunet_fixture import DATASET, VALIDATION, Project
+from benchmark_fixture import synthaug
+from nnunet_fixture import VALIDATION, Project
 
 from evaluation.benchmark.main import benchmark
 from nnunet_synth_aug.core.errors import UserError
-from nnunet_synth_aug.core.files import read_json
+from nnunet_synth_aug.core.files import read_json, write_json
 
-OTHERS = "Dataset732_Others"
-STUDY = {
-    "title": "End to end",
-    "data": {"source": "nnunet", "dataset": DATASET},
-    **TINY,
-    "bank": {"sequences": 1, "frames": 2},
-    "arms": ["phantom50"],
-    "folds": [1],
-    "tests": [{"name": "others", "source": "nnunet", "dataset": OTHERS}],
-}
+OTHERS, UNKNOWN = "Dataset732_Others", "Dataset734_Unknown"
+ENDINGS = {"images": "_0000.nii.gz", "labels": ".nii.gz"}
 
 
 @pytest.fixture
-def plain_dataset(project: Project, tmp_path: Path) -> dict[str, str]:
-    """The fixture's dataset as a user has it who never imported anything: no cohort, nothing preprocessed."""
+def unknown(project: Project, tmp_path: Path) -> dict[str, str]:
+    """The fixture's hearts under names that say nothing, with a table of patients; planned by nnU-Net, never preprocessed.
+
+    Beside them a dataset to test on, of patients whom fold 1 does not train on.
+    """
     folders = {name: str(tmp_path / name) for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")}
-    shutil.copytree(project.raw, Path(folders["nnUNet_raw"], DATASET), ignore=shutil.ignore_patterns("cohort.json"))
-    for patient in VALIDATION[1]:  # a test set of patients whom the study's fold does not train on
-        for side, ending in (("images", "_0000.nii.gz"), ("labels", ".nii.gz")):
-            target = Path(folders["nnUNet_raw"], OTHERS, f"{side}Ts", f"{patient}_ED{ending}")
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(project.raw / f"{side}Tr" / target.name, target)
-    shutil.copy(project.raw / "dataset.json", Path(folders["nnUNet_raw"], OTHERS))
-    own = Path(folders["nnUNet_preprocessed"], DATASET)
+    raw, others, own = (
+        Path(folders[kind], name) for kind, name in (("nnUNet_raw", UNKNOWN), ("nnUNet_raw", OTHERS), ("nnUNet_preprocessed", UNKNOWN))
+    )
+    cases = [path.name.removesuffix(".nii.gz") for path in sorted((project.raw / "labelsTr").glob("*.nii.gz"))]
+    names = {case: f"Herz.{number * 7:03d}" for number, case in enumerate(cases)}
+    tested = {f"{patient}_ED": f"{patient}_ED" for patient in VALIDATION[1]}
+    for side, ending in ENDINGS.items():
+        for folder, copies in ((raw / f"{side}Tr", names), (others / f"{side}Ts", tested)):
+            folder.mkdir(parents=True)
+            for case, name in copies.items():
+                shutil.copy(project.raw / f"{side}Tr" / f"{case}{ending}", folder / f"{name}{ending}")
+    for folder in (raw, others):
+        shutil.copy(project.raw / "dataset.json", folder)
+    (raw / "patients.csv").write_text("case,patient\n" + "".join(f"{name},{case.rpartition('_')[0]}\n" for case, name in names.items()))
     own.mkdir(parents=True)
-    for name in ("dataset.json", "dataset_fingerprint.json", "nnUNetPlans.json", "splits_final.json"):
+    for name in ("dataset.json", "dataset_fingerprint.json"):
         shutil.copy(project.preprocessed / name, own / name)
+    write_json(own / "nnUNetPlans.json", read_json(project.preprocessed / "nnUNetPlans.json") | {"dataset_name": UNKNOWN})
+    splits = read_json(project.preprocessed / "splits_final.json")
+    write_json(own / "splits_final.json", [{side: [names[case] for case in fold[side]] for side in ("train", "val")} for fold in splits])
     return folders
 
 
 @pytest.mark.slow
-def test_a_study_of_an_existing_dataset(plain_dataset, tmp_path, monkeypatch, capsys):
-    study, out = tmp_path / "study.yaml", tmp_path / "out"
-    study.write_text(yaml.safe_dump(STUDY))
-    before = sorted(p for p in tmp_path.glob("nnUNet_*/**/*"))
-    ended = synthaug(plain_dataset, "benchmark", str(study), "-o", str(out))
+def test_a_try_and_what_its_user_makes_of_it(unknown: dict[str, str], tmp_path: Path, monkeypatch, capsys) -> None:
+    out = tmp_path / "out"
+    before = {path: path.read_bytes() for path in tmp_path.glob("nnUNet_*/**/*") if path.is_file()}
+    ended = synthaug(unknown, "try", "-d", "734", "-f", "1", "--iterations", "10", "-o", str(out), "--go")
     assert ended.returncode == 0, ended.stdout + ended.stderr
-    assert sorted(p for p in tmp_path.glob("nnUNet_*/**/*")) == before, "the user's own folders were written to"
+    assert {path: path.read_bytes() for path in tmp_path.glob("nnUNet_*/**/*") if path.is_file()} == before, "the user's files changed"
+    assert ended.stdout.startswith(f"{UNKNOWN}, fold 1\n")
+    assert "(arm copies+phantom50to00)" in ended.stdout
+    assert ended.stdout.count("train copies+phantom50to00, fold 1, seed 0: ") == 1
+
+    answer = read_json(out / "verdict.json")
+    assert answer["verdict"] == "no_difference"
+    assert (answer["iterations"], answer["quick"], answer["small_network"]) == (10, True, True)
+    assert Path(answer["report"]).is_file()
+    assert {row["structure"] for row in answer["results"]} == {"RV", "MYO", "LV", "mean"}
+    assert 0.2 < answer["estimated"]["minutes"] / answer["took"]["minutes"] < 5  # short steps on a busy machine
 
     figures = read_json(out / "report" / "benchmark.json")
-    assert [(r["arm"], r["fold"], r["iterations"], r["samples"]) for r in figures["runs"]] == [
-        ("real", 1, 10, 40),
-        ("phantom50", 1, 10, 40),
-    ]
-    assert [r["synthetic_samples"] for r in figures["runs"]] == [0, 20]
-    assert set(figures["comparisons"]) == {"validation", "others"}
     assert str(tmp_path) not in json.dumps(figures)
-    patients = {test: by_arm["phantom50"]["headline"][0]["n"] for test, by_arm in figures["comparisons"].items()}
-    assert patients == {"validation": 2, "others": 2}
-    for by_arm in figures["comparisons"].values():
-        assert (out / "report" / by_arm["phantom50"]["report"]).is_file()
-    assert ended.stdout.count("train phantom50, fold 1, seed 0: ") == 1
+    assert [(run["arm"], run["fold"], run["iterations"]) for run in figures["runs"]] == [("real", 1, 10), ("copies+phantom50to00", 1, 10)]
+    real, mixed = (run["synthetic_samples"] for run in figures["runs"])
+    assert real == 0 < mixed < figures["runs"][1]["samples"] == figures["runs"][0]["samples"]
 
-    for name, folder in plain_dataset.items():
+    for name, folder in unknown.items():
         monkeypatch.setenv(name, folder)
     capsys.readouterr()
-    benchmark(study, out)
-    assert "train" not in capsys.readouterr().out.split("# End to end")[0], "a finished study trains nothing"
-    study.write_text(yaml.safe_dump(STUDY | {"training": {"epochs": 3, "iterations": 5}}))
-    with pytest.raises(UserError, match="training, epochs was 2 and is 3"):
-        benchmark(study, out)
-    study.write_text(yaml.safe_dump(STUDY | {"folds": [5]}))
+    study = yaml.safe_load((out / "study.yaml").read_text())
+    assert study["data"] == {"source": "nnunet", "dataset": UNKNOWN}
+
+    def again(**changes) -> str:
+        (out / "study.yaml").write_text(yaml.safe_dump(study | changes))
+        benchmark(out / "study.yaml", out)
+        return str(capsys.readouterr().out)
+
+    assert "train" not in again().split("# Dataset734")[0], "a finished study trains nothing"
+    assert "train" not in again(tests=[{"name": "others", "source": "nnunet", "dataset": OTHERS}]).split("# Dataset734")[0]
+    by_test = read_json(out / "report" / "benchmark.json")["comparisons"]
+    assert {test: by_arm["copies+phantom50to00"]["headline"][0]["n"] for test, by_arm in by_test.items()} == {"validation": 2, "others": 2}
+    for by_arm in by_test.values():
+        assert (out / "report" / by_arm["copies+phantom50to00"]["report"]).is_file()
+    with pytest.raises(UserError, match="training, epochs was 10 and is 3"):
+        again(training={"epochs": 3, "iterations": 5})
     with pytest.raises(UserError, match="5 is out of range"):
-        benchmark(study, out)
+        again(folds=[5])

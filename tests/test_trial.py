@@ -1,4 +1,4 @@
-"""``synthaug try``: what it sees, proposes, estimates, refuses and says; its trainings are in test_trial_end_to_end.py."""
+"""``synthaug try``: what it sees, proposes, estimates, refuses and says; its trainings are in test_benchmark_end_to_end.py."""
 
 from __future__ import annotations
 
