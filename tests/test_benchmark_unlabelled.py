@@ -27,7 +27,12 @@ UNLABELLED = {
     "bank": {"sequences": 12, "frames": 2},
     "generator": {
         "segmenter": True,
-        "set": ["latents.copies=20", *(f"{stage}.train.steps=5" for stage in ("vae", "static", "motion")), "latents.max_frames=4"],
+        "set": [
+            "grid.size=[48, 48, 8]",
+            "latents.copies=12",
+            "latents.max_frames=4",
+            *(f"{stage}.train.{what}=5" for stage in ("vae", "static", "motion") for what in ("steps", "batch_size")),
+        ],
     },
     "arms": [ARM],
 }
