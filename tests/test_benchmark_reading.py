@@ -143,3 +143,12 @@ def test_existing_datasets_are_looked_at_before_anything_runs(
     else:
         assert build_steps(study, at)
     assert not (dataset / "out").exists()
+
+
+def test_a_test_set_waits_for_the_folds_that_the_study_makes(dataset: Path) -> None:
+    """Who is trained on is known only then."""
+    (dataset / "nnUNet_preprocessed" / "Dataset007_Own" / "splits_final.json").unlink()
+    own = {"source": "nnunet", "dataset": 7}
+    study = read_study(written(dataset, data=own | {"splits": 2}, tests=[{"name": "t", "source": "phantom", "hearts": 4}]))
+    steps = {step.id: step for step in build_steps(study, Workspace(dataset / "out", study))}
+    assert "folds" in steps["test_t"].needs

@@ -135,8 +135,8 @@ def _lengths(study: Study) -> dict[str, Any]:
     return {k.replace("_", "-"): v for k, v in plain(study.training).items() if v is not None}
 
 
-def test_steps(test: TestSet, at: Workspace) -> list[Step]:
-    """The import of a test set, if it needs one, and the choice of its cases."""
+def test_steps(test: TestSet, at: Workspace, last_of_data: str) -> list[Step]:
+    """The import of a test set, if it needs one, and the choice of its cases, which must know who is trained on."""
     raw, images, root = at.test_raw(test), at.test_images(test), at.test_root(test)
     steps: list[Step] = []
     if test.source == "nnunet":
@@ -153,7 +153,7 @@ def test_steps(test: TestSet, at: Workspace) -> list[Step]:
         silent = silent_patients(at.raw, at.splits, at.study.folds)
         link_test_cases(raw, test.vendors, at.raw, trained_cases(at.splits, at.study.folds), images, silent)
 
-    needs = ("split" if at.study.data.restricted else "dataset", *(step.id for step in steps))
+    needs = (last_of_data, *(step.id for step in steps))
     steps.append(Step(f"test_{test.name}", f"cases of {test.name}", {"test": plain(test)}, lambda: bool(cases_in(images)), needs, link))
     return steps
 

@@ -25,8 +25,10 @@ def build_steps(study: Study, at: Workspace) -> list[Step]:
         UserError: the dataset of source nnunet is not there, or has no such fold or plans.
     """
     data = data_steps(study, at)
-    steps = {step.id: step for step in (*data, *planning_steps(study, at), *(s for test in study.tests for s in test_steps(test, at)))}
-    runs = RunSteps(study, at, data[-1].id)
+    last = data[-1].id
+    tests = (step for test in study.tests for step in test_steps(test, at, last))
+    steps = {step.id: step for step in (*data, *planning_steps(study, at), *tests)}
+    runs = RunSteps(study, at, last)
     for seed in study.seeds:  # one seed of everything first: a first comparison is complete early
         for fold in study.folds:
             for arm in study.all_arms:
