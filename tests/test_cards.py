@@ -137,8 +137,8 @@ def test_what_a_person_wrote_stays(bank):
     [
         (lambda text: text.replace("**No.**", "**Yes.**"), "changed between its two marks"),
         (lambda text: text.replace("- cine-mri", "- my-tag"), "changed between its two marks"),
-        (lambda text: "# My bank\n", "was not written by 'synthaug card'"),
-        (lambda text: "\n" + text, "was not written by 'synthaug card'"),
+        (lambda text: "# My bank\n", "lacks the marks between which 'synthaug card' writes"),
+        (lambda text: "\n" + text, "lacks the marks between which 'synthaug card' writes"),
         (lambda text: text.replace("license: other", "license: [other"), "not YAML"),
     ],
     ids=["body", "tags", "own", "no-front-matter", "broken"],

@@ -137,7 +137,7 @@ def test_what_is_not_asked_for_fits_what_is(shipped):
     [
         ({"lv_ef": 95}, "EF 95 % is outside what hearts have; choose 2 to 90 %"),
         ({"lv_edv": "many"}, "EDV is 'many', which is not a number"),
-        ({"lv_edv": "nan"}, "EDV nan mL is outside"),
+        ({"lv_edv": "nan"}, "EDV is 'nan', which is not a number"),
         ({"rv_edv": "1e9"}, "RV EDV 1e[+]09 mL is outside what hearts have; choose 20 to 600 mL"),
         ({"diagnosis": "flu"}, "diagnosis 'flu' is unknown; choose one of NOR"),
         ({"frames": 500}, "frames: 500 is not a whole number from 8 to 30"),
@@ -237,6 +237,18 @@ def test_the_server_refuses_what_is_no_wish(server):
     assert ask(f"{server}/", Host="evil.example")[0] == 403  # a name that somebody points to this machine
     assert ask(f"{server}/api/hearts/0/nifti")[0] == ask(f"{server}/../etc")[0] == ask(f"{server}/api/nothing", 1)[0] == 404
     assert json.loads(ask(f"{server}/api/hearts/0")[1]) == {"state": "dropped"}
+
+
+@pytest.mark.parametrize("value", [10**400, True, [1], "1e999", float("nan")])
+@pytest.mark.parametrize("name", ["seed", "frames", "lv_ef"])
+def test_what_is_no_number_is_refused(name, value):
+    with pytest.raises(UserError, match="number"):
+        Wish.of(WISH | {name: value})
+
+
+def test_a_longer_path_is_not_found_and_a_name_has_no_case(server):
+    assert ask(f"{server}/api/hearts/a/b/c")[0] == 404
+    assert ask(f"{server}/", Host=server.removeprefix("http://").replace("127.0.0.1", "LocalHost"))[0] == 200
 
 
 def test_a_taken_port_gives_the_next_one_and_an_unknown_host_a_sentence(shipped, server):

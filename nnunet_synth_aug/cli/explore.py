@@ -46,7 +46,11 @@ def explore(
     from nnunet_synth_aug.core.files import write_text
     from nnunet_synth_aug.explore.export import grid_of_hearts
 
-    hearts = grid_of_hearts(cascade, seed)
+    try:
+        hearts = grid_of_hearts(cascade, seed)
+    except KeyboardInterrupt:
+        say("ended; nothing was written")
+        raise typer.Exit(130) from None
     if not hearts:
         raise UserError(f"{setup['generator']} made no heart; train it longer")
     write_text(export, document(setup, hearts))

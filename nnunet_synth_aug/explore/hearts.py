@@ -86,20 +86,23 @@ def _check(name: str, value: Any) -> None:
         if value not in variable.choices:
             raise UserError(f"diagnosis {value!r} is unknown; choose one of {', '.join(variable.choices)}")
         return
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        raise UserError(f"{WORDS[name]} is {value!r}, which is not a number") from None
+    if not np.isfinite(number := _number(value)):
+        raise UserError(f"{WORDS[name]} is {value!r}, which is not a number")
     if not variable.low <= number <= variable.high:
         limits = f"{variable.low:g} to {variable.high:g} {variable.unit}"
         raise UserError(f"{WORDS[name]} {number:g} {variable.unit} is outside what hearts have; choose {limits}")
 
 
-def _whole(name: str, value: Any, low: int, high: int) -> int:
+def _number(value: Any) -> float:
+    """NaN for what is no number, or too large to be one."""
     try:
-        number = float(value)
-    except (TypeError, ValueError):
-        number = float("nan")
+        return float("nan") if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError, OverflowError):
+        return float("nan")
+
+
+def _whole(name: str, value: Any, low: int, high: int) -> int:
+    number = _number(value)
     if not (number.is_integer() and low <= number <= high):
         raise UserError(f"{name}: {value!r} is not a whole number from {low} to {high}")
     return int(number)

@@ -2,8 +2,8 @@
 
 GET  /                     the page
 GET  /api/alive            which server this is, and of which page
-POST /api/hearts           a wish -> the id of a job, or 400 with a sentence
-GET  /api/hearts/ID        how far it is, then the heart
+POST /api/hearts           a wish -> {"id": of a job}, or {"refused": a sentence}; 400 for what is not JSON
+GET  /api/hearts/ID        {"state": waiting, running, done, failed or dropped, "share": ..., then "heart" or "error"}
 GET  /api/hearts/ID/nifti  zip of image and mask (4D NIfTI) and their values
 GET  /api/hearts/ID/json   what was asked and what was measured
 """
@@ -89,7 +89,8 @@ class _Handler(BaseHTTPRequestHandler):
         elif path == "/api/alive":
             self._json(HTTPStatus.OK, self.server.about)
         elif path.startswith("/api/hearts/"):
-            self._heart(*path.removeprefix("/api/hearts/").split("/"))
+            key, _, what = path.removeprefix("/api/hearts/").partition("/")
+            self._heart(key, what)
         else:
             self._json(HTTPStatus.NOT_FOUND, {"error": f"there is no {path}"})
 
@@ -137,7 +138,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _is_meant(self) -> bool:
         """Refuse a request for another host's name."""
         names = self.server.names
-        if names is None or self.headers.get("Host", "") in names:
+        if names is None or self.headers.get("Host", "").lower() in names:
             return True
         self.close_connection = True
         self._json(HTTPStatus.FORBIDDEN, {"error": "this page is only for this machine"})

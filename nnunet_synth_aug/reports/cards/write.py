@@ -125,7 +125,9 @@ def _kept(path: Path, licence: dict[str, str]) -> _Kept:
         raise UserError(f"{path} cannot be read ({error}); move it away, and the card is written anew") from error
     front, end, begin = _FRONT.match(text), _END.search(text), text.find(_BEGIN)
     if front is None or end is None or not 0 <= begin < end.start():
-        raise UserError(f"{path} was not written by 'synthaug card', which would replace it; give it another name and run that again")
+        raise UserError(
+            f"{path} lacks the marks between which 'synthaug card' writes, so it stays as it is; give it another name for a new card"
+        )
     try:
         found = yaml.safe_load(front[1])
     except yaml.YAMLError as error:
