@@ -60,8 +60,11 @@ TINY: dict[str, Any] = {
 }
 
 
+#: One process and one thread for each command.
+LIMITS = {"OMP_NUM_THREADS": "1", "nnUNet_def_n_proc": "1", "nnUNet_n_proc_DA": "0"}
+
+
 def synthaug(folders: dict[str, str], *words: str) -> subprocess.CompletedProcess[str]:
     """The command line in a process of its own, with one thread."""
     script = str(Path(sys.executable).with_name("synthaug"))
-    limits = {"OMP_NUM_THREADS": "1", "nnUNet_def_n_proc": "1", "nnUNet_n_proc_DA": "0"}
-    return subprocess.run([script, *words], env=os.environ | limits | folders, capture_output=True, text=True, check=False)
+    return subprocess.run([script, *words], env=os.environ | LIMITS | folders, capture_output=True, text=True, check=False)

@@ -143,6 +143,22 @@ def built_project(shared: Shared, tmp_path_factory: pytest.TempPathFactory) -> A
     return nnunet_fixture.Project(root)
 
 
+@pytest.fixture(scope="session")
+def trained_by_command(shared: Shared) -> Any:
+    """The small project after nnU-Net's own command in a process of its own, with nothing set by hand but the three folders; read only."""
+    import nnunet_fixture
+
+    def train(folder: Path) -> None:
+        shutil.copytree(shared.folder("nnunet", nnunet_fixture.build), folder, dirs_exist_ok=True)
+        words = ("731", "2d", "0", "-tr", nnunet_fixture.TRAINED, "-p", nnunet_fixture.PLANS, "-device", "cpu", "--npz")
+        # A worker process, so the loader travels.
+        result = nnunet_fixture.command(nnunet_fixture.Project(folder), "nnUNetv2_train", *words, nnUNet_n_proc_DA="1")
+        assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-3000:]
+        (folder / "training.log").write_text(result.stdout)
+
+    return nnunet_fixture.Project(shared.folder("nnunet_trained", train))
+
+
 @pytest.fixture
 def project(built_project: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     """The shared project with the environment set; a test that changes files must restore them or work on a copy."""

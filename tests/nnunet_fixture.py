@@ -21,6 +21,8 @@ from nnunet_synth_aug.synthesis.folder import write_index, write_sequence
 
 DATASET = "Dataset731_Hearts"
 PLANS = "smallPlans"
+#: What ``trained_by_command`` trains.
+TRAINED = "nnUNetTrainerSynthAug_mix50_1epochs"
 PATIENTS = tuple(f"patient{i:03d}" for i in range(1, 7))
 #: Fold 0 validates on the last two patients, fold 1 on the first two.
 VALIDATION = {0: PATIENTS[4:], 1: PATIENTS[:2]}

@@ -7,7 +7,9 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from nnunet_fixture import DATASET, PATIENTS, PLANS, Project, command
+from nnunet_fixture import DATASET, PATIENTS, PLANS, TRAINED, Project, command
+from nnunetv2.experiment_planning.plan_and_preprocess_api import preprocess_dataset
+from shared_folders import set_folders
 from typer.testing import CliRunner
 
 from nnunet_synth_aug.cli.app import app
@@ -15,45 +17,46 @@ from nnunet_synth_aug.core.errors import UserError
 from nnunet_synth_aug.core.files import read_json
 from nnunet_synth_aug.nnunet.plans import write_small_plans
 
-MIX50, MIX00 = "nnUNetTrainerSynthAug_mix50_1epochs", "nnUNetTrainerSynthAug_mix00_1epochs"
+MIX00 = "nnUNetTrainerSynthAug_mix00_1epochs"
+
+
+@pytest.fixture
+def trained(trained_by_command: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
+    """A copy of the trained project, with the environment set."""
+    shutil.copytree(trained_by_command.root, tmp_path / "project")
+    set_folders(monkeypatch, tmp_path / "project")
+    return Project(tmp_path / "project")
 
 
 @pytest.mark.slow
-def test_preprocess_train_continue_predict_and_choose(project: Project, tmp_path: Path) -> None:
-    def run(*words: str, **environment: str) -> str:
-        result = command(project, *words, **environment)
+def test_preprocess_continue_predict_and_choose(trained: Project, tmp_path: Path) -> None:
+    def run(*words: str, **environment: str) -> None:
+        result = command(trained, *words, **environment)
         assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-3000:]
-        return result.stdout + result.stderr
 
-    # A small plans file with its own spacing is preprocessed by nnU-Net's command.
+    # A small plans file with its own spacing is preprocessed by nnU-Net.
     write_small_plans(731, "nnUNetPlans", "coarsePlans", spacing_2d=4.0, patch_2d=(32, 32), batch_size=2, n_stages=3, features=4)
-    run("nnUNetv2_preprocess", "-d", "731", "-plans_name", "coarsePlans", "-c", "2d", "-np", "1")
-    assert len(list((project.preprocessed / "coarsePlans_2d").glob("*.pkl"))) == 12
+    preprocess_dataset(731, plans_identifier="coarsePlans", configurations=("2d",), num_processes=(1,))
+    assert len(list((trained.preprocessed / "coarsePlans_2d").glob("*.pkl"))) == 12
 
-    train = ("-p", PLANS, "-device", "cpu", "--npz")
-    one = {"nnUNet_n_proc_DA": "1"}  # a worker process, so the loader travels
-    log = run("nnUNetv2_train", "731", "2d", "0", "-tr", MIX50, *train, **one)
-    assert f"Using trainer '{MIX50}'" in log
-    fold = project.results / f"{MIX50}__{PLANS}__2d" / "fold_0"
-    assert read_json(fold / "synth_aug.json")["synthetic_samples"] == 10
-    assert len(list((fold / "validation").glob("*.nii.gz"))) == 4
+    fold = trained.results / f"{TRAINED}__{PLANS}__2d" / "fold_0"
     (fold / "checkpoint_final.pth").rename(fold / "checkpoint_latest.pth")
-    run("nnUNetv2_train", "731", "2d", "0", "-tr", MIX50, *train, "--c", nnUNet_n_proc_DA="0")
+    run("nnUNetv2_train", "731", "2d", "0", "-tr", TRAINED, "-p", PLANS, "-device", "cpu", "--npz", "--c", nnUNet_n_proc_DA="0")
     assert (fold / "checkpoint_final.pth").is_file()
 
     images = tmp_path / "images"
     images.mkdir()
-    shutil.copy(project.raw / "imagesTr" / "patient006_ED_0000.nii.gz", images)
+    shutil.copy(trained.raw / "imagesTr" / "patient006_ED_0000.nii.gz", images)
     run(
-        "nnUNetv2_predict", "-i", str(images), "-o", str(tmp_path / "out"), "-d", "731", "-c", "2d", "-f", "0", "-tr", MIX50, "-p", PLANS,
+        "nnUNetv2_predict", "-i", str(images), "-o", str(tmp_path / "out"), "-d", "731", "-c", "2d", "-f", "0", "-tr", TRAINED, "-p", PLANS,
         "-device", "cpu", "-npp", "1", "-nps", "1",
     )  # fmt: skip
     assert (tmp_path / "out" / "patient006_ED.nii.gz").is_file()
     # The choice between trainers goes by their folders' names: one training under two names is enough for it.
     shutil.copytree(fold.parent, fold.parents[1] / f"{MIX00}__{PLANS}__2d")
-    run("nnUNetv2_find_best_configuration", "731", "-c", "2d", "-tr", MIX00, MIX50, "-p", PLANS, "-f", "0", "-np", "1")
-    information = read_json(project.results / "inference_information.json")
-    assert {f"{MIX50}__{PLANS}__2d", f"{MIX00}__{PLANS}__2d"} <= set(information["all_results"])
+    run("nnUNetv2_find_best_configuration", "731", "-c", "2d", "-tr", MIX00, TRAINED, "-p", PLANS, "-f", "0", "-np", "1")
+    information = read_json(trained.results / "inference_information.json")
+    assert {f"{TRAINED}__{PLANS}__2d", f"{MIX00}__{PLANS}__2d"} <= set(information["all_results"])
     assert information["dataset_name_or_id"] in (DATASET, "731")
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from nnunet_fixture import PATIENTS, PLANS, Project, command
+from nnunet_fixture import PATIENTS, PLANS, TRAINED, Project, command
 from nnunet_training import make
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from nnunetv2.training.nnUNetTrainer.variants.data_augmentation.nnUNetTrainerDA5 import nnUNetTrainerDA5
@@ -227,13 +227,10 @@ def test_fold_all_says_what_its_validation_is(project: Project, manifest: Path) 
         shutil.rmtree(everyone)
 
 
-@pytest.mark.real_start
-def test_nnunets_own_command_trains_on_the_mix_to_its_end(project: Project) -> None:
-    words = ("731", "2d", "0", "-tr", "nnUNetTrainerSynthAug_mix50", "-p", PLANS, "-device", "cpu")
-    result = command(project, "nnUNetv2_train", *words, nnUNet_n_proc_DA="0")
-    assert result.returncode == 0, result.stderr
-    folder = project.results / f"nnUNetTrainerSynthAug_mix50__{PLANS}__2d" / "fold_0"
-    assert read_json(folder / "synth_aug.json")["synthetic_samples"] == 20
+def test_nnunets_own_command_trains_on_the_mix_to_its_end(trained_by_command: Project) -> None:
+    folder = trained_by_command.results / f"{TRAINED}__{PLANS}__2d" / "fold_0"
+    assert f"Using trainer '{TRAINED}'" in (trained_by_command.root / "training.log").read_text()
+    assert read_json(folder / "synth_aug.json")["synthetic_samples"] == 10
     assert (folder / "checkpoint_final.pth").is_file()
     assert len(list((folder / "validation").glob("*.nii.gz"))) == 4
 
