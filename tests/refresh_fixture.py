@@ -10,9 +10,10 @@ import torch
 from nnunet_fixture import DATASET, PATIENTS
 
 from nnunet_synth_aug.core.files import sha256, write_json
+from nnunet_synth_aug.core.paths import GENERATOR_META
 from nnunet_synth_aug.core.priors import NUMERIC
 from nnunet_synth_aug.model.config import GeneratorConfig, GridConfig, LatentConfig, LDMConfig, VAEConfig
-from nnunet_synth_aug.model.generator import META, STAGES, load_generator
+from nnunet_synth_aug.model.generator import STAGES, load_generator
 from nnunet_synth_aug.model.latents.scale import LatentScale
 from nnunet_synth_aug.model.motion import motion_network
 from nnunet_synth_aug.model.motion_schemes import motion_scheme
@@ -51,7 +52,7 @@ def write_generator(folder: Path, patients: tuple[str, ...] = PATIENTS[:4], seed
         save_checkpoint(folder / f"{stage}.safetensors", weights | scale.tensors(), header)
     template = {"priors": {"n_slices": 6, "slice_thickness": 8.0}, "grey": [0.0, 900.0], "context": None, "n_frames": 6}
     write_json(
-        folder / META,
+        folder / GENERATOR_META,
         {
             "format": 1,
             "version": "0",

@@ -121,5 +121,5 @@ def test_arms_of_several_sources(tmp_path):
     path.write_text("title: Two\ndata: {source: phantom, hearts: 6}\narms: [copies+phantom50, phantom+copies50]\n")
     with pytest.raises(UserError, match="are the same arm"):
         read_study(path)
-    with pytest.raises(UserError, match=r"there is no arm 'copies\+heart50'; choose from real, synthetic, mixNN"):
+    with pytest.raises(UserError, match=r"there is no arm 'copies\+heart50'; write real, or sources .*\(sources: mix, "):
         parse_arm("copies+heart50")

@@ -18,12 +18,12 @@ from typer.testing import CliRunner
 from nnunet_synth_aug.cli.app import app
 from nnunet_synth_aug.core.errors import UserError
 from nnunet_synth_aug.core.files import read_json, write_json
-from nnunet_synth_aug.core.paths import bank_folder, generator_folder
+from nnunet_synth_aug.core.paths import GENERATOR_META, bank_folder, generator_folder
 from nnunet_synth_aug.model.pretrained import PHANTOM
 from nnunet_synth_aug.nnunet.bank.manifest import bank_status
 from nnunet_synth_aug.nnunet.target import load_target
 from nnunet_synth_aug.reports.cards.audit import AUDIT, Audit, keep_audit
-from nnunet_synth_aug.reports.cards.facts import META, Facts, Leave, facts_of
+from nnunet_synth_aug.reports.cards.facts import Facts, Leave, facts_of
 from nnunet_synth_aug.reports.cards.words import body
 from nnunet_synth_aug.reports.cards.write import CARD, CROISSANT, take_report, write_card
 
@@ -67,7 +67,7 @@ def generator(project: Project):
         "version": "0.1.0",
         "pretraining": {"dataset": "800 phantoms, shipped"},
     }
-    write_json(folder / META, {**about, "config": config, "finished": stages})
+    write_json(folder / GENERATOR_META, {**about, "config": config, "finished": stages})
     yield folder
     shutil.rmtree(project.results, ignore_errors=True)
 
@@ -118,11 +118,11 @@ def test_a_card_changes_nothing_of_the_bank(bank):
 def test_what_a_person_wrote_stays(bank):
     text = (bank / CARD).read_text()
     (bank / CARD).write_text(
-        text.replace("license: other\nlicense_name: not-stated", "license: cc-by-4.0  # agreed\ndoi: 10.1/x").replace(
-            "Ethics approval: not stated yet", "Ethics approval: 12/2026"
-        )
+        text.replace(
+            "license: other\nlicense_name: not-stated", "license: cc-by-4.0  # agreed\nlicense_name: not-stated\ndoi: 10.1/x"
+        ).replace("Ethics approval: not stated yet", "Ethics approval: 12/2026")
     )
-    edited = (bank / CARD).read_text()
+    edited = (bank / CARD).read_text().replace("license_name: not-stated\n", "")  # it is stated now
     write_card(bank)
     assert (bank / CARD).read_text() == edited
     assert mlcroissant.Dataset(bank / CROISSANT).metadata.license == ["cc-by-4.0"]
@@ -136,7 +136,7 @@ def test_what_a_person_wrote_stays(bank):
     ("change", "said"),
     [
         (lambda text: text.replace("**No.**", "**Yes.**"), "changed between its two marks"),
-        (lambda text: text.replace("- cine-mri", "- my-tag"), "changed between its two marks"),
+        (lambda text: text.replace("- cine-mri", "- my-tag"), "changed at tags"),
         (lambda text: "# My bank\n", "lacks the marks between which 'synthaug card' writes"),
         (lambda text: "\n" + text, "lacks the marks between which 'synthaug card' writes"),
         (lambda text: text.replace("license: other", "license: [other"), "not YAML"),
@@ -290,13 +290,13 @@ def test_the_shipped_card_is_up_to_date(tmp_path):
 def test_folders_that_are_neither_are_refused(generator, bank, tmp_path):
     with pytest.raises(UserError, match="neither a complete bank"):
         write_card(tmp_path)
-    meta = read_json(generator / META)
+    meta = read_json(generator / GENERATOR_META)
     del meta["finished"]["motion"]
-    write_json(generator / META, meta)
+    write_json(generator / GENERATOR_META, meta)
     with pytest.raises(UserError, match=r"not finished \(motion\)"):
         write_card(generator)
-    write_json(generator / META, {"dataset": "x"})
-    with pytest.raises(UserError, match=META):
+    write_json(generator / GENERATOR_META, {"dataset": "x"})
+    with pytest.raises(UserError, match=GENERATOR_META):
         write_card(generator)
     (bank / AUDIT).write_text("{}")
     assert facts_of(bank).audit is None, "a bank of copies has no generator to be audited"

@@ -183,7 +183,7 @@ def test_every_objection_has_words():
         assert re.fullmatch(r"(RV )?(EF|EDV|mass) far from what was asked", words)
     assert in_words(["lv_not_enclosed", "fragmented_MYO_in_cycle"]) == ["LV not surrounded by muscle", "MYO in several pieces in the cycle"]
     torn = [f"torn_slices{when}" for when in ("", "_at_es", "_in_cycle")]
-    assert in_words(torn[1:]) == ["contours that nobody would draw at ES and in the cycle"]
+    assert in_words(torn[1:]) == ["ragged contours in some slice at ES and in the cycle"]
     assert len(in_words([*torn, "missed_lv_ef"])) == 2
 
 

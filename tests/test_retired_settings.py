@@ -4,8 +4,8 @@ import pytest
 
 from nnunet_synth_aug.core.errors import UserError
 from nnunet_synth_aug.core.files import read_json
+from nnunet_synth_aug.core.paths import GENERATOR_META
 from nnunet_synth_aug.model.config import RETIRED, GeneratorConfig, preset
-from nnunet_synth_aug.model.generator import META
 from nnunet_synth_aug.model.pretrained import PHANTOM
 
 
@@ -26,6 +26,6 @@ def test_a_retired_setting_loads_at_the_value_at_which_it_did_nothing_and_at_no_
 
 
 def test_the_generator_that_ships_has_retired_settings_and_loads():
-    values = read_json(PHANTOM / META)["config"]
+    values = read_json(PHANTOM / GENERATOR_META)["config"]
     assert values["vae"]["mask_weight"] == RETIRED["vae.mask_weight"]
     assert GeneratorConfig.from_json(values).static.train.steps == values["static"]["train"]["steps"]

@@ -181,8 +181,13 @@ def test_memory_holds_a_few_sequences_however_many_are_asked_for(calls, tmp_path
     assert calls.alive <= 3
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    return tmp_path_factory.mktemp("undisturbed") / "whole"
+
+
 @pytest.mark.parametrize(("killed_at", "finished"), [(1, 0), (6, 0), (24, 8)])
-def test_a_killed_run_resumes_with_the_same_results(calls, tmp_path, killed_at, finished):
+def test_a_killed_run_resumes_with_the_same_results(calls, tmp_path, whole, killed_at, finished):
     count = 0
 
     def agreement(sequence):
@@ -193,15 +198,16 @@ def test_a_killed_run_resumes_with_the_same_results(calls, tmp_path, killed_at, 
         return {"LV": sequence.motion_seed % 5 / 4}  # rejects three in five
 
     options: dict[str, Any] = {"batch": 4, "quality": QualityControl(True, agreement), "skip_impossible": True}
+    requests = asked(12)
     with pytest.raises(KeyboardInterrupt):
-        sample_to_folder(GENERATOR, asked(), tmp_path / "killed", **options)
-    log = tmp_path / "killed" / "rejections.json"
+        sample_to_folder(GENERATOR, requests, tmp_path, **options)
+    log = tmp_path / "rejections.json"
     assert (len(read_json(log)) if log.is_file() else 0) == finished
-    ids = sample_to_folder(GENERATOR, asked(), tmp_path / "killed", **options)
+    ids = sample_to_folder(GENERATOR, requests, tmp_path, **options)
     count = 1000
-    assert ids == sample_to_folder(GENERATOR, asked(), tmp_path / "whole", **options)
-    assert files(tmp_path / "killed") == files(tmp_path / "whole")
-    assert "image_mask_disagree" in read_index(tmp_path / "whole")[1]["quality"]["reasons"]
+    assert ids == sample_to_folder(GENERATOR, requests, whole, **options)  # is there already for the second of these tests
+    assert files(tmp_path) == files(whole)
+    assert "image_mask_disagree" in read_index(whole)[1]["quality"]["reasons"]
 
 
 def test_a_finished_folder_is_not_sampled_again_and_may_grow(calls, tmp_path):

@@ -13,6 +13,7 @@ from evaluation.benchmark.study import Data
 from evaluation.inputs.dataset import CaseInfo, cases_in, find_dataset, structure_labels
 from nnunet_synth_aug.core.errors import UserError
 from nnunet_synth_aug.core.files import read_nifti, read_object, write_json
+from nnunet_synth_aug.core.paths import GENERATOR_META
 from nnunet_synth_aug.core.patients import COHORT, cohort_records, read_fold, read_members, read_splits
 from nnunet_synth_aug.core.volumes import read_volume
 
@@ -88,7 +89,7 @@ def split_patients(split: Mapping[str, list[str]], raw: Path) -> dict[str, list[
 
 def refuse_foreign(generator: Path, raw: Path, splits: Path, fold: int) -> None:
     """Raise UserError unless a generator trained elsewhere saw the training patients of this fold and no other."""
-    meta = read_object(generator / "generator.json")
+    meta = read_object(generator / GENERATOR_META)
     split = read_fold(splits, fold)
     train = set(split_patients(split.to_json(), raw)["train"])
     seen = set(map(str, meta.get("patients") or []))

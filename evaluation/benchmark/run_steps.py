@@ -16,6 +16,7 @@ from evaluation.benchmark.study import REAL, Arm, Study, TestSet
 from evaluation.benchmark.workspace import PLANS, Workspace
 from evaluation.inputs.dataset import cases_in
 from nnunet_synth_aug.core.files import atomic_folder
+from nnunet_synth_aug.core.paths import GENERATOR_META
 
 
 def build_steps(study: Study, at: Workspace) -> list[Step]:
@@ -104,7 +105,7 @@ class RunSteps:
         folder = at.generator(fold)
         settings = self._data | {"generator": self._generator_settings(), "fold": fold}
         name, title = f"generator_{wanted.name}_fold_{fold}", f"generator {wanted.name}, fold {fold}"
-        done = (folder / "generator.json").is_file
+        done = (folder / GENERATOR_META).is_file
         needs: tuple[str, ...] = self._needs[1:]
         if wanted.pretrain != "none" and fold != self.study.folds[0]:  # the folds share what the first one pretrains
             needs = (*needs, f"generator_{wanted.name}_fold_{self.study.folds[0]}")

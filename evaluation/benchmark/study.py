@@ -233,10 +233,8 @@ def parse_arm(name: str) -> Arm:
     match = _ARM.fullmatch(name)
     if match is None or int(match["percent"]) == 0:
         raise UserError(
-            f"there is no arm {name!r}; choose from real, synthetic, {', '.join(f'{kind}NN' for kind in _KINDS)} with NN per cent from "
-            "01 to 100, mixNNtoMM for a share that changes, copies+phantomNN for a bank of several sources, copies_3looksNN for looks of "
-            "other scanners and copies_3unlabelledNN for those of patients without contours, mix_donorNN and mix_donor_3looksNN, in this "
-            "order, for hearts in patients' pixels, or real_DA5 and copiesNN_DA5 for another of nnU-Net's trainers underneath"
+            f"there is no arm {name!r}; write real, or sources and their per cent, such as copies+phantom50to00 or mix_donor_3looks50 "
+            f"(sources: {', '.join(_KINDS)}; all endings: docs, Studies, Arms)"
         )
     until = None if match["until"] is None else int(match["until"])
     if until == int(match["percent"]):

@@ -70,7 +70,7 @@ def propose(facts: Facts, wanted: str | None = None) -> Proposal:
     return Proposal(
         _with_looks(PLAIN, looks),
         "copies of your training patients, with other proportions of cavity, wall and right ventricle, and as many phantoms" + why_looks,
-        f"there are too few cines for a generator to learn motion, and these two need none{expected}",
+        f"there are too few cines for a generator to learn motion from; copies and phantoms need no cine{expected}",
         f"{_PATIENTS}. {_LOOKS}" if looks else _PATIENTS,
     )
 
@@ -107,7 +107,7 @@ def _wanted(facts: Facts, name: str) -> Proposal:
         )
     if "pseudolabels" in arm.parts and not facts.train.cines:
         raise UserError(f"--arm {name} contours cines, and {facts.dataset} has none; choose another one such as {PLAIN}")
-    return Proposal(name, f"what --arm {name} says", "you asked for it", "docs, Results: what was measured of each source")
+    return Proposal(name, f"what --arm {name} says", "you asked for it", "the pages of results tell what was measured of its sources")
 
 
 @dataclass(frozen=True)

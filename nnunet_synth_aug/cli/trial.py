@@ -155,7 +155,10 @@ def _proposed(trial: Trial) -> list[str]:
     from evaluation.trial.verdict import FAMILY
 
     proposal, n = trial.proposal, len(trial.facts.tested.patients)
-    lines = ["proposal", *labelled("mix in", f"{proposal.what} (arm {proposal.arm})"), *labelled("why", proposal.why)]
+    lines = ["proposal"]
+    if n < (needed := patients_needed(FAMILY)):
+        lines += labelled("beware", f"{n} tested patients: no difference can be told from chance, whatever its size. {needed} are needed")
+    lines += [*labelled("mix in", f"{proposal.what} (arm {proposal.arm})"), *labelled("why", proposal.why)]
     lines += labelled("rests on", proposal.rests_on)
     if proposal.instead:
         lines += labelled("or", f"--arm {proposal.instead}: copies and phantoms without a generator, which were measured on patients")
@@ -163,9 +166,6 @@ def _proposed(trial: Trial) -> list[str]:
     lines += labelled("trainings", f"real only, and mixed; {trial.iterations} iterations each, same seed, {network}")
     if trial.iterations < FULL_ITERATIONS or trial.small:
         lines += labelled("", f"a quick answer, not what a full training of {FULL_ITERATIONS} iterations would say")
-    if n < (needed := patients_needed(FAMILY)):
-        told_apart = f"{n} tested patients: no difference can be told from chance, whatever its size. {needed} are needed"
-        lines += labelled("beware", told_apart)
     return lines
 
 

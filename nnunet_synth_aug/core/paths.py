@@ -11,6 +11,9 @@ from pathlib import Path
 from nnunet_synth_aug.core.errors import UserError
 from nnunet_synth_aug.core.files import refuse_read_only
 
+#: In the folder of a generator: what it is, and which of its stages are finished.
+GENERATOR_META = "generator.json"
+
 
 def nnunet_folder(name: str) -> Path:
     """One of nnUNet_raw, nnUNet_preprocessed, nnUNet_results, from the environment."""

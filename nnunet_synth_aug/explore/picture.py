@@ -26,7 +26,7 @@ FEW_SLICES, SMALL, QUALITY = 5, 72, 62
 #: The quality control's reasons, in the page's words.
 _REASONS = {
     "missed": "{} far from what was asked",
-    "torn_slices": "contours that nobody would draw",
+    "torn_slices": "ragged contours in some slice",
     "fragmented": "{} in several pieces",
     "missing": "no {}",
     "lv_not_enclosed": "LV not surrounded by muscle",

@@ -20,12 +20,12 @@ from nnunet_synth_aug import __version__
 from nnunet_synth_aug.core.console import console
 from nnunet_synth_aug.core.errors import UserError
 from nnunet_synth_aug.core.files import hash_json, read_json, refuse_read_only, sha256, write_json
-from nnunet_synth_aug.core.paths import generator_folder, pretraining_folder
+from nnunet_synth_aug.core.paths import GENERATOR_META, generator_folder, pretraining_folder
 from nnunet_synth_aug.data.cohort import Cohort
 from nnunet_synth_aug.data.predicted_masks import FrameSegmenter, with_predicted_masks
 from nnunet_synth_aug.data.splits import fold_patients
 from nnunet_synth_aug.model.config import GeneratorConfig, PretrainConfig, TrainConfig
-from nnunet_synth_aug.model.generator import META, Generator, load_generator, load_vae
+from nnunet_synth_aug.model.generator import Generator, load_generator, load_vae
 from nnunet_synth_aug.model.grid import Grid
 from nnunet_synth_aug.model.latents.cache import load_latents, save_latents
 from nnunet_synth_aug.model.latents.encode import LatentSet, encode_training_set, with_decoded_priors
@@ -186,7 +186,7 @@ class _Fit:
         moving = any(case.cycle is not None for case in self.data.cases)
         self.grain = measure_grain(self.data) if moving or start is None else start.grain
         self.steps = config if start is None else continued(config)
-        known = read_json(folder / META) if (folder / META).is_file() else {"finished": {}}
+        known = read_json(folder / GENERATOR_META) if (folder / GENERATOR_META).is_file() else {"finished": {}}
         self.meta: dict[str, Any] = (
             known
             | about
@@ -293,11 +293,11 @@ class _Fit:
             leftover.unlink()
 
     def _write_meta(self) -> None:
-        write_json(self.folder / META, self.meta)
+        write_json(self.folder / GENERATOR_META, self.meta)
 
     def _read_finished(self) -> None:
         """Which stages the first process has finished."""
-        self.meta["finished"] = read_json(self.folder / META)["finished"]
+        self.meta["finished"] = read_json(self.folder / GENERATOR_META)["finished"]
 
 
 def continued(config: GeneratorConfig) -> GeneratorConfig:

@@ -15,6 +15,7 @@ import torch
 
 from nnunet_synth_aug.core.errors import UserError
 from nnunet_synth_aug.core.files import hash_json, read_object, sha256
+from nnunet_synth_aug.core.paths import GENERATOR_META
 from nnunet_synth_aug.core.settings import Amount, FromZero, Number, Positive, Rule, read
 from nnunet_synth_aug.model.conditions import PriorScaler
 from nnunet_synth_aug.model.config import Above, GeneratorConfig
@@ -29,7 +30,6 @@ from nnunet_synth_aug.model.training.checkpoint import load_checkpoint
 from nnunet_synth_aug.model.vae.network import AnatomyVAE
 
 STAGES = ("vae", "static", "motion")
-META = "generator.json"
 
 
 @dataclass(frozen=True)
@@ -117,22 +117,24 @@ def load_generator(folder: Path, device: torch.device) -> Generator:
     Raises:
         UserError: there is none, it is not finished, its file is damaged, or its checkpoints do not belong to it.
     """
-    if not (folder / META).is_file():
+    if not (folder / GENERATOR_META).is_file():
         raise UserError(f"there is no generator in {folder}; run 'synthaug fit' for this dataset and fold first")
-    meta = read_object(folder / META, "config", "finished")
+    meta = read_object(folder / GENERATOR_META, "config", "finished")
     remade = f"delete {folder} and run 'synthaug fit' again"
     if not isinstance(meta["finished"], dict) or not all(isinstance(one, dict) and "sha256" in one for one in meta["finished"].values()):
-        raise UserError(f"{folder / META} does not say which stages are finished; {remade}")
+        raise UserError(f"{folder / GENERATOR_META} does not say which stages are finished; {remade}")
     if missing := [s for s in STAGES if s not in meta["finished"]]:
         raise UserError(f"the generator in {folder} is not finished ({', '.join(missing)}); run the same 'synthaug fit' again to resume")
     for stage in STAGES:
         path = folder / f"{stage}.safetensors"
         if not path.is_file() or sha256(path) != meta["finished"][stage]["sha256"]:
-            raise UserError(f"{path} is missing or is not the one that {META} describes; {remade}")
-    read(_Meta, meta, str(folder / META), remedy=remade, others=True)
-    config = GeneratorConfig.from_json(meta["config"], f"{folder / META}, config")
+            raise UserError(f"{path} is missing or is not the one that {GENERATOR_META} describes; {remade}")
+    read(_Meta, meta, str(folder / GENERATOR_META), remedy=remade, others=True)
+    config = GeneratorConfig.from_json(meta["config"], f"{folder / GENERATOR_META}, config")
     if tuple(meta["grid"]["size"]) != tuple(config.grid.size):
-        raise UserError(f"{folder / META} has a grid of {meta['grid']['size']} but settings for {list(config.grid.size)}; {remade}")
+        raise UserError(
+            f"{folder / GENERATOR_META} has a grid of {meta['grid']['size']} but settings for {list(config.grid.size)}; {remade}"
+        )
     try:
         return _assembled(folder, meta, config, device)
     except (KeyError, RuntimeError, TypeError) as error:  # how torch says that tensors are those of another network
@@ -155,7 +157,7 @@ def _assembled(folder: Path, meta: dict[str, Any], config: GeneratorConfig, devi
         scale=LatentScale.from_tensors(tensors).to(device),
         scaler=PriorScaler(tuple(header["prior_mean"]), tuple(header["prior_std"])),
         grain=Grain.from_json(meta["grain"]),
-        templates=tuple(Template.from_json(values, META) for values in meta["templates"]),
+        templates=tuple(Template.from_json(values, GENERATOR_META) for values in meta["templates"]),
         provenance={
             "dataset": meta["dataset"],
             "fold": meta["fold"],

@@ -10,9 +10,10 @@ from typing import Any
 from nnunet_synth_aug.core.console import console
 from nnunet_synth_aug.core.errors import UserError
 from nnunet_synth_aug.core.files import atomic_path, hash_json, read_json, read_object
+from nnunet_synth_aug.core.paths import GENERATOR_META
 from nnunet_synth_aug.data.cohort import Cohort
 from nnunet_synth_aug.model.config import SAMPLING, GeneratorConfig, LatentConfig, LDMConfig
-from nnunet_synth_aug.model.generator import META, STAGES
+from nnunet_synth_aug.model.generator import STAGES
 from nnunet_synth_aug.model.grid import Grid
 
 
@@ -23,9 +24,9 @@ def generator_identity(config: GeneratorConfig, cohort: Cohort, patients: tuple[
 
 def is_complete(folder: Path, config: GeneratorConfig, cohort: Cohort, patients: tuple[str, ...]) -> bool:
     """Whether ``folder`` holds this very generator, finished; refuses another one."""
-    if not (folder / META).is_file():
+    if not (folder / GENERATOR_META).is_file():
         return False
-    meta = read_object(folder / META, "config", "identity", "finished")
+    meta = read_object(folder / GENERATOR_META, "config", "identity", "finished")
     # Settings are compared as this version reads them: one that is gone since then is no difference.
     config_then = GeneratorConfig.from_json(meta["config"])
     if meta["identity"] | {"config": hash_json(config_then.to_json())} != generator_identity(config, cohort, patients):
@@ -86,9 +87,9 @@ def stage_identity(
 
 def take_stage(stage: str, identity: str, reuse: Path | None, folder: Path) -> dict[str, Any] | None:
     """Copy a finished stage of the same identity from ``reuse``; its entry, or None if there is none."""
-    if reuse is None or not (reuse / META).is_file():
+    if reuse is None or not (reuse / GENERATOR_META).is_file():
         return None
-    entry: dict[str, Any] | None = read_json(reuse / META)["finished"].get(stage)
+    entry: dict[str, Any] | None = read_json(reuse / GENERATOR_META)["finished"].get(stage)
     if entry is None or entry["identity"] != identity:
         return None
     for name in (f"{stage}.json", f"{stage}.safetensors"):

@@ -15,7 +15,8 @@ import torch
 
 from nnunet_synth_aug.core.errors import UserError
 from nnunet_synth_aug.core.files import read_json, sha256, write_json
-from nnunet_synth_aug.model.generator import META, STAGES, load_generator
+from nnunet_synth_aug.core.paths import GENERATOR_META
+from nnunet_synth_aug.model.generator import STAGES, load_generator
 from nnunet_synth_aug.model.pretrained import PHANTOM
 from nnunet_synth_aug.model.training.checkpoint import load_checkpoint, save_checkpoint
 
@@ -23,7 +24,7 @@ from nnunet_synth_aug.model.training.checkpoint import load_checkpoint, save_che
 def ship(folder: Path) -> int:
     """Write the generator in ``folder`` to its place in the package; returns its size in bytes."""
     load_generator(folder, torch.device("cpu"))  # complete, and one piece
-    meta = read_json(folder / META)
+    meta = read_json(folder / GENERATOR_META)
     # A generator may continue an earlier one of phantoms: whoever any of them saw counts for the leak guard.
     patients = sorted({*meta["patients"], *((meta["pretraining"] or {}).get("patients", []))})
     if strangers := [patient for patient in patients if not patient.startswith("phantom")]:
@@ -36,7 +37,7 @@ def ship(folder: Path) -> int:
         save_checkpoint(path, {k: v.half() if k.startswith("net.") else v for k, v in tensors.items()}, header)
         meta["finished"][stage]["sha256"] = sha256(path)
     meta |= {"dataset": f"{len(patients)} phantoms, shipped", "fold": "all", "split_hash": "", "templates": [], "patients": patients}
-    write_json(PHANTOM / META, meta)
+    write_json(PHANTOM / GENERATOR_META, meta)
     load_generator(PHANTOM, torch.device("cpu"))
     return sum(path.stat().st_size for path in PHANTOM.iterdir())
 

@@ -9,8 +9,9 @@ from typing import Any
 import torch
 
 from nnunet_synth_aug.core.files import read_json
+from nnunet_synth_aug.core.paths import GENERATOR_META
 from nnunet_synth_aug.model.config import GeneratorConfig
-from nnunet_synth_aug.model.generator import META, Generator, load_generator
+from nnunet_synth_aug.model.generator import Generator, load_generator
 from nnunet_synth_aug.model.template import Template
 
 PHANTOM = Path(__file__).with_name("phantom")
@@ -29,9 +30,9 @@ def shipped_for(config: GeneratorConfig) -> Path | None:
 
     Grid and training may differ: the networks see neighbourhoods, not positions.
     """
-    if not (PHANTOM / META).is_file():
+    if not (PHANTOM / GENERATOR_META).is_file():
         return None
-    theirs = GeneratorConfig.from_json(read_json(PHANTOM / META)["config"])
+    theirs = GeneratorConfig.from_json(read_json(PHANTOM / GENERATOR_META)["config"])
     return PHANTOM if _networks(config) == _networks(theirs) else None
 
 

@@ -50,7 +50,9 @@ def unlabelled_styles(target: Target, fold: int | str) -> tuple[Style, ...]:
     cohort, patients = training_cohort(target, fold)
     silent = [subject for subject in cohort.select(patients).subjects if not subject.masks and subject.n_frames > 1]
     if not silent:
-        raise UserError(f"{needed}, and fold {fold} of {target.dataset} has none; import it with 'synthaug import ... --unlabelled FOLDER'")
+        raise UserError(
+            f"{needed}, which fold {fold} of {target.dataset} lacks; import them with 'synthaug import ... --unlabelled FOLDER'"
+        )
     return tuple(style_of(subject.patient, load_sequence(subject)) for subject in silent)
 
 

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from nnunet_synth_aug.core.files import sha256
-from nnunet_synth_aug.reports.cards.facts import META, Facts
+from nnunet_synth_aug.core.paths import GENERATOR_META
+from nnunet_synth_aug.reports.cards.facts import Facts
 from nnunet_synth_aug.reports.cards.words import intended, leave_sentences, limits, title
 
 _CR = "http://mlcommons.org/croissant/"
@@ -82,7 +83,7 @@ def _collection(facts: Facts) -> str:
 def _files(facts: Facts) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """What there is to download, and the tables in it."""
     if facts.kind == "generator":
-        about = _file(META, "application/json", sha256(facts.folder / META))
+        about = _file(GENERATOR_META, "application/json", sha256(facts.folder / GENERATOR_META))
         return [about, *(_file(name, "application/octet-stream", digest) for name, digest in facts.weights.items())], []
     files = [_set(f"{name}_cases", f"{name}/*", "application/octet-stream", "cases for nnU-Net's loader") for name in facts.cases]
     records = []

@@ -10,12 +10,11 @@ from typing import Any
 
 from nnunet_synth_aug.core.errors import UserError
 from nnunet_synth_aug.core.files import hash_json, read_json
-from nnunet_synth_aug.core.paths import generator_folder, raw_folder
+from nnunet_synth_aug.core.paths import GENERATOR_META, generator_folder, raw_folder
 from nnunet_synth_aug.core.patients import COHORT
 from nnunet_synth_aug.core.settings import read
 from nnunet_synth_aug.reports.cards.audit import Audit, kept_audit
 
-META = "generator.json"
 _PHANTOM = re.compile(r"phantom\d+_\d+")
 #: Sources that show patients' own pixels, changed or as a network gives them back.
 PIXELS = ("copies", "bent", "pseudolabels", "variations", "reconstructions")
@@ -146,15 +145,15 @@ def facts_of(folder: Path) -> Facts:
     Raises:
         UserError: it holds neither a complete bank nor a complete generator, or one of its files is damaged.
     """
-    if (folder / META).is_file():
+    if (folder / GENERATOR_META).is_file():
         return _generator(folder)
     if manifests := sorted(folder.glob("manifest_*.json")):
         return _bank(folder, manifests)
-    raise UserError(f"{folder} holds neither a complete bank (manifest_*.json) nor a generator ({META}); give the folder of one")
+    raise UserError(f"{folder} holds neither a complete bank (manifest_*.json) nor a generator ({GENERATOR_META}); give the folder of one")
 
 
 def _generator(folder: Path) -> Facts:
-    path = folder / META
+    path = folder / GENERATOR_META
     meta = read(_Generator, read_json(path), str(path), remedy=f"delete {folder} and run 'synthaug fit' again", others=True)
     if missing := [stage for stage in ("vae", "static", "motion") if stage not in meta.finished]:
         raise UserError(f"the generator in {folder} is not finished ({', '.join(missing)}); run the same 'synthaug fit' again to resume")

@@ -49,16 +49,15 @@ def body(facts: Facts) -> str:
     return "\n\n".join(parts)
 
 
-#: What only the site knows; written once, below the text that the package keeps up to date.
-YOURS = """\
-## Of this site
-
-Fill in, here and in the lines at the top of this file. `synthaug card` keeps both.
-
-- Licence (`license` and `license_name` at the top): not stated yet.
-- Whose patients, and their consent: not stated yet.
-- Ethics approval: not stated yet.
-- Whom to ask: not stated yet."""
+def yours(facts: Facts) -> str:
+    """What only the site knows; written once, below the text that the package keeps up to date."""
+    asked = ["Licence (`license` and `license_name` at the top)"]
+    if facts.people or facts.imitates_people:
+        asked += ["Whose patients, and their consent", "Ethics approval"]
+    return (
+        "## Of this site\n\nFill in, here and in the licence's lines at the top of this file. `synthaug card` keeps both.\n\n"
+        + _bullets(f"{what}: not stated yet." for what in [*asked, "Whom to ask"])
+    )
 
 
 def _generator(facts: Facts) -> list[str]:

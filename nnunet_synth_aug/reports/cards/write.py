@@ -15,7 +15,7 @@ from nnunet_synth_aug.core.files import write_json, write_text
 from nnunet_synth_aug.reports.cards.audit import audit_of_report, keep_audit
 from nnunet_synth_aug.reports.cards.croissant import croissant
 from nnunet_synth_aug.reports.cards.facts import Facts, facts_of
-from nnunet_synth_aug.reports.cards.words import YOURS, body, metadata
+from nnunet_synth_aug.reports.cards.words import body, metadata, yours
 
 CARD, CROISSANT = "README.md", "croissant.json"
 #: Of a card whose site has not said more: no licence of a user's data is known.
@@ -37,7 +37,7 @@ class _Kept:
     own: dict[str, Any] = field(default_factory=dict)  # those, as they are there
     front_text: str = ""  # the front matter itself, which may have comments
     before: str = ""
-    after: str = YOURS
+    after: str | None = None  # of a card that is new
 
 
 def write_card(folder: Path, report: Path | None = None, licence: dict[str, str] | None = None) -> Path:
@@ -57,7 +57,7 @@ def write_card(folder: Path, report: Path | None = None, licence: dict[str, str]
     """
     facts = facts_of(folder)
     path = folder / CARD
-    kept = _kept(path, licence or UNSTATED)
+    kept = _kept(path, licence or UNSTATED, metadata(facts))
     if report is not None:
         _take_audit(facts, report)
         facts = facts_of(folder)
@@ -98,7 +98,9 @@ def _composed(facts: Facts, kept: _Kept) -> str:
     front = kept.front_text if kept.own == own else _yaml(kept.front | own).rstrip("\n")
     text = body(facts)
     end = f"<!-- synthaug card: end, sum {_sum(own, text)} -->"
-    parts = [f"---\n{front}\n---", kept.before, _BEGIN, text, end, kept.after]
+    if kept.front.get("license") != UNSTATED["license"]:  # it has been stated
+        front = front.replace("\nlicense_name: not-stated", "")
+    parts = [f"---\n{front}\n---", kept.before, _BEGIN, text, end, yours(facts) if kept.after is None else kept.after]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -111,8 +113,8 @@ def _sum(own: dict[str, Any], text: str) -> str:
     return hashlib.sha256(_yaml([own, text]).encode()).hexdigest()
 
 
-def _kept(path: Path, licence: dict[str, str]) -> _Kept:
-    """What a person wrote into the card that is there.
+def _kept(path: Path, licence: dict[str, str], written: dict[str, Any]) -> _Kept:
+    """What a person wrote into the card that is there; ``written`` are the front matter's lines that are ours.
 
     Raises:
         UserError: a person wrote or changed what the package would replace.
@@ -135,9 +137,11 @@ def _kept(path: Path, licence: dict[str, str]) -> _Kept:
     found = found if isinstance(found, dict) else {}
     own = {name: value for name, value in found.items() if name in _OWN}
     if _sum(own, text[begin + len(_BEGIN) : end.start()].strip("\n")) != end[1]:
+        lines = ", ".join(name for name in written if own.get(name) != written[name])
+        where = f"at {lines}" if lines else "between its two marks"
         raise UserError(
-            f"{path} was changed between its two marks or in its lines {', '.join(own)}, so it stays as it is and may be out of date; move "
-            "your words below the second mark, or give the file another name, and run 'synthaug card' again"
+            f"{path} was changed {where}, where the command writes, so it stays as it is and may be out of date; move your words below the "
+            "second mark, or give the file another name, and run 'synthaug card' again"
         )
     theirs = {name: value for name, value in found.items() if name not in _OWN}
     return _Kept(theirs, own, front[1], text[front.end() : begin].strip("\n"), text[end.end() :].strip("\n"))

@@ -111,12 +111,12 @@ def make_cohort(options: Options) -> dict[str, Any]:
 
 
 def fit(options: Options) -> dict[str, Any]:
+    from nnunet_synth_aug.core.paths import GENERATOR_META
     from nnunet_synth_aug.model.fit import fit_generator
-    from nnunet_synth_aug.model.generator import META
 
     config = options.config()
     fit_generator(options.name, options.fold, config, _device(options), options.generator)
-    meta = read_json(options.generator / META)
+    meta = read_json(options.generator / GENERATOR_META)
     return {
         "training_patients": len(meta["patients"]),
         # A stage that was interrupted counts its last process only.

@@ -65,8 +65,8 @@ def trained(options: Options, autocast: str) -> dict[str, Any]:
     """A short training: per stage its pace, first and last loss, and how long the whole preset would take."""
     import torch
 
+    from nnunet_synth_aug.core.paths import GENERATOR_META
     from nnunet_synth_aug.model.fit import fit_generator
-    from nnunet_synth_aug.model.generator import META
     from nnunet_synth_aug.model.training.loop import uses_bf16
 
     device, folder = torch.device(options.device), options.work / f"speed_{options.preset}_{autocast}"
@@ -80,7 +80,7 @@ def trained(options: Options, autocast: str) -> dict[str, Any]:
         if len({line["step"] for line in curve}) < len(curve):
             raise UserError(f"{folder} holds curves of several runs; delete it and start again")
         each = pace(curve)
-        beside = read_json(folder / META)["finished"][stage]["seconds"] - curve[-1]["seconds"]
+        beside = read_json(folder / GENERATOR_META)["finished"][stage]["seconds"] - curve[-1]["seconds"]
         asked = getattr(whole, stage).train.steps
         stages[stage] = {
             "seconds_per_step": round(each, 4),
