@@ -96,6 +96,33 @@ def test_workers_without_gpus_share_out_the_cores(tmp_path):
     assert share_of_cores(5, 6) is None or len(os.sched_getaffinity(0)) > 5  # more workers than cores
 
 
+#: Writes which cores it and a thread of it may use, until it has seen a change.
+CORES = """
+import json, os, sys, threading, time
+seen, ended = [], threading.Event()
+other = threading.Thread(target=ended.wait)
+other.start()
+while len(seen) < 2:
+    now = [sorted(os.sched_getaffinity(thread)) for thread in (0, other.native_id)]
+    if now not in seen and now[0] == now[1]:
+        seen.append(now)
+    time.sleep(0.05)
+ended.set()
+open(sys.argv[1], "w").write(json.dumps(seen))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity") or len(os.sched_getaffinity(0)) < 2, reason="cores cannot be shared out here")
+def test_a_command_beside_which_nothing_can_run_takes_all_cores(tmp_path):
+    study = a_study(workers=2, device="cpu")
+    beside = step(tmp_path, "beside", code="import sys, time; time.sleep(1.5); open(sys.argv[1], 'w').write('done')")
+    steps = [step(tmp_path, "long", code=CORES), beside, step(tmp_path, "last", ("long",))]
+    Runner(study, steps, tmp_path, make_executor(study, tmp_path)).run()
+    (own, thread), (all_of_them, by_thread) = json.loads((tmp_path / "long").read_text())
+    assert set(own) == set(thread) < os.sched_getaffinity(0)
+    assert set(all_of_them) == set(by_thread) == os.sched_getaffinity(0)
+
+
 @pytest.fixture
 def driver(tmp_path):
     """Starts a benchmark in a process of its own."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from evaluation.benchmark.processes import launch, lock_path, share_of_cores, stop
+from evaluation.benchmark.processes import launch, lock_path, move, share_of_cores, stop
 from evaluation.benchmark.steps import Step
 from evaluation.benchmark.study import Study
 from nnunet_synth_aug.core.errors import UserError
@@ -23,6 +24,9 @@ class Job(Protocol):
 
     def poll(self) -> int | None:
         """Its exit code; None as long as it runs."""
+
+    def take_all_cores(self) -> None:
+        """No other command will run beside it."""
 
     def leave(self) -> None:
         """What happens to it when the benchmark ends before it."""
@@ -43,11 +47,18 @@ class ProcessJob:
     """A step that runs as a process of this machine."""
 
     process: subprocess.Popen[bytes]
+    share: set[int] | None = None  # of the cores; None for all
     name: str | None = None
 
     def poll(self) -> int | None:
         """The exit code, or None while it runs."""
         return self.process.poll()
+
+    def take_all_cores(self) -> None:
+        """Use those beyond its share, too."""
+        if self.share is not None:
+            self.share = None
+            move(self.process, os.sched_getaffinity(0))
 
     def leave(self) -> None:
         """End the process: its step goes on when the study is run again."""
@@ -63,7 +74,8 @@ class LocalExecutor:
 
     def start(self, step: Step, words: list[str], environment: dict[str, str], log: Path, slot: int) -> Job:
         """Start the step as a process with its share of the cores."""
-        return ProcessJob(launch(words, environment, log, lock_path(self.out, step.id), share_of_cores(slot, self.shares)))
+        share = share_of_cores(slot, self.shares)
+        return ProcessJob(launch(words, environment, log, lock_path(self.out, step.id), share), share)
 
     def find(self, name: str) -> Job:
         """Refuse: a job with a name is one of a queue, and there is none here."""
@@ -109,6 +121,9 @@ class ClusterJob:
             with self._log.open("a", encoding="utf-8") as stream:
                 stream.write(f"{error}\n")
         return 1
+
+    def take_all_cores(self) -> None:
+        """Nothing: the cluster gives it its cores."""
 
     def leave(self) -> None:
         """Nothing: it stays in the queue, and the next start finds it there."""

@@ -53,6 +53,18 @@ def share_of_cores(slot: int, shares: int) -> set[int] | None:
     return set(sorted(os.sched_getaffinity(0))[slot::shares]) or None
 
 
+def move(process: subprocess.Popen[bytes], cores: set[int]) -> None:
+    """Let a command of :func:`launch`, with all its threads and whatever it started, use these cores; where Linux tells what these are."""
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):  # it has ended, or is another user's
+            # pid (name) state parent group session ...
+            if status.read_text(errors="replace").rpartition(")")[2].split()[3] != str(process.pid):
+                continue
+            for thread in (status.parent / "task").iterdir():
+                with suppress(OSError):
+                    os.sched_setaffinity(int(thread.name), cores)
+
+
 def launch(words: list[str], environment: dict[str, str], log: Path, lock: Path, cores: set[int] | None = None) -> subprocess.Popen[bytes]:
     """Start a command with its output appended to ``log``.
 

@@ -78,6 +78,8 @@ class Runner:
                 self._fill()
                 if not self._running:
                     return
+                if len(self._running) == 1:  # all others wait for it
+                    self._running[0].job.take_all_cores()
                 time.sleep(PAUSE)
                 for running in list(self._running):
                     if (code := running.job.poll()) is not None:

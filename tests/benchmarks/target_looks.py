@@ -5,7 +5,8 @@
 ACDC is a folder as ``synthaug import acdc`` takes it, of ED and ES volumes; MNMS_RAW has ``imagesUnlabelled`` and ``patients.csv``. Half of
 the patients of each vendor give their looks, the other half judges. 20 ACDC patients are compared with the judges: as they are, in looks of
 other scanners, and as the first half looks. FOLDER/target_looks.json gets two distances. ``quantiles``: mean difference between the pooled
-grey values around the heart, in standard deviations of the whole image. ``auc``: how well a small network tells both sides apart.
+grey values around the heart, in standard deviations of the whole image. ``auc``: how well a small network tells both sides apart. Besides,
+the contrast of muscle and blood, of patients without contours as their style tells it.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from scipy.ndimage import map_coordinates
 from nnunet_synth_aug.core.cases import Sequence, SyntheticSequence
 from nnunet_synth_aug.core.console import console
 from nnunet_synth_aug.core.files import write_json
+from nnunet_synth_aug.core.labels import LV, MYO
 from nnunet_synth_aug.core.priors import Priors
 from nnunet_synth_aug.core.tables import read_table
 from nnunet_synth_aug.core.volumes import read_volume
@@ -101,6 +103,18 @@ def compared(hearts: list[Shown], judges: list[Shown]) -> dict[str, Any]:
     return {"quantiles": round(float(np.abs(ours - theirs).mean()), 3), **{k: round(v, 3) for k, v in test.items()}}
 
 
+def muscle_over_blood(heart: SyntheticSequence) -> float:
+    """Medians at ED within the contours, above the darkest."""
+    image, mask = heart.image[0], heart.mask[0]
+    dark = np.quantile(image, 0.02)
+    return float((np.median(image[mask == MYO]) - dark) / (np.median(image[mask == LV]) - dark))
+
+
+def spread(values: list[float]) -> dict[str, Any]:
+    """Of the hearts of one kind."""
+    return {"n": len(values), "median": round(float(np.median(values)), 2), "range": [round(min(values), 2), round(max(values), 2)]}
+
+
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name in ("--acdc", "--mnms", "--out"):
@@ -123,6 +137,13 @@ def main() -> None:
     for kind, hearts in sides.items():
         found[kind] = compared([Shown(name, one, centres[name]) for name, one in hearts.items()], judges)
         console.print(f"{kind}: {found[kind]}")
+    drawn = [looks.looked(one, looks.look_of(n, number, "Siemens"), [0]) for n, one in own.items() for number in range(1, 7)]
+    everybody_else = [*learnt, *(styles.style_of(name, one) for name, one in judge.items())]
+    found["muscle over blood"] = {
+        "ACDC": spread([muscle_over_blood(one) for one in own.values()]),
+        "ACDC, six looks of other scanners": spread([muscle_over_blood(one) for one in drawn]),
+        "the twenty patients": spread([(s.levels[1] - s.levels[0]) / (s.levels[2] - s.levels[0]) for s in everybody_else]),
+    }
     given.out.mkdir(parents=True, exist_ok=True)
     write_json(given.out / "target_looks.json", found)
 
