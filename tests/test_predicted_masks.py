@@ -99,7 +99,7 @@ def test_impossible_frames_are_found(masks_only, kind):
 
 @pytest.mark.slow
 def test_beating_hearts_are_possible(masks_only):
-    for index in range(10):
+    for index in range(0, 10, 2):  # every diagnosis
         assert not impossible(phantom_subject(index, 5).mask).any()
 
 
@@ -160,7 +160,7 @@ def test_a_killed_prediction_goes_on_and_another_network_begins_anew(cohort, tmp
 
 @pytest.mark.slow
 def test_volumes_of_a_patient_without_contours_are_those_of_its_predicted_masks(cohort, tmp_path):
-    patients = tuple(s.patient for s in cohort.subjects)
+    patients = tuple(s.patient for s in cohort.subjects[:2])
     silent = patients[0]
     blind = cohort.without_masks([silent])
     told = with_predicted_masks(blind, patients, known_by_heart(cohort), tmp_path)

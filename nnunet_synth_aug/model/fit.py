@@ -22,6 +22,7 @@ from nnunet_synth_aug.core.errors import UserError
 from nnunet_synth_aug.core.files import hash_json, read_json, refuse_read_only, sha256, write_json
 from nnunet_synth_aug.core.paths import GENERATOR_META, generator_folder, pretraining_folder
 from nnunet_synth_aug.data.cohort import Cohort
+from nnunet_synth_aug.data.phantom import phantom_name
 from nnunet_synth_aug.data.predicted_masks import FrameSegmenter, with_predicted_masks
 from nnunet_synth_aug.data.splits import fold_patients
 from nnunet_synth_aug.model.config import GeneratorConfig, PretrainConfig, TrainConfig
@@ -94,8 +95,11 @@ def fit_generator(
         grid = cohort_grid(cohort.select(patients), config)
         start = None
         if config.pretrain.hearts:
-            start = load_generator(_pretrained(config, grid, mine), mine)
-            _refuse_known(start, split.val, cohort.name)
+            shipped = shipped_for(config)
+            if shipped is None:  # the phantoms that will be made
+                _refuse_known({phantom_name(i, config.pretrain.seed) for i in range(config.pretrain.hearts)}, split.val, cohort.name)
+            start = load_generator(shipped or _pretrained(config, grid, mine), mine)
+            _refuse_known(set(start.provenance["patients"]), split.val, cohort.name)
         return _Fit(cohort, patients, config, grid, mine, folder, about, start, reuse).run()
 
 
@@ -114,19 +118,17 @@ def _segmented(cohort: Cohort, patients: tuple[str, ...], segmenter: FrameSegmen
     return with_predicted_masks(cohort, patients, segmenter, folder, write=False)
 
 
-def _refuse_known(start: Generator, held_out: tuple[str, ...], dataset: str) -> None:
-    """A cohort of phantoms may hold some that pretraining has seen."""
-    if known := sorted(set(start.provenance["patients"]) & set(held_out)):
+def _refuse_known(taught: set[str], held_out: tuple[str, ...], dataset: str) -> None:
+    """A cohort of phantoms may hold some that pretraining sees."""
+    if known := sorted(taught & set(held_out)):
         raise UserError(
-            f"the generator to start from was trained on {', '.join(known[:5])}, whom this fold of {dataset} holds out; "
+            f"the generator to start from is trained on {', '.join(known[:5])}, whom this fold of {dataset} holds out; "
             "leave out --pretrain, or make the phantoms with another --seed"
         )
 
 
 def _pretrained(config: GeneratorConfig, grid: Grid, device: torch.device) -> Path:
-    """The cascade trained on phantoms: the shipped one if its networks are these, else one of its own, seen on ``grid``, trained now."""
-    if (shipped := shipped_for(config)) is not None:
-        return shipped
+    """A cascade of these networks trained on phantoms, seen on ``grid``; trained now if it is not there."""
     own = replace(config, pretrain=PretrainConfig())
     # On a round pixel size, so that folds and cohorts with nearly the same field of view share it.
     grid = replace(grid, pixel=max(PIXEL_STEP, round(grid.pixel / PIXEL_STEP) * PIXEL_STEP))

@@ -5,6 +5,6 @@ state of each tissue, and volumes are fitted so that the voxel-counted masks hol
 """
 
 from nnunet_synth_aug.data.phantom.physiology import refuse_what_no_phantom_has
-from nnunet_synth_aug.data.phantom.subject import PhantomSubject, PhantomTruth, phantom_cohort, phantom_subject
+from nnunet_synth_aug.data.phantom.subject import PhantomSubject, PhantomTruth, phantom_cohort, phantom_name, phantom_subject
 
-__all__ = ["PhantomSubject", "PhantomTruth", "phantom_cohort", "phantom_subject", "refuse_what_no_phantom_has"]
+__all__ = ["PhantomSubject", "PhantomTruth", "phantom_cohort", "phantom_name", "phantom_subject", "refuse_what_no_phantom_has"]

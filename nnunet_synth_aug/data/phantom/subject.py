@@ -57,6 +57,11 @@ class PhantomSubject:
     truth: PhantomTruth
 
 
+def phantom_name(index: int, seed: int) -> str:
+    """Of a patient of a cohort."""
+    return f"phantom{seed}_{index:04d}"
+
+
 def phantom_subject(
     index: int, seed: int = 0, *, diagnosis: str | None = None, vendor: str | None = None, priors: Priors | None = None
 ) -> PhantomSubject:
@@ -104,7 +109,7 @@ def phantom_subject(
     curves = np.array([volumes(heart, float(a)) for a in activations])
     measured = measure(mask[0], mask[es], stack.spacing)
     source = SourceSubject(
-        patient=f"phantom{seed}_{index:04d}",
+        patient=phantom_name(index, seed),
         image=image,
         is_cine=True,
         spacing=stack.spacing,

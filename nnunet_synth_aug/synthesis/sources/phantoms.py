@@ -13,7 +13,7 @@ import numpy as np
 from nnunet_synth_aug import __version__
 from nnunet_synth_aug.core.cases import SyntheticSequence
 from nnunet_synth_aug.core.priors import Priors, measure
-from nnunet_synth_aug.data.phantom import phantom_subject
+from nnunet_synth_aug.data.phantom import phantom_name, phantom_subject
 from nnunet_synth_aug.synthesis.sources.common import agree, fill
 from nnunet_synth_aug.synthesis.sources.job import Job
 
@@ -41,7 +41,7 @@ def phantoms_to_folder(folder: Path, n: int, seed: int = 0, vendors: Iterable[st
         "source": "phantom",  # what the leak guard goes by: nobody's heart was learnt from
         "dataset": "phantom",
         "patients": [],
-        "phantoms": [f"phantom{cohort}_{index:04d}" for index, _, _ in wanted.values()],
+        "phantoms": [phantom_name(index, cohort) for index, _, _ in wanted.values()],
         "vendors": cycle,
         "version": __version__,
     }
