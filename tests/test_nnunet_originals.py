@@ -22,7 +22,7 @@ from nnunet_synth_aug.core.files import read_json, read_nifti, write_json, write
 from nnunet_synth_aug.core.labels import LV, MYO, RV
 from nnunet_synth_aug.nnunet import doctor
 from nnunet_synth_aug.nnunet.bank.manifest import bank_status
-from nnunet_synth_aug.nnunet.bank.originals import raw_originals
+from nnunet_synth_aug.nnunet.bank.originals import field_of_view, raw_originals
 from nnunet_synth_aug.nnunet.doctor import Check, run_checks
 from nnunet_synth_aug.nnunet.patients import splits_file
 from nnunet_synth_aug.nnunet.sizes import refuse_other_sizes
@@ -85,6 +85,18 @@ def test_originals_are_the_same_in_other_formats(plain: Project, ending: str) ->
             assert read.spacing == pytest.approx(same.spacing)
             np.testing.assert_array_equal(read.image, same.image)
             np.testing.assert_array_equal(read.mask, same.mask)
+
+
+def test_phantoms_show_the_field_of_view_of_the_training_images(plain: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    target = load_target(DATASET, "2d", PLANS)
+    assert field_of_view(target, 0) == 120  # 60 pixels of 2 mm
+
+    def asked(_index: int, _seed: int, *, vendor: str | None, field: float | None) -> None:
+        raise UserError(f"a phantom of {vendor} with {field} mm")
+
+    monkeypatch.setattr("nnunet_synth_aug.synthesis.sources.phantoms.phantom_subject", asked)
+    result = CliRunner().invoke(app, ["bank", "-d", "731", "-f", "1", "-p", PLANS, "--source", "phantom", "-n", "1"])
+    assert str(result.exception) == "a phantom of None with 120.0 mm"
 
 
 def test_contours_are_turned_as_their_affine_says(plain: Project) -> None:

@@ -9,7 +9,7 @@ from functools import cache
 
 import numpy as np
 import pytest
-from scipy.ndimage import label
+from scipy.ndimage import distance_transform_edt, label
 
 from nnunet_synth_aug.core.errors import UserError
 from nnunet_synth_aug.core.labels import DIAGNOSES, LV, MYO, MYOCARDIAL_DENSITY, RV, VENDORS
@@ -237,6 +237,25 @@ def test_bssfp_signal() -> None:
     assert np.cos(np.angle(signal["fat"]) - np.angle(signal["blood"])) < -0.9
     # A field error of half a pass band gives the dark band.
     assert abs(complex(bssfp(scan, blood, 1000 / (2 * scan.tr)))) < 0.1 * abs(signal["blood"])
+
+
+def test_a_whole_field_of_view_shows_the_same_heart_and_a_body_around_it():
+    few = Priors(n_slices=3)
+    near, wide = (phantom_subject(1, seed=3, priors=few, field=mm) for mm in (100.0, 300.0))
+    assert np.array_equal(near.mask, phantom_subject(1, seed=3, priors=few).mask)  # never less than the heart needs
+    (before_x, beyond_x), (before_y, beyond_y) = wide.truth.stack.margins
+    n = wide.mask.shape[1]
+    assert 300 <= n * wide.source.spacing[0] < 306
+    assert min(before_x + beyond_x, before_y + beyond_y) > 0.3 * n
+    inner = wide.mask[:, before_x : n - beyond_x, before_y : n - beyond_y]
+    assert np.array_equal(inner, near.mask)
+    assert np.count_nonzero(wide.mask) == np.count_nonzero(inner)
+    assert (wide.source.priors.lv_edv, wide.source.priors.lv_ef) == (near.source.priors.lv_edv, near.source.priors.lv_ef)
+    image, heart = wide.source.image[0].astype(float), np.any(wide.mask[0], axis=-1)
+    away = distance_transform_edt(~heart, sampling=wide.source.spacing[:2]) > 90
+    bright = image[away] > 0.5 * np.median(image[wide.mask[0] == LV])
+    dark = image[away] < 0.1 * np.median(image[wide.mask[0] == LV])
+    assert 0.05 < bright.mean() < 0.6 and dark.mean() > 0.2  # fat, spine and bowel; lung and air
 
 
 @pytest.mark.slow

@@ -257,6 +257,7 @@ class _Shelf:
             like=self.like,
             render=self.render,
             vendors=self.vendors,
+            field_of_view=self.field_of_view,
         )
 
     def generator(self) -> Generator:
@@ -291,6 +292,12 @@ class _Shelf:
         from nnunet_synth_aug.nnunet.bank.originals import training_originals
 
         return training_originals(self.target, fold_of(self.fold))
+
+    def field_of_view(self) -> float | None:
+        """Side of the field of view of the training images, mm; None if it is not known."""
+        from nnunet_synth_aug.nnunet.bank.originals import field_of_view
+
+        return field_of_view(self.target, fold_of(self.fold))
 
     def vendors(self) -> tuple[str, ...]:
         """Whose scanners phantoms imitate; none for all."""

@@ -221,8 +221,9 @@ def _hearts(request: dict[str, Any], files: dict[str, Any]) -> dict[str, float]:
         deformed(own, smooth_warp((own.image.shape[1], own.image.shape[2]), (x, y), 3.0, np.random.default_rng(0)), ())
         found["copies_s"] = time.monotonic() - start
     if "phantom" in request["sources"]:
+        grid = read_volume(Path(files["images"][0])).grid
         start = time.monotonic()
-        phantom_subject(0, 0)
+        phantom_subject(0, 0, field=min(n * mm for n, mm in zip(grid.shape[:2], grid.spacing, strict=False)))
         found["phantom_s"] = time.monotonic() - start
     return found
 

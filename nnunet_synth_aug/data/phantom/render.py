@@ -13,6 +13,7 @@ from nnunet_synth_aug.data.phantom.heart import ABSENT, BINS, RV_WALL, THETA, Co
 from nnunet_synth_aug.data.phantom.signal import TISSUES, Scan, bssfp
 from nnunet_synth_aug.data.phantom.stack import Plane, Stack, majority, ventricles, without_crumbs
 from nnunet_synth_aug.data.phantom.thorax import Thorax, paint_thorax, smooth_field
+from nnunet_synth_aug.data.phantom.torso import Torso, paint_torso
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,13 @@ class Appearance:
 
 
 def render(
-    rng: np.random.Generator, heart: Heart, details: Details, thorax: Thorax, stack: Stack, look: Appearance, activations: np.ndarray
+    rng: np.random.Generator,
+    heart: Heart,
+    details: Details,
+    surroundings: tuple[Thorax, Torso | None],
+    stack: Stack,
+    look: Appearance,
+    activations: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Image int16 and exact mask uint8, both (T, X, Y, Z), of a cine whose frames have the given activations (T,)."""
     size, n_frames = stack.shape[:2], activations.size
@@ -49,7 +56,7 @@ def render(
         tissues = _signals(look.scan, off_resonance[..., index], {k: t[..., index] for k, t in textures.items()})
         plane = stack.plane(index)
         frames, mask[..., index] = _slice(
-            heart, details, thorax, stack, plane, index, look, activations, tissues, flows, phases, [b[..., index] for b in bends]
+            heart, details, surroundings, stack, plane, index, look, activations, tissues, flows, phases, [b[..., index] for b in bends]
         )
         frames *= _coils(stack, index, look.bias) / reference
         image[..., index] = _acquire(rng, frames, look)
@@ -79,7 +86,7 @@ def _signals(scan: Scan, off_resonance: np.ndarray, textures: dict[str, np.ndarr
 def _slice(
     heart: Heart,
     details: Details,
-    thorax: Thorax,
+    surroundings: tuple[Thorax, Torso | None],
     stack: Stack,
     plane: Plane,
     index: int,
@@ -92,7 +99,11 @@ def _slice(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Noise-free complex frames and masks (T, X, Y) of one slice."""
     u, v = (axis + 3.0 * bend for axis, bend in zip(stack.body(index), bends, strict=True))
-    around = np.stack([paint_thorax(thorax, u, v, float(z), plane.pixel, plane.step, tissues) for z in plane.z]).reshape(plane.z.size, -1)
+    thorax, torso = surroundings
+    painted = [paint_thorax(thorax, u, v, float(z), plane.pixel, plane.step, tissues) for z in plane.z]
+    if torso is not None:
+        painted = [paint_torso(torso, thorax, one, u, v, float(z), plane.pixel, tissues) for one, z in zip(painted, plane.z, strict=True)]
+    around = np.stack(painted).reshape(plane.z.size, -1)
     # Only pixels that the heart can reach are worth the work of every frame.
     still = contours(heart, plane.z, 0.0)
     limit = float(_outer(still, heart, 0.0, look.fat)[1].max()) + 8

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.ndimage import label
@@ -59,6 +59,18 @@ class Stack:
     centre: tuple[float, float]  # body coordinates (anterior, inferior) at the image centre, mm from the long axis
     shifts: np.ndarray  # (Z, 2) mm: where each breath-hold left the heart
     tilt: tuple[float, float]  # drift of the long axis per mm through plane
+    margins: tuple[tuple[int, int], tuple[int, int]] = ((0, 0), (0, 0))  # pixels of X and Y before and beyond the heart's surroundings
+
+    def widened(self, field: float, rng: np.random.Generator) -> Stack:
+        """The same pixels and those around them, up to a square of ``field`` mm; the heart is not in its middle."""
+        n = int(4 * np.ceil(field / self.spacing[0] / 4))
+        if n <= max(self.shape[:2]):
+            return self
+        margins = []
+        for own in self.shape[:2]:
+            before = int(np.clip(round((n - own) / 2 + float(rng.normal(0, 15)) / self.spacing[0]), 0, n - own))
+            margins.append((before, n - own - before))
+        return replace(self, shape=(n, n, self.shape[2]), margins=(margins[0], margins[1]))
 
     def positions(self, index: int) -> np.ndarray:
         """Through-plane positions (S,) of a slice's sub-slices."""
@@ -67,8 +79,10 @@ class Stack:
 
     def body(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         """Body coordinates (X, Y) of a slice in mm: anterior and inferior of the long axis at the first slice."""
-        x = (np.arange(self.shape[0]) - (self.shape[0] - 1) / 2) * self.spacing[0]
-        y = (np.arange(self.shape[1]) - (self.shape[1] - 1) / 2) * self.spacing[1]
+        x, y = (
+            (np.arange(n) - before - (n - before - beyond - 1) / 2) * mm
+            for n, mm, (before, beyond) in zip(self.shape, self.spacing, self.margins, strict=False)
+        )
         right, down = np.meshgrid(x, y, indexing="ij")
         cos, sin = np.cos(self.rotation), np.sin(self.rotation)
         # Anterior is to the left and inferior is down in an unrotated short-axis view seen from the apex.

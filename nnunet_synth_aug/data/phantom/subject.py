@@ -27,6 +27,7 @@ from nnunet_synth_aug.data.phantom.render import Appearance, render
 from nnunet_synth_aug.data.phantom.signal import Scan
 from nnunet_synth_aug.data.phantom.stack import Stack, label_frame
 from nnunet_synth_aug.data.phantom.thorax import draw_thorax
+from nnunet_synth_aug.data.phantom.torso import draw_torso
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,13 @@ def phantom_name(index: int, seed: int) -> str:
 
 
 def phantom_subject(
-    index: int, seed: int = 0, *, diagnosis: str | None = None, vendor: str | None = None, priors: Priors | None = None
+    index: int,
+    seed: int = 0,
+    *,
+    diagnosis: str | None = None,
+    vendor: str | None = None,
+    priors: Priors | None = None,
+    field: float | None = None,
 ) -> PhantomSubject:
     """Make one patient; the result depends on the arguments alone.
 
@@ -74,6 +81,7 @@ def phantom_subject(
         vendor: one of `labels.VENDORS`.
         priors: any subset of priors to use instead of drawn ones; the measured ones then match them within 2 %
             (volumes, EDV, ESV, mass) or exactly (slices, slice thickness).
+        field: side of a square field of view, mm; default the heart and what is beside it, 150 mm or more.
 
     Returns:
         image int16, masks uint8; ED is frame 0. `source.priors` holds what the voxels of the ED and ES masks measure.
@@ -86,7 +94,7 @@ def phantom_subject(
     if index < 0:
         raise UserError(f"phantom case {index} does not exist; count from 0")
     default_diagnosis, default_vendor = slot(index)
-    streams = [np.random.default_rng(s) for s in np.random.SeedSequence((seed, index)).spawn(7)]
+    streams = [np.random.default_rng(s) for s in np.random.SeedSequence((seed, index)).spawn(8)]
     requested = draw_priors(streams[0], asked.diagnosis or default_diagnosis, asked.vendor or default_vendor, asked)
     slices = draw_slices(streams[1], requested)
     requested = dataclasses.replace(requested, n_slices=slices.before + slices.n + slices.after, slice_thickness=float(slices.distance))
@@ -100,9 +108,12 @@ def phantom_subject(
     cycle = draw_cycle(streams[4], protocol.frames, requested.diagnosis)
     activations = cycle.activation(cycle.phases)
     thorax = draw_thorax(streams[5], requested.weight / (requested.height / 100) ** 2, envelope(heart), heart.radius + heart.wall)
+    torso = None
+    if field is not None and (wide := stack.widened(field, streams[7])) is not stack:
+        stack, torso = wide, draw_torso(streams[7], thorax, heart.radius + heart.wall)
     details = draw_details(streams[5], heart.septum, heart.radius)
     look = _draw_appearance(streams[6], requested)
-    image, mask = render(streams[6], heart, details, thorax, stack, look, activations)
+    image, mask = render(streams[6], heart, details, (thorax, torso), stack, look, activations)
 
     counts = np.count_nonzero(mask == LV, axis=(1, 2, 3))
     es = int(np.argmin(counts))

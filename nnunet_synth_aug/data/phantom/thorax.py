@@ -71,6 +71,11 @@ class Thorax:
         return max(chest, anterior + 5), max(diaphragm, inferior + 3)
 
 
+def lung_vessels(rng: np.random.Generator, n: int, box: tuple[float, float, float, float], depth: float) -> tuple[Ellipse, ...]:
+    """Vessels of the lung inside ``box`` (anterior low, high, inferior low, high), over ``depth`` mm of slices."""
+    return _dots(rng, n, box, depth, 1.05)
+
+
 def _dots(rng: np.random.Generator, n: int, box: tuple[float, float, float, float], depth: float, size: float) -> tuple[Ellipse, ...]:
     """Vessels crossing the slices as dots and short lines inside ``box`` (anterior low, high, inferior low, high)."""
     out = []
@@ -161,7 +166,7 @@ def draw_thorax(rng: np.random.Generator, bmi: float, envelope: Envelope, poster
         pad=float(np.clip(0.75 * (bmi - 17), 3, 13)),
         organs=_organs(rng, floor, depth),
         great_vessels=tuple(great),
-        lung_vessels=_dots(rng, int(rng.integers(90, 150)), (-105, anterior, -105, 30), depth, 1.05),
+        lung_vessels=lung_vessels(rng, int(rng.integers(90, 150)), (-105, anterior, -105, 30), depth),
         liver_vessels=_dots(rng, int(rng.integers(25, 45)), (-40, anterior + 20, 10, inferior + 60), depth, 1.3),
     )
 
@@ -169,9 +174,9 @@ def draw_thorax(rng: np.random.Generator, bmi: float, envelope: Envelope, poster
 class Painter:
     """Paints tissues over each other with soft edges into a complex image (X, Y)."""
 
-    def __init__(self, u: np.ndarray, v: np.ndarray, pixel: float, tissues: dict[str, np.ndarray]) -> None:
+    def __init__(self, u: np.ndarray, v: np.ndarray, pixel: float, tissues: dict[str, np.ndarray], image: np.ndarray | None = None) -> None:
         self.u, self.v, self.pixel, self.tissues = u, v, pixel, tissues
-        self.image = tissues["lung"].copy()
+        self.image = tissues["lung"].copy() if image is None else image
 
     def paint(self, tissue: str, distance: np.ndarray, opacity: float = 1.0) -> None:
         """Paint where the signed ``distance`` (mm, positive inside) says so."""
@@ -217,7 +222,7 @@ def paint_thorax(
             p.paint("muscle", d + e.rind)
             p.paint("blood", d)
     p.pixel = chest_pixel  # an oblique surface blurs over the sub-slice
-    _paint_chest_wall(p, thorax, u - inner, z)
+    paint_chest_wall(p, thorax, u - inner, v, z)
     return p.image
 
 
@@ -239,12 +244,20 @@ def _paint_abdomen(p: Painter, thorax: Thorax, below: np.ndarray, z: float) -> N
             p.paint(e.tissue, np.minimum(d, below - 2 - e.rind))
 
 
-def _paint_chest_wall(p: Painter, thorax: Thorax, q: np.ndarray, z: float) -> None:
-    """Ribs between muscle layers, subcutaneous fat and skin; ``q`` is the depth from the inner surface in mm."""
+def paint_chest_wall(p: Painter, thorax: Thorax, q: np.ndarray, along: np.ndarray, z: float) -> None:
+    """Ribs between muscle layers, subcutaneous fat, skin and air.
+
+    Args:
+        p: paints.
+        thorax: tells thicknesses, and where the ribs are.
+        q: depth from the inner surface, mm (X, Y).
+        along: position along the wall, mm (X, Y).
+        z: through-plane position, mm.
+    """
     p.paint("muscle", q)
     for position, depth, half in thorax.ribs:
         # Ribs slope downwards: each slice cuts them a little higher.
-        rib = 1 - np.hypot((q - depth * thorax.muscle) / 5.0, (p.v - position + 0.35 * z) / half)
+        rib = 1 - np.hypot((q - depth * thorax.muscle) / 5.0, (along - position + 0.35 * z) / half)
         p.paint("cortex", np.minimum(rib * 5.0, q), 0.6)
         p.paint("marrow", np.minimum((rib - 0.25) * 5.0, q - 1), 0.8)
     edge = q - thorax.muscle

@@ -26,6 +26,9 @@ from nnunet_synth_aug.nnunet.patients import case_patients, fold_cases, splits_f
 from nnunet_synth_aug.nnunet.target import Target, label_lookup, training_files
 from nnunet_synth_aug.synthesis.sources.copies import Original, cohort_originals
 
+#: Images that tell the field of view.
+LOOKED_AT = 20
+
 
 def is_imported(target: Target) -> bool:
     """Whether the dataset says who its patients are."""
@@ -54,6 +57,24 @@ def unlabelled_styles(target: Target, fold: int | str) -> tuple[Style, ...]:
             f"{needed}, which fold {fold} of {target.dataset} lacks; import them with 'synthaug import ... --unlabelled FOLDER'"
         )
     return tuple(style_of(subject.patient, load_sequence(subject)) for subject in silent)
+
+
+def field_of_view(target: Target, fold: int | str) -> float | None:
+    """Median of the shorter side in the plane of a fold's training images, in mm, to the nearest 10; None if they cannot be read.
+
+    At most :data:`LOOKED_AT` images are read.
+    """
+    if str(target.dataset_json["file_ending"]) not in ENDINGS:
+        return None
+    train, _ = fold_cases(target.dataset, fold, target.cases())
+    files = training_files(raw_folder(target.dataset), target.dataset_json)
+    known = [Path(files[case]["images"][0]) for case in sorted(train) if case in files]
+    sides = []
+    for path in known[:: max(len(known) // LOOKED_AT, 1)]:
+        grid = read_volume(path).grid
+        across = slice_axis(grid.shape)
+        sides.append(min(n * mm for axis, (n, mm) in enumerate(zip(grid.shape, grid.spacing, strict=True)) if axis != across))
+    return round(float(np.median(sides)), -1) if sides else None
 
 
 def training_originals(target: Target, fold: int | str) -> list[Original]:

@@ -45,6 +45,7 @@ class Job:
     generator: Callable[[], Generator] = field(repr=False)  # of the fold
     segmenter: Callable[[], RealOnlyNetwork] = field(repr=False)  # of the fold
     vendors: Callable[[], tuple[str, ...]] = field(repr=False)  # whose scanners phantoms imitate; none for all
+    field_of_view: Callable[[], float | None] = field(repr=False)  # side of the training images, mm, which phantoms show; None: unknown
     quality_control: Callable[[Generator], QualityControl] = field(repr=False)
     priors: PriorRequest = PriorRequest()  # what sampled hearts are asked for
     strength: float | None = None  # of variations; None: the usual one

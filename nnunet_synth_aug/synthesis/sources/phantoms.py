@@ -19,9 +19,13 @@ from nnunet_synth_aug.synthesis.sources.job import Job
 
 #: Seeds of the cohorts that banks are made of start here, away from those of phantom data sets and of pretraining.
 FIRST_SEED = 5000
+#: Number, seed of the cohort, vendor and field of view.
+_Wanted = tuple[int, int, str | None, float | None]
 
 
-def phantoms_to_folder(folder: Path, n: int, seed: int = 0, vendors: Iterable[str] = (), processes: int = 1) -> list[str]:
+def phantoms_to_folder(
+    folder: Path, n: int, seed: int = 0, vendors: Iterable[str] = (), processes: int = 1, field: float | None = None
+) -> list[str]:
     """Write ``n`` phantom hearts as sequences, with provenance that names them; those that are there are kept.
 
     Args:
@@ -30,19 +34,21 @@ def phantoms_to_folder(folder: Path, n: int, seed: int = 0, vendors: Iterable[st
         seed: other seeds give other hearts.
         vendors: scanners to imitate, in turn; all of the phantom's if empty.
         processes: that share the work.
+        field: side of the field of view, mm; default the heart and what is beside it.
 
     Returns:
         ids of the sequences.
     """
     cohort, cycle = FIRST_SEED + seed, sorted(vendors)
-    wanted = {f"phantom_{i:05d}": (i, cohort, cycle[i % len(cycle)] if cycle else None) for i in range(n)}
+    wanted = {f"phantom_{i:05d}": (i, cohort, cycle[i % len(cycle)] if cycle else None, field) for i in range(n)}
     missing = agree(folder, f"phantom {__version__}", wanted)
     provenance = {
         "source": "phantom",  # what the leak guard goes by: nobody's heart was learnt from
         "dataset": "phantom",
         "patients": [],
-        "phantoms": [phantom_name(index, cohort) for index, _, _ in wanted.values()],
+        "phantoms": [phantom_name(index, cohort) for index, *_ in wanted.values()],
         "vendors": cycle,
+        "field_mm": field,
         "version": __version__,
     }
     made = _made([wanted[i] for i in missing], min(processes, max(len(missing), 1)))
@@ -52,11 +58,11 @@ def phantoms_to_folder(folder: Path, n: int, seed: int = 0, vendors: Iterable[st
 
 def make(job: Job) -> list[str]:
     """Phantoms; see :func:`~nnunet_synth_aug.synthesis.sources.job.make`."""
-    phantoms_to_folder(job.folder, job.n, job.seed, job.vendors(), min(job.n, os.cpu_count() or 1))
+    phantoms_to_folder(job.folder, job.n, job.seed, job.vendors(), min(job.n, os.cpu_count() or 1), job.field_of_view())
     return []
 
 
-def _made(wanted: list[tuple[int, int, str | None]], processes: int) -> Iterator[SyntheticSequence]:
+def _made(wanted: list[_Wanted], processes: int) -> Iterator[SyntheticSequence]:
     if processes == 1:
         yield from map(_phantom, wanted)
         return
@@ -65,9 +71,9 @@ def _made(wanted: list[tuple[int, int, str | None]], processes: int) -> Iterator
             yield from pool.map(_phantom, wanted[first : first + 2 * processes])
 
 
-def _phantom(wanted: tuple[int, int, str | None]) -> SyntheticSequence:
-    index, seed, vendor = wanted
-    subject = phantom_subject(index, seed, vendor=vendor)
+def _phantom(wanted: _Wanted) -> SyntheticSequence:
+    index, seed, vendor, field = wanted
+    subject = phantom_subject(index, seed, vendor=vendor, field=field)
     source = subject.source
     return SyntheticSequence(
         id=f"phantom_{index:05d}",
