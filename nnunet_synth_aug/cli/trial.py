@@ -161,7 +161,7 @@ def _proposed(trial: Trial) -> list[str]:
     lines += [*labelled("mix in", f"{proposal.what} (arm {proposal.arm})"), *labelled("why", proposal.why)]
     lines += labelled("rests on", proposal.rests_on)
     if proposal.instead:
-        lines += labelled("or", f"--arm {proposal.instead}: copies and phantoms without a generator, which were measured on patients")
+        lines += labelled("or", f"--arm {proposal.instead}: hearts of a generator in your patients' pixels; on patients no better so far")
     network = "a small 2d network for CPUs" if trial.small else f"nnU-Net's own {trial.content['plans']['configuration']} network"
     lines += labelled("trainings", f"real only, and mixed; {trial.iterations} iterations each, same seed, {network}")
     if trial.iterations < FULL_ITERATIONS or trial.small:
