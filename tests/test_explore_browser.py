@@ -43,8 +43,13 @@ class Server:
     def __init__(self, port: int, request: pytest.FixtureRequest) -> None:
         command = [program("synthaug"), "explore", "--port", str(port)]
         # A shell that starts the tests in the background lets them ignore Ctrl-C, and so would the server.
-        own = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **own)
+        self.process = subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        )
         self.said = ""
         request.addfinalizer(self.process.kill)
         while "http://" not in self.said:

@@ -35,8 +35,8 @@ _PATIENTS = (
     "groups gained nothing that could be shown, with copies alone"
 )
 _LOOKS = (
-    "Looks of other scanners were tried once on patients, with rendered hearts and phantoms: the heart was found better, and more pieces "
-    "beside it"
+    "Looks of other scanners were tried once on patients, with rendered hearts and phantoms: the heart was found better, and more "
+    "false pieces elsewhere in the chest"
 )
 
 

@@ -70,6 +70,12 @@ class Thorax:
         diaphragm = self.diaphragm[0] + share * (self.diaphragm[1] - self.diaphragm[0])
         return max(chest, anterior + 5), max(diaphragm, inferior + 3)
 
+    def depths(self, u: np.ndarray, v: np.ndarray, z: float) -> tuple[np.ndarray, np.ndarray]:
+        """How far points (X, Y) lie beyond the inner surface of the anterior chest wall, and under the diaphragm, mm."""
+        chest, diaphragm = self.surfaces(z)
+        inner = chest - self.chest_curve * np.square(v + 10)
+        return u - inner, v - diaphragm - self.diaphragm_curve * np.square(u - self.diaphragm_peak)
+
 
 def lung_vessels(rng: np.random.Generator, n: int, box: tuple[float, float, float, float], depth: float) -> tuple[Ellipse, ...]:
     """Vessels of the lung inside ``box`` (anterior low, high, inferior low, high), over ``depth`` mm of slices."""
@@ -199,19 +205,17 @@ def paint_thorax(
     ``step`` is the thickness of the sub-slice in mm; ``tissues`` maps names to signals (X, Y).
     """
     p = Painter(u, v, pixel, tissues)
-    chest, diaphragm = thorax.surfaces(z)
     chest_pixel, dome_pixel = (
         float(np.hypot(pixel, after - before))
         for before, after in zip(thorax.surfaces(z - step / 2), thorax.surfaces(z + step / 2), strict=True)
     )
     share = z / float(thorax.envelope.z[-1])
-    inner = chest - thorax.chest_curve * np.square(v + 10)
-    below = v - diaphragm - thorax.diaphragm_curve * np.square(u - thorax.diaphragm_peak)
+    beyond, below = thorax.depths(u, v, z)
     for e in thorax.lung_vessels:
         if e.range[0] < z < e.range[1]:
             p.paint("blood", p.ellipse_distance(e, z - e.range[0]), 0.8)
     # Fat behind the sternum, widest in the angle between chest wall and diaphragm where the pericardial pad lies.
-    p.paint("fat", u - inner + thorax.pad * (1 + max(share, 0)) * (0.5 + 2.2 * np.exp(-np.square((below + 6) / 24))))
+    p.paint("fat", beyond + thorax.pad * (1 + max(share, 0)) * (0.5 + 2.2 * np.exp(-np.square((below + 6) / 24))))
     p.pixel = dome_pixel
     _paint_abdomen(p, thorax, below, z)
     p.pixel = pixel
@@ -222,7 +226,7 @@ def paint_thorax(
             p.paint("muscle", d + e.rind)
             p.paint("blood", d)
     p.pixel = chest_pixel  # an oblique surface blurs over the sub-slice
-    paint_chest_wall(p, thorax, u - inner, v, z)
+    paint_chest_wall(p, thorax, beyond, v, z)
     return p.image
 
 
@@ -235,7 +239,12 @@ def _paint_abdomen(p: Painter, thorax: Thorax, below: np.ndarray, z: float) -> N
     for e in thorax.liver_vessels:
         if e.range[0] < z < e.range[1]:
             p.paint("blood", np.minimum(p.ellipse_distance(e, z - e.range[0]), liver - 3), 0.5)
-    for e in thorax.organs:
+    paint_organs(p, thorax.organs, below, z)
+
+
+def paint_organs(p: Painter, organs: tuple[Ellipse, ...], below: np.ndarray, z: float) -> None:
+    """Organs in fat at through-plane position ``z``, where ``below``, the depth under the diaphragm in mm (X, Y), leaves room."""
+    for e in organs:
         if e.range[0] < z < e.range[1]:
             d = p.ellipse_distance(e, z)
             p.paint("fat", np.minimum(d + e.rind + 2, below - 1))

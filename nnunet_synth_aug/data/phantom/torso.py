@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nnunet_synth_aug.data.phantom.thorax import Ellipse, Painter, Thorax, lung_vessels, paint_chest_wall
+from nnunet_synth_aug.data.phantom.thorax import Ellipse, Painter, Thorax, lung_vessels, paint_chest_wall, paint_organs
 
 
 @dataclass(frozen=True)
@@ -80,20 +80,12 @@ def paint_torso(
         tissues: signals (X, Y) by name.
     """
     p = Painter(u, v, pixel, tissues, image)
-    chest, diaphragm = thorax.surfaces(z)
-    below = v - diaphragm - thorax.diaphragm_curve * np.square(u - thorax.diaphragm_peak)
+    beyond, below = thorax.depths(u, v, z)
     for e in torso.vessels:
         if e.range[0] < z < e.range[1]:
             p.paint("blood", np.minimum(p.ellipse_distance(e, z - e.range[0]), -3 - below), 0.8)
-    for e in torso.bowel:
-        if e.range[0] < z < e.range[1]:
-            d = p.ellipse_distance(e, z)
-            p.paint("fat", np.minimum(d + e.rind + 2, below - 1))
-            if e.rind:
-                p.paint("muscle", np.minimum(d + e.rind, below - 2))
-            p.paint(e.tissue, np.minimum(d, below - 2 - e.rind))
-    inner = chest - thorax.chest_curve * np.square(v + 10)
-    paint_chest_wall(p, thorax, u - inner, v, z)
+    paint_organs(p, torso.bowel, below, z)
+    paint_chest_wall(p, thorax, beyond, v, z)  # again: bowel and vessels may have covered it
     paint_chest_wall(p, thorax, -v - torso.top + torso.curves[1] * np.square(u), u, z)
     spine = p.ellipse_distance(torso.spine, z)
     for e in torso.muscles:
