@@ -15,10 +15,10 @@ import nibabel as nib
 import numpy as np
 from scipy import ndimage
 
+from nnunet_synth_aug.core.components import without_islands
 from nnunet_synth_aug.core.console import console
 from nnunet_synth_aug.core.files import write_json
-
-STRUCTURES = {"RV": 1, "MYO": 2, "LV": 3}
+from nnunet_synth_aug.core.labels import STRUCTURES
 
 
 def dice(one: np.ndarray, other: np.ndarray) -> float:
@@ -31,14 +31,12 @@ def of_case(prediction: Path, label: Path) -> dict[str, float]:
     """Islands of one frame, their area in cm2 summed over slices, and Dice with and without them."""
     image = nib.load(prediction)
     found, truth = np.asarray(image.dataobj), np.asarray(nib.load(label).dataobj)
-    pieces, n = ndimage.label(found > 0, np.ones((3, 3, 3)))
-    sizes = np.bincount(pieces.ravel())
-    sizes[0] = 0
-    alone = np.where(pieces == sizes.argmax(), found, 0)
+    alone = without_islands(found)
+    apart = (found > 0) & (alone == 0)
     x, y = image.header.get_zooms()[:2]
     return {
-        "islands": max(n - 1, 0),
-        "cm2": float(np.count_nonzero(found) - np.count_nonzero(alone)) * x * y / 100,
+        "islands": ndimage.label(apart, np.ones((3, 3, 3)))[1],
+        "cm2": float(np.count_nonzero(apart)) * x * y / 100,
         **{f"Dice {name}": dice(found == value, truth == value) for name, value in STRUCTURES.items()},
         **{f"Dice {name}, largest heart": dice(alone == value, truth == value) for name, value in STRUCTURES.items()},
     }
