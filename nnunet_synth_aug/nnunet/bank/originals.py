@@ -26,8 +26,8 @@ from nnunet_synth_aug.nnunet.patients import case_patients, fold_cases, splits_f
 from nnunet_synth_aug.nnunet.target import Target, label_lookup, training_files
 from nnunet_synth_aug.synthesis.sources.copies import Original, cohort_originals
 
-#: Images that tell the field of view.
-LOOKED_AT = 20
+#: Images that tell the field of view, and the sides that one of a heart can have, mm.
+LOOKED_AT, SIDES = 20, (50, 500)
 
 
 def is_imported(target: Target) -> bool:
@@ -60,9 +60,12 @@ def unlabelled_styles(target: Target, fold: int | str) -> tuple[Style, ...]:
 
 
 def field_of_view(target: Target, fold: int | str) -> float | None:
-    """Median of the shorter side in the plane of a fold's training images, in mm, to the nearest 10; None if they cannot be read.
+    """Median of the shorter side in the plane of a fold's training images, in mm, to the nearest 10; None if it is not one of hearts.
 
     At most :data:`LOOKED_AT` images are read.
+
+    Raises:
+        UserError: one of them cannot be read.
     """
     if str(target.dataset_json["file_ending"]) not in ENDINGS:
         return None
@@ -70,11 +73,12 @@ def field_of_view(target: Target, fold: int | str) -> float | None:
     files = training_files(raw_folder(target.dataset), target.dataset_json)
     known = [Path(files[case]["images"][0]) for case in sorted(train) if case in files]
     sides = []
-    for path in known[:: max(len(known) // LOOKED_AT, 1)]:
+    for path in known[:: max(-(-len(known) // LOOKED_AT), 1)]:
         grid = read_volume(path).grid
         across = slice_axis(grid.shape)
         sides.append(min(n * mm for axis, (n, mm) in enumerate(zip(grid.shape, grid.spacing, strict=True)) if axis != across))
-    return round(float(np.median(sides)), -1) if sides else None
+    side = round(float(np.median(sides)), -1) if sides else 0.0
+    return side if SIDES[0] <= side <= SIDES[1] else None
 
 
 def training_originals(target: Target, fold: int | str) -> list[Original]:

@@ -22,6 +22,7 @@ CARD, CROISSANT = "README.md", "croissant.json"
 UNSTATED = {"license": "other", "license_name": "not-stated"}
 _BEGIN = "<!-- synthaug card: from here to the end mark the text is written by the command. Write below the end mark. -->"
 _END = re.compile(r"<!-- synthaug card: end, sum ([0-9a-f]{64}) -->")
+_NOT_STATED = re.compile(r"^license_name: *([\"']?)not-stated\1 *(#.*)?\n", re.MULTILINE)
 _FRONT = re.compile(r"\A---\n(.*?)\n---\n", re.DOTALL)
 
 
@@ -99,7 +100,7 @@ def _composed(facts: Facts, kept: _Kept) -> str:
     text = body(facts)
     end = f"<!-- synthaug card: end, sum {_sum(own, text)} -->"
     if kept.front.get("license") != UNSTATED["license"]:  # it has been stated
-        front = front.replace("\nlicense_name: not-stated", "")
+        front = _NOT_STATED.sub("", front + "\n").rstrip("\n")
     parts = [f"---\n{front}\n---", kept.before, _BEGIN, text, end, yours(facts) if kept.after is None else kept.after]
     return "\n\n".join(part for part in parts if part) + "\n"
 
