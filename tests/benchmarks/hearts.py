@@ -8,7 +8,8 @@ command goes on after a kill. With more arms or seeds it adds them. ``--only gen
 FOLDER/hearts_S2.json gets the differences from real only: on ACDC, on M&Ms, and on both together; of S3 on each vendor, and on all but
 ACDC together. S3's patients without contours lie in MNMS_RAW/imagesUnlabelled; only arms named after them have a generator that saw them.
 With ``--control`` (see hearts_controls.py) rendered hearts of the same generator have something taken away, and the file is
-FOLDER/hearts_S2_request.json.
+FOLDER/hearts_S2_request.json. ``ceiling`` is real only, trained on patients of all groups; FOLDER/ceiling_S2.json gets its differences
+from S2's real only, whose trainings have to lie in FOLDER, over the patients that neither has seen.
 """
 
 from __future__ import annotations
@@ -58,6 +59,8 @@ ARMS_S3 += ("mix+phantom_donor50to00", "mix+phantom_donor_3looks50to00", "mix+ph
 ARMS_S3 += ("mix+phantom_donor_3looks50to00_DA5", "mix_donor50to00", "bent_3looks50to00", "mix_donor_3looks50to00")
 #: Who trains: two patients of each group, or six normal ones.
 PATIENTS: dict[str, dict[str, Any]] = {"S1": {"per_group": 2}, "S2": {"diagnoses": ("NOR",), "per_group": 6}, "S3": {"per_group": 2}}
+#: What synthetic hearts cannot beat: the same network trained on real patients of all groups, five of each.
+PATIENTS["ceiling"] = {"per_group": 5}
 #: M&Ms' files here have lost their slice distance, without which nothing is imported; looks do not use it [mm].
 SLICES = 10.0
 SHOWN = ["structure", "metric", "n", "baseline_mean", "augmented_mean", "difference", "ci_low", "ci_high", "p_holm"]
@@ -167,6 +170,27 @@ def differences(*studies: tuple[Study, Workspace]) -> dict[str, Any]:
     return found
 
 
+def from_ceiling(real: tuple[Study, Workspace], ceiling: tuple[Study, Workspace]) -> dict[str, Any]:
+    """The ceiling's differences from real only over the patients of whom neither has seen one, by test set and pooled."""
+    found: dict[str, Any] = {}
+    for rules in (ScoringRules(), ScoringRules(largest_heart=True)):
+        tables = []
+        for name, (one, at) in {"real": real, "ceiling": ceiling}.items():
+            os.environ |= at.environment()
+            for test, dataset in {VALIDATION: at.raw, **{test.name: at.test_raw(test) for test in one.tests}}.items():
+                where = [at.model(REAL, s) if test == VALIDATION else at.predictions(REAL, s, test) for s in one.seeds]
+                tables.append(read_sources({name: where}, rules, dataset=dataset).table.assign(dataset=test))
+        table = pd.concat(tables)
+        both = table.groupby(["dataset", "patient"])["model"].transform("nunique") == 2
+        kept = ceiling[1].out / "common.csv"
+        parts = {str(test): part for test, part in table[both].groupby("dataset")}
+        for test, part in {**parts, "pooled": table[both].assign(dataset="pooled")}.items():
+            part.to_csv(kept, index=False)
+            read = read_sources({name: [kept] for name in ("real", "ceiling")}, rules)
+            found[f"{test}{' without islands' * rules.largest_heart}"] = _summaries(evaluate(read))
+    return found
+
+
 def _summaries(results: list[Any]) -> dict[str, Any]:
     return {one.names[1]: one.summary.loc[one.summary["metric"].isin(["Dice", "HD"]), SHOWN].round(4).to_dict("records") for one in results}
 
@@ -193,7 +217,7 @@ def main() -> None:
     os.environ |= {"nnUNet_raw": str(raw), "nnUNet_preprocessed": str(out / "preprocessed"), "nnUNet_results": str(out / "results")}
     settings = (given.study, given.acdc.resolve(), given.size)
     third = given.study == "S3"
-    arms = tuple(given.arms or (ARMS_S3 if third else ARMS))
+    arms = tuple(({"S3": ARMS_S3, "ceiling": ()}.get(given.study, ARMS)) if given.arms is None else given.arms)
     more: dict[str, Any] = {"tests": other_scanners(given.sunnybrook and given.sunnybrook.resolve())} if third else {}
     more |= {"silent": without_contours(given.mnms, out / "unlabelled")} if third else {}
     if any(arm.endswith("DAExtGPU") for arm in arms):
@@ -214,7 +238,12 @@ def main() -> None:
     steps = list({step.id: step for one_study, where in studies for step in build_steps(one_study, where)}.values())
     steps = controlled(steps, given.control) if given.control else steps
     Runner(one, needed(steps, given.only) if given.only else steps, at.out, LocalExecutor(at.out, one.workers)).run()
-    if not given.only:
+    if given.study == "ceiling":
+        real = study("S2", *settings[1:], (), tuple(given.seeds), generator)
+        found = from_ceiling((real, Workspace(out / "S2", real)), studies[0])
+        write_json(kept := out / "ceiling_S2.json", {"settings": {"size": SIZES[given.size], "seeds": given.seeds}, "differences": found})
+        console.print(f"differences: {kept}")
+    elif not given.only:
         name = "_".join(filter(None, (given.study, given.control)))
         for number, (one_study, where) in enumerate(studies):
             conclude(one_study, where, f"report_{name}{'_target' * number}")
