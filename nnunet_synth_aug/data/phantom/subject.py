@@ -27,7 +27,7 @@ from nnunet_synth_aug.data.phantom.render import Appearance, render
 from nnunet_synth_aug.data.phantom.signal import Scan
 from nnunet_synth_aug.data.phantom.stack import Stack, label_frame
 from nnunet_synth_aug.data.phantom.thorax import draw_thorax
-from nnunet_synth_aug.data.phantom.torso import draw_torso
+from nnunet_synth_aug.data.phantom.torso import FAR, draw_torso
 
 
 @dataclass(frozen=True)
@@ -111,6 +111,7 @@ def phantom_subject(
     torso = None
     if field is not None and (wide := stack.widened(field, streams[7])) is not stack:
         stack, torso = wide, draw_torso(streams[7], thorax, heart.radius + heart.wall)
+        thorax = dataclasses.replace(thorax, straight=FAR)
     details = draw_details(streams[5], heart.septum, heart.radius)
     look = _draw_appearance(streams[6], requested)
     image, mask = render(streams[6], heart, details, (thorax, torso), stack, look, activations)

@@ -16,6 +16,14 @@ def smooth_field(rng: np.random.Generator, shape: tuple[int, ...], scale: float)
     return (out / max(float(out.std()), 1e-9)).astype(np.float32)
 
 
+def bent(along: np.ndarray, straight: float = np.inf) -> np.ndarray:
+    """Square of the position along a wall, which is how far it bends inwards; further out than ``straight`` mm it bends ever less."""
+    if np.isinf(straight):
+        return np.square(along)
+    beyond = np.maximum(np.abs(along) - straight, 0)
+    return np.square(np.minimum(np.abs(along), straight)) + 2 * straight * 35 * (1 - np.exp(-beyond / 35))
+
+
 @dataclass(frozen=True)
 class Ellipse:
     """An organ: centre (anterior, inferior), semi-axes in mm, direction, tissue, and the through-plane range."""
@@ -61,6 +69,7 @@ class Thorax:
     great_vessels: tuple[Ellipse, ...]
     lung_vessels: tuple[Ellipse, ...]
     liver_vessels: tuple[Ellipse, ...]
+    straight: float = np.inf  # mm along the chest wall from which on it bends less
 
     def surfaces(self, z: float) -> tuple[float, float]:
         """Chest wall and diaphragm at position ``z``: along straight lines, but never inside the heart."""
@@ -73,7 +82,7 @@ class Thorax:
     def depths(self, u: np.ndarray, v: np.ndarray, z: float) -> tuple[np.ndarray, np.ndarray]:
         """How far points (X, Y) lie beyond the inner surface of the anterior chest wall, and under the diaphragm, mm."""
         chest, diaphragm = self.surfaces(z)
-        inner = chest - self.chest_curve * np.square(v + 10)
+        inner = chest - self.chest_curve * bent(v + 10, self.straight)
         return u - inner, v - diaphragm - self.diaphragm_curve * np.square(u - self.diaphragm_peak)
 
 

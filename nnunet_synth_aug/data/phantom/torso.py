@@ -5,8 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.special import logsumexp
 
-from nnunet_synth_aug.data.phantom.thorax import Ellipse, Painter, Thorax, lung_vessels, paint_chest_wall, paint_organs
+from nnunet_synth_aug.data.phantom.thorax import Ellipse, Painter, Thorax, bent, lung_vessels, paint_chest_wall, paint_organs
+
+#: Distance along a wall from which on it bends ever less, and radius of the body's corners, mm.
+FAR, CORNER = 80.0, 12.0
 
 
 @dataclass(frozen=True)
@@ -85,8 +89,6 @@ def paint_torso(
         if e.range[0] < z < e.range[1]:
             p.paint("blood", np.minimum(p.ellipse_distance(e, z - e.range[0]), -3 - below), 0.8)
     paint_organs(p, torso.bowel, below, z)
-    paint_chest_wall(p, thorax, beyond, v, z)  # again: bowel and vessels may have covered it
-    paint_chest_wall(p, thorax, -v - torso.top + torso.curves[1] * np.square(u), u, z)
     spine = p.ellipse_distance(torso.spine, z)
     for e in torso.muscles:
         p.paint("fat", p.ellipse_distance(e, z) + 3)
@@ -94,8 +96,12 @@ def paint_torso(
     p.paint("fat", spine + 5)
     p.paint("cortex", spine + torso.spine.rind)
     p.paint("marrow", spine)
-    behind = -u - torso.back + torso.curves[0] * np.square(v)
     # Muscles and spine lie in the wall: the wall begins behind them there.
     near = np.exp(-np.square((v - torso.spine.centre[1]) / 45))
-    paint_chest_wall(p, thorax, behind - 24 * near, v, z)
+    behind = -u - torso.back + torso.curves[0] * bent(v, FAR) - 24 * near
+    above = -v - torso.top + torso.curves[1] * bent(u, FAR)
+    # One wall around the body, with round corners; that of the front again, as bowel and vessels may have covered it.
+    walls = np.stack([beyond, behind, above])
+    around = CORNER * logsumexp(walls / CORNER, axis=0)
+    paint_chest_wall(p, thorax, around, np.where(above > np.maximum(beyond, behind), u, v), z)
     return p.image
