@@ -61,7 +61,8 @@ TINY: dict[str, Any] = {
 
 
 #: One process and one thread for each command.
-LIMITS = {"OMP_NUM_THREADS": "1", "nnUNet_def_n_proc": "1", "nnUNet_n_proc_DA": "0"}
+#: Everything in one process, as every process of nnU-Net imports for eight seconds.
+LIMITS = {"OMP_NUM_THREADS": "1", "nnUNet_def_n_proc": "1", "nnUNet_n_proc_DA": "0", "nnUNet_npp": "0", "nnUNet_nps": "0"}
 
 
 def synthaug(folders: dict[str, str], *words: str) -> subprocess.CompletedProcess[str]:

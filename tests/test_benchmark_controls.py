@@ -112,6 +112,10 @@ def test_phantom_sequences_are_phantoms_of_the_vendors_asked_for(tmp_path):
     provenance = read_index(tmp_path)[1]
     assert provenance["patients"] == []
     assert provenance["phantoms"] == [phantom.source.patient]
+    with pytest.raises(
+        UserError, match="show the heart alone, but the fold's training images ask for a field of 330 mm now; add --replace"
+    ):
+        phantoms_to_folder(tmp_path, 1, seed=2, vendors={"GE"}, field=330)
 
 
 def guard(provenance: dict[str, Any], val: list[str]) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from benchmark_fixture import synthaug
+from benchmark_fixture import LIMITS, synthaug
 from nnunet_fixture import VALIDATION, Project
 
 from evaluation.benchmark.main import benchmark
@@ -76,8 +76,8 @@ def test_a_try_and_what_its_user_makes_of_it(unknown: dict[str, str], tmp_path: 
     real, mixed = (run["synthetic_samples"] for run in figures["runs"])
     assert real == 0 < mixed < figures["runs"][1]["samples"] == figures["runs"][0]["samples"]
 
-    for name, folder in unknown.items():
-        monkeypatch.setenv(name, folder)
+    for name, value in (unknown | LIMITS).items():
+        monkeypatch.setenv(name, value)
     capsys.readouterr()
     study = yaml.safe_load((out / "study.yaml").read_text())
     assert study["data"] == {"source": "nnunet", "dataset": UNKNOWN}
@@ -87,8 +87,8 @@ def test_a_try_and_what_its_user_makes_of_it(unknown: dict[str, str], tmp_path: 
         benchmark(out / "study.yaml", out)
         return str(capsys.readouterr().out)
 
-    assert "train" not in again().split("# Dataset734")[0], "a finished study trains nothing"
-    assert "train" not in again(tests=[{"name": "others", "source": "nnunet", "dataset": OTHERS}]).split("# Dataset734")[0]
+    said = again(tests=[{"name": "others", "source": "nnunet", "dataset": OTHERS}])
+    assert "train" not in said.split("# Dataset734")[0], "a finished study trains nothing"
     by_test = read_json(out / "report" / "benchmark.json")["comparisons"]
     assert {test: by_arm["copies+phantom50to00"]["headline"][0]["n"] for test, by_arm in by_test.items()} == {"validation": 2, "others": 2}
     for by_arm in by_test.values():

@@ -21,7 +21,7 @@ UNLABELLED = {
         "source": "phantom",
         "hearts": 12,
         "splits": 3,
-        "prior": ["n_slices=5", "vendor=Canon"],  # few slices and frames: what is rendered, contoured and predicted takes less than half
+        "prior": ["n_slices=4", "vendor=Canon"],  # few slices and frames: what is rendered, contoured and predicted takes less than half
         "diagnoses": ["NOR", "MINF"],
         "per_group": 1,
         "unlabelled": 1,

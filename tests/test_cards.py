@@ -129,6 +129,8 @@ def test_what_a_person_wrote_stays(bank):
     made("--source", "bent", "--replace")
     again = (bank / CARD).read_text()
     assert "Ethics approval: 12/2026" in again
+    assert "license: cc-by-4.0  # agreed\n" in again  # beside tags of ours that have changed
+    assert again.count("tags:") == 1 and "- bent\n" in again
     assert ModelCard.load(bank / CARD).data.to_dict().items() >= {"license": "cc-by-4.0", "doi": "10.1/x"}.items()
 
 

@@ -135,7 +135,7 @@ def test_a_walk_through_the_page(browser, request, tmp_path):
 
     theirs = Watched(browser, server.url)
     theirs.says("measured")
-    page.locator("#frames").fill("20")  # long enough for the other user to come in between
+    page.locator("#frames").fill("16")  # long enough for the other user to come in between
     page.locator("#lv_ef").fill("40")
     theirs.page.locator("#lv_ef").fill("70")
     end = time.monotonic() + PATIENCE / 1000
@@ -152,6 +152,7 @@ def test_a_walk_through_the_page(browser, request, tmp_path):
     mine.picture("explore_5")
     assert mine.complaints == theirs.complaints == []
 
+    page.locator("#frames").fill("4")
     page.locator("#lv_ef_number").fill("50")
     page.locator("#lv_ef_number").press("Enter")
     page.locator("#doing", has_text="…").wait_for(timeout=PATIENCE)

@@ -49,7 +49,7 @@ def test_preprocess_continue_predict_and_choose(trained: Project, tmp_path: Path
     shutil.copy(trained.raw / "imagesTr" / "patient006_ED_0000.nii.gz", images)
     run(
         "nnUNetv2_predict", "-i", str(images), "-o", str(tmp_path / "out"), "-d", "731", "-c", "2d", "-f", "0", "-tr", TRAINED, "-p", PLANS,
-        "-device", "cpu", "-npp", "1", "-nps", "1",
+        "-device", "cpu", "-npp", "0", "-nps", "0",
     )  # fmt: skip
     assert (tmp_path / "out" / "patient006_ED.nii.gz").is_file()
     # The choice between trainers goes by their folders' names: one training under two names is enough for it.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import subprocess
 import sys
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -15,10 +16,12 @@ from nnunet_synth_aug.core.errors import UserError
 from nnunet_synth_aug.core.labels import DIAGNOSES, LV, MYO, MYOCARDIAL_DENSITY, RV, VENDORS
 from nnunet_synth_aug.core.prior_request import parse_priors
 from nnunet_synth_aug.core.priors import Priors, measure
-from nnunet_synth_aug.data.phantom import PhantomSubject, phantom_cohort, phantom_subject
+from nnunet_synth_aug.data.phantom import PhantomSubject, phantom_cohort, phantom_name, phantom_subject
 from nnunet_synth_aug.data.phantom.heart import BINS, contours
 from nnunet_synth_aug.data.phantom.physiology import slot
 from nnunet_synth_aug.data.phantom.signal import TISSUES, Scan, bssfp
+from nnunet_synth_aug.data.phantom.thorax import Envelope, draw_thorax, paint_thorax
+from nnunet_synth_aug.data.phantom.torso import FAR, draw_torso, paint_torso
 
 CASES = range(5)  # one of each diagnosis, from all four vendors
 
@@ -258,11 +261,24 @@ def test_a_whole_field_of_view_shows_the_same_heart_and_a_body_around_it():
     assert 0.05 < bright.mean() < 0.6 and dark.mean() > 0.2  # fat, spine and bowel; lung and air
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_the_body_is_closed_towards_the_head(seed):
+    rng, tissues = np.random.default_rng(seed), {name: np.ones((201, 201), complex) for name in TISSUES} | {"air": np.zeros((201, 201))}
+    reach = Envelope(np.array([0.0, 80.0]), np.array([50.0, 20.0]), np.array([60.0, 15.0]))
+    thorax = replace(draw_thorax(rng, 24.0, reach, 45.0), straight=FAR)
+    u, v = np.meshgrid(np.linspace(-250, 250, 201), np.linspace(-250, 250, 201), indexing="ij")
+    image = paint_thorax(thorax, u, v, 40.0, 2.5, 2.0, tissues)
+    body = np.abs(paint_torso(draw_torso(rng, thorax, 45.0), thorax, image, u, v, 40.0, 2.5, tissues)) > 0.5
+    assert not body[v < -215].any() and not body[np.abs(u) > 235].any()
+    assert body[100, 100:].all()  # and open towards the feet
+    assert label(body)[1] == 1
+
+
 @pytest.mark.slow
 def test_processes_share_the_work_and_keep_the_order():
-    few = parse_priors(["n_slices=4"])
-    alone, shared = (list(phantom_cohort(3, seed=3, processes=n, asked=few)) for n in (1, 2))
-    assert [s.patient for s in shared] == [case(i).source.patient for i in range(3)]
+    few = parse_priors(["n_slices=4", "vendor=Canon"])
+    alone, shared = (list(phantom_cohort(2, seed=3, processes=n, asked=few)) for n in (1, 2))
+    assert [s.patient for s in shared] == [phantom_name(i, 3) for i in range(2)]
     assert all(np.array_equal(one.image, two.image) for one, two in zip(alone, shared, strict=True))
 
 

@@ -28,6 +28,7 @@ _FRONT = re.compile(r"\A---\n(.*?)\n---\n", re.DOTALL)
 
 #: Keys of the front matter that the package keeps up to date; all others are a person's.
 _OWN = ("library_name", "pretty_name", "task_categories", "size_categories", "annotations_creators", "tags")
+_OWN_LINES = re.compile(rf"^(?:{'|'.join(_OWN)}):.*\n(?:[ -].*\n)*", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,12 @@ def _take_audit(facts: Facts, report: Path) -> None:
 
 def _composed(facts: Facts, kept: _Kept) -> str:
     own = metadata(facts)
-    front = kept.front_text if kept.own == own else _yaml(kept.front | own).rstrip("\n")
+    if not kept.front_text:
+        front = _yaml(kept.front | own).rstrip("\n")
+    elif kept.own == own:
+        front = kept.front_text
+    else:  # with a person's lines and comments
+        front = _OWN_LINES.sub("", kept.front_text + "\n") + _yaml(own).rstrip("\n")
     text = body(facts)
     end = f"<!-- synthaug card: end, sum {_sum(own, text)} -->"
     if kept.front.get("license") != UNSTATED["license"]:  # it has been stated

@@ -12,8 +12,10 @@ import numpy as np
 
 from nnunet_synth_aug import __version__
 from nnunet_synth_aug.core.cases import SyntheticSequence
+from nnunet_synth_aug.core.errors import OtherSequencesError
 from nnunet_synth_aug.core.priors import Priors, measure
 from nnunet_synth_aug.data.phantom import phantom_name, phantom_subject
+from nnunet_synth_aug.synthesis.folder import INDEX, read_index
 from nnunet_synth_aug.synthesis.sources.common import agree, fill
 from nnunet_synth_aug.synthesis.sources.job import Job
 
@@ -41,7 +43,16 @@ def phantoms_to_folder(
     """
     cohort, cycle = FIRST_SEED + seed, sorted(vendors)
     wanted = {f"phantom_{i:05d}": (i, cohort, cycle[i % len(cycle)] if cycle else None, field) for i in range(n)}
-    missing = agree(folder, f"phantom {__version__}", wanted)
+    try:
+        missing = agree(folder, f"phantom {__version__}", wanted)
+    except OtherSequencesError as error:
+        shown = read_index(folder)[1].get("field_mm", field) if (folder / INDEX).is_file() else field
+        if shown == field:
+            raise
+        raise OtherSequencesError(
+            f"{folder} holds phantoms that show {_side(shown)}, but the fold's training images ask for {_side(field)} now; add --replace, "
+            "which deletes them first"
+        ) from error
     provenance = {
         "source": "phantom",  # what the leak guard goes by: nobody's heart was learnt from
         "dataset": "phantom",
@@ -54,6 +65,10 @@ def phantoms_to_folder(
     made = _made([wanted[i] for i in missing], min(processes, max(len(missing), 1)))
     fill(folder, "phantoms", list(wanted), missing, made, provenance)
     return list(wanted)
+
+
+def _side(field: float | None) -> str:
+    return "the heart alone" if field is None else f"a field of {field:.0f} mm"
 
 
 def make(job: Job) -> list[str]:
