@@ -173,11 +173,12 @@ def differences(*studies: tuple[Study, Workspace]) -> dict[str, Any]:
 def from_ceiling(real: tuple[Study, Workspace], ceiling: tuple[Study, Workspace]) -> dict[str, Any]:
     """The ceiling's differences from real only over the patients of whom neither has seen one, by test set and pooled."""
     found: dict[str, Any] = {}
+    others = {test.name: real[1].test_raw(test) for test in real[0].tests}
     for rules in (ScoringRules(), ScoringRules(largest_heart=True)):
         tables = []
         for name, (one, at) in {"real": real, "ceiling": ceiling}.items():
-            os.environ |= at.environment()
-            for test, dataset in {VALIDATION: at.raw, **{test.name: at.test_raw(test) for test in one.tests}}.items():
+            os.environ |= at.environment()  # where its splits are
+            for test, dataset in {VALIDATION: at.raw, **others}.items():
                 where = [at.model(REAL, s) if test == VALIDATION else at.predictions(REAL, s, test) for s in one.seeds]
                 tables.append(read_sources({name: where}, rules, dataset=dataset).table.assign(dataset=test))
         table = pd.concat(tables)
