@@ -218,7 +218,7 @@ def main() -> None:
     os.environ |= {"nnUNet_raw": str(raw), "nnUNet_preprocessed": str(out / "preprocessed"), "nnUNet_results": str(out / "results")}
     settings = (given.study, given.acdc.resolve(), given.size)
     third = given.study == "S3"
-    arms = tuple(({"S3": ARMS_S3, "ceiling": ()}.get(given.study, ARMS)) if given.arms is None else given.arms)
+    arms = tuple(given.arms or {"S3": ARMS_S3, "ceiling": ()}.get(given.study, ARMS))
     more: dict[str, Any] = {"tests": other_scanners(given.sunnybrook and given.sunnybrook.resolve())} if third else {}
     more |= {"silent": without_contours(given.mnms, out / "unlabelled")} if third else {}
     if any(arm.endswith("DAExtGPU") for arm in arms):

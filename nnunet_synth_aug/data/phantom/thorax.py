@@ -16,12 +16,16 @@ def smooth_field(rng: np.random.Generator, shape: tuple[int, ...], scale: float)
     return (out / max(float(out.std()), 1e-9)).astype(np.float32)
 
 
+#: Distance over which a wall stops bending, mm.
+_FADE = 35.0
+
+
 def bent(along: np.ndarray, straight: float = np.inf) -> np.ndarray:
     """Square of the position along a wall, which is how far it bends inwards; further out than ``straight`` mm it bends ever less."""
     if np.isinf(straight):
         return np.square(along)
     beyond = np.maximum(np.abs(along) - straight, 0)
-    return np.square(np.minimum(np.abs(along), straight)) + 2 * straight * 35 * (1 - np.exp(-beyond / 35))
+    return np.square(np.minimum(np.abs(along), straight)) + 2 * straight * _FADE * (1 - np.exp(-beyond / _FADE))
 
 
 @dataclass(frozen=True)
