@@ -88,11 +88,12 @@ class PlansSettings:
 
 @dataclass(frozen=True)
 class Training:
-    """Length of every training; what is left out is nnU-Net's own."""
+    """Length of every training, and its numbers; what is left out is nnU-Net's own."""
 
     epochs: Positive | None = None
     iterations: Positive | None = None
     val_iterations: Positive | None = None
+    autocast: Literal["auto", "off", "bf16"] | None = None  # as 'synthaug plans --autocast'
 
 
 @dataclass(frozen=True)

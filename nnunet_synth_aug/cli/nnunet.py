@@ -57,6 +57,9 @@ def plans(
     epochs: Annotated[int | None, typer.Option("--epochs", help="Epochs, for every mix alike.")] = None,
     iterations: Annotated[int | None, typer.Option("--iterations", help="Iterations per epoch.")] = None,
     val_iterations: Annotated[int | None, typer.Option("--val-iterations", help="Validation iterations per epoch.")] = None,
+    autocast: Annotated[
+        str | None, typer.Option("--autocast", help="bf16: train in bfloat16 on a CPU; auto: if it has the instructions.")
+    ] = None,
     ratio_to: Annotated[float | None, typer.Option("--ratio-to", help="Curriculum: the synthetic share goes to this one.")] = None,
     shape: Annotated[str | None, typer.Option("--shape", help="How it goes there: linear (default), cosine or step.")] = None,
     from_epoch: Annotated[int | None, typer.Option("--from-epoch", help="When it begins to change, from 0; of a step, when.")] = None,
@@ -82,7 +85,8 @@ def plans(
 
     generator = None if refresh_generator is None else str(refresh_generator.resolve())
     live = {"per_epoch": refresh_per_epoch, "device": refresh_device, "generator": generator}
-    asked = {"ratio": ratio, "epochs": epochs, "iterations_per_epoch": iterations, "val_iterations_per_epoch": val_iterations}
+    lengths = {"epochs": epochs, "iterations_per_epoch": iterations, "val_iterations_per_epoch": val_iterations}
+    asked = {"ratio": ratio, **lengths, "autocast": autocast}
     settings: dict[str, Any] = {k: v for k, v in asked.items() if v is not None}
     if refresh := {k: v for k, v in live.items() if v is not None}:
         settings["refresh"] = refresh

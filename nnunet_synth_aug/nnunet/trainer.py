@@ -26,6 +26,7 @@ from nnunet_synth_aug.nnunet.mixing.mixture import BASE_NAME, Mix, parse_trainer
 from nnunet_synth_aug.nnunet.mixing.settings import PLANS_KEY, refuse_changes, resolve_settings
 from nnunet_synth_aug.nnunet.mixing.weighting import WeightedPatches, draw_probabilities
 from nnunet_synth_aug.nnunet.patients import ABOUT_ALL, case_patients
+from nnunet_synth_aug.nnunet.precision import Float32Loss, cpu_bf16, network_in
 from nnunet_synth_aug.nnunet.refresh.cases import JOURNAL, live_folder, read_journal
 from nnunet_synth_aug.nnunet.refresh.trainer_side import Refresher
 from nnunet_synth_aug.nnunet.target import Target, label_lookup, refuse_unsupported
@@ -66,7 +67,8 @@ class nnUNetTrainerSynthAug(nnUNetTrainer):
             self.num_iterations_per_epoch: int = settings.iterations_per_epoch
         if settings.val_iterations_per_epoch is not None:
             self.num_val_iterations_per_epoch: int = settings.val_iterations_per_epoch
-        self.ratio = settings.ratio
+        self.ratio, self._autocast = settings.ratio, settings.autocast
+        self._bf16 = cpu_bf16(settings.autocast or "off", self.device)
         self._manifest: Manifest | None = None
         self._exposure: Exposure | None = None
         self._schedule, self._weights, self._refresh = settings.schedule, settings.weights, settings.refresh
@@ -87,6 +89,8 @@ class nnUNetTrainerSynthAug(nnUNetTrainer):
                 refuse_changes(stored.get(PLANS_KEY, {}), recorded)
             self._exposure = self._open_exposure()
             self._start_refresh()
+        if self._bf16:
+            self.print_to_log_file("the network computes in bfloat16 (autocast of the plans)")
         super().on_train_start()
 
     def _recorded(self) -> dict[str, Any]:
@@ -95,6 +99,7 @@ class nnUNetTrainerSynthAug(nnUNetTrainer):
             "epochs": self.num_epochs,
             "iterations_per_epoch": self.num_iterations_per_epoch,
             "val_iterations_per_epoch": self.num_val_iterations_per_epoch,
+            "autocast": self._autocast,
             "schedule": self._schedule and self._schedule.recorded(),
             "weights": self._weights and self._weights.recorded(),
             "manifest_hash": self._manifest and self._manifest.hash,
@@ -210,6 +215,10 @@ class nnUNetTrainerSynthAug(nnUNetTrainer):
         dist.all_gather_object(values, value)
         return values
 
+    def _build_loss(self) -> Any:
+        loss = super()._build_loss()
+        return Float32Loss(loss) if self._bf16 else loss
+
     # ------------------------------------------------------------------ counting what was trained on
 
     def on_train_epoch_start(self) -> None:
@@ -219,8 +228,9 @@ class nnUNetTrainerSynthAug(nnUNetTrainer):
             self._exposure.start_epoch()
 
     def train_step(self, batch: dict) -> dict:
-        """As nnU-Net; counts the batch."""
-        result = super().train_step(batch)
+        """As nnU-Net, on a CPU in bfloat16 if the plans say so; counts the batch."""
+        with network_in(self._bf16):
+            result = super().train_step(batch)
         if self._exposure is not None:
             self._exposure.add(batch["keys"], batch.get("versions"))
         return result

@@ -83,7 +83,7 @@ def study(
         Data("acdc", folder=acdc, test_unused=True, unlabelled_folder=silent, **PATIENTS[name]),
         arms=arms,
         plans=PlansSettings(spacing=spacing, patch=patch, batch=batch, stages=stages, features=12),
-        training=Training(100, 50, 1),
+        training=Training(100, 50, 1, autocast="auto" if name == "S3" else None),
         generator=generator,
         bank=BankSettings(sequences=40, frames=6),
         seeds=seeds,
@@ -202,7 +202,7 @@ def main() -> None:
     arguments.add_argument("--acdc", type=Path, required=True)
     arguments.add_argument("--mnms", type=Path, required=True)
     arguments.add_argument("--out", type=Path, required=True)
-    arguments.add_argument("--size", choices=SIZES, default="now")
+    arguments.add_argument("--size", choices=SIZES, help="default: twice for S3, else now")
     arguments.add_argument("--sunnybrook", type=Path)
     arguments.add_argument("--arms", nargs="*")
     arguments.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
@@ -216,8 +216,9 @@ def main() -> None:
     if not (raw / OTHERS).is_symlink():
         (raw / OTHERS).symlink_to(given.mnms.resolve())
     os.environ |= {"nnUNet_raw": str(raw), "nnUNet_preprocessed": str(out / "preprocessed"), "nnUNet_results": str(out / "results")}
-    settings = (given.study, given.acdc.resolve(), given.size)
     third = given.study == "S3"
+    size = given.size or ("twice" if third else "now")
+    settings = (given.study, given.acdc.resolve(), size)
     arms = tuple(given.arms or {"S3": ARMS_S3, "ceiling": ()}.get(given.study, ARMS))
     more: dict[str, Any] = {"tests": other_scanners(given.sunnybrook and given.sunnybrook.resolve())} if third else {}
     more |= {"silent": without_contours(given.mnms, out / "unlabelled")} if third else {}
@@ -242,13 +243,13 @@ def main() -> None:
     if given.study == "ceiling":
         real = study("S2", *settings[1:], (), tuple(given.seeds), generator)
         found = from_ceiling((real, Workspace(out / "S2", real)), studies[0])
-        write_json(kept := out / "ceiling_S2.json", {"settings": {"size": SIZES[given.size], "seeds": given.seeds}, "differences": found})
+        write_json(kept := out / "ceiling_S2.json", {"settings": {"size": SIZES[size], "seeds": given.seeds}, "differences": found})
         console.print(f"differences: {kept}")
     elif not given.only:
         name = "_".join(filter(None, (given.study, given.control)))
         for number, (one_study, where) in enumerate(studies):
             conclude(one_study, where, f"report_{name}{'_target' * number}")
-        about = {"size": SIZES[given.size], "iterations": 5000, "seeds": given.seeds, "arms": [REAL.name, *arms]}
+        about = {"size": SIZES[size], "iterations": 5000, "seeds": given.seeds, "arms": [REAL.name, *arms]}
         write_json(kept := out / f"hearts_{name}.json", {"settings": about, "differences": differences(*studies)})
         console.print(f"differences: {kept}")
 
