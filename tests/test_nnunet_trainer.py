@@ -204,6 +204,29 @@ def test_mix00_trains_as_the_stock_trainer(project: Project, manifest: Path) -> 
         manifest.touch()
 
 
+def test_a_cpu_trains_in_bfloat16_if_the_plans_say_so(project: Project, plans_with: Any) -> None:
+    """The network does, its loss does not; the losses stay close to those of float32."""
+    losses, dtypes = [], []
+    for mode in ("off", "bf16"):
+        torch.manual_seed(2)  # of the first weights
+        made = make("nnUNetTrainerSynthAug_mix00", plans_with(f"{mode}Plans", epochs=2, iterations_per_epoch=5, autocast=mode))
+        np.random.seed(3)
+        torch.manual_seed(3)
+        made.on_train_start()
+        made.on_train_epoch_start()
+        convolution = next(module for module in made.network.modules() if isinstance(module, torch.nn.Conv2d))
+        dtypes.append([])
+        convolution.register_forward_hook(lambda _module, _inputs, output: dtypes[-1].append(output.dtype))
+        innermost = made.loss.loss if mode == "bf16" else made.loss
+        innermost.register_forward_hook(lambda _module, inputs, _output: dtypes[-1].append(inputs[0][0].dtype))
+        losses.append([float(made.train_step(next(made.dataloader_train))["loss"]) for _ in range(4)])
+    assert dtypes == [[torch.float32] * 8, [torch.bfloat16, torch.float32] * 4]
+    assert losses[0] != losses[1]
+    assert losses[1] == pytest.approx(losses[0], abs=0.02)
+    with pytest.raises(SystemExit, match="autocast"):
+        make("nnUNetTrainerSynthAug", plans_with("fp16Plans", autocast="fp16"))
+
+
 def test_mix00_trains_without_a_bank(project: Project) -> None:
     made = make("nnUNetTrainerSynthAug_mix00_1epochs", fold=1)  # fold 1 has no bank
     made.run_training()

@@ -7,6 +7,7 @@ ACDC is a folder as ``synthaug import acdc`` takes it, MNMS_RAW a raw data set o
 command goes on after a kill. With more arms or seeds it adds them. ``--only generator`` ends when the generator is trained.
 FOLDER/hearts_S2.json gets the differences from real only: on ACDC, on M&Ms, and on both together; of S3 on each vendor, and on all but
 ACDC together. S3's patients without contours lie in MNMS_RAW/imagesUnlabelled; only arms named after them have a generator that saw them.
+``--scores`` keeps the scores of every training in small tables, so that arms and seeds can be trained on several machines.
 With ``--control`` (see hearts_controls.py) rendered hearts of the same generator have something taken away, and the file is
 FOLDER/hearts_S2_request.json. ``ceiling`` is real only, trained on patients of all groups; FOLDER/ceiling_S2.json gets its differences
 from S2's real only, whose trainings have to lie in FOLDER, over the patients that neither has seen.
@@ -24,6 +25,7 @@ from typing import Any
 
 import pandas as pd
 from cpu_size import OTHERS, SIZES
+from kept_scores import compared, differences, keep, trainings
 
 from evaluation.benchmark.conclude import conclude
 from evaluation.benchmark.executors import LocalExecutor
@@ -42,7 +44,6 @@ from evaluation.benchmark.study import (
     Training,
 )
 from evaluation.benchmark.workspace import Workspace
-from evaluation.compare import evaluate
 from evaluation.inputs.scores import read_sources
 from evaluation.scoring.rules import ScoringRules
 from nnunet_synth_aug._startup import VARIABLE
@@ -63,7 +64,6 @@ PATIENTS: dict[str, dict[str, Any]] = {"S1": {"per_group": 2}, "S2": {"diagnoses
 PATIENTS["ceiling"] = {"per_group": 5}
 #: M&Ms' files here have lost their slice distance, without which nothing is imported; looks do not use it [mm].
 SLICES = 10.0
-SHOWN = ["structure", "metric", "n", "baseline_mean", "augmented_mean", "difference", "ci_low", "ci_high", "p_holm"]
 
 
 def study(
@@ -142,34 +142,6 @@ def needed(steps: list[Step], beginning: str) -> list[Step]:
     return [step for step in steps if step.id in found]
 
 
-def differences(*studies: tuple[Study, Workspace]) -> dict[str, Any]:
-    """Every arm against real only, by test set and pooled, as predicted and of the largest heart alone.
-
-    Pooled are all test sets, and ACDC's other patients where there is only one.
-    """
-    found: dict[str, Any] = {}
-    one, at = studies[0]
-    datasets = {VALIDATION: at.raw, **{test.name: at.test_raw(test) for test in one.tests}}
-    whose = {arm.name: (arm, where) for study, where in reversed(studies) for arm in study.all_arms}
-    os.environ |= at.environment()  # where the study's splits are
-    for rules in (ScoringRules(), ScoringRules(largest_heart=True)):
-        tables = {}
-        for test, dataset in datasets.items():
-            arms = {
-                name: [where.model(arm, s) if test == VALIDATION else where.predictions(arm, s, test) for s in one.seeds]
-                for name, (arm, where) in whose.items()
-            }
-            scored = read_sources(arms, rules, dataset=dataset)
-            tables[test] = scored.table
-            found[f"{test}{' without islands' * rules.largest_heart}"] = _summaries(evaluate(scored))
-        pooled = at.out / "pooled.csv"
-        chosen = [table.assign(dataset="pooled") for test, table in tables.items() if len(one.tests) == 1 or test != VALIDATION]
-        pd.concat(chosen).to_csv(pooled, index=False)
-        both = evaluate(read_sources({name: [pooled] for name in whose}, rules))
-        found[f"pooled{' without islands' * rules.largest_heart}"] = _summaries(both)
-    return found
-
-
 def from_ceiling(real: tuple[Study, Workspace], ceiling: tuple[Study, Workspace]) -> dict[str, Any]:
     """The ceiling's differences from real only over the patients of whom neither has seen one, by test set and pooled."""
     found: dict[str, Any] = {}
@@ -183,17 +155,17 @@ def from_ceiling(real: tuple[Study, Workspace], ceiling: tuple[Study, Workspace]
                 tables.append(read_sources({name: where}, rules, dataset=dataset).table.assign(dataset=test))
         table = pd.concat(tables)
         both = table.groupby(["dataset", "patient"])["model"].transform("nunique") == 2
-        kept = ceiling[1].out / "common.csv"
         parts = {str(test): part for test, part in table[both].groupby("dataset")}
         for test, part in {**parts, "pooled": table[both].assign(dataset="pooled")}.items():
-            part.to_csv(kept, index=False)
-            read = read_sources({name: [kept] for name in ("real", "ceiling")}, rules)
-            found[f"{test}{' without islands' * rules.largest_heart}"] = _summaries(evaluate(read))
+            found[f"{test}{' without islands' * rules.largest_heart}"] = compared(part, ("real", "ceiling"), rules)
     return found
 
 
-def _summaries(results: list[Any]) -> dict[str, Any]:
-    return {one.names[1]: one.summary.loc[one.summary["metric"].isin(["Dice", "HD"]), SHOWN].round(4).to_dict("records") for one in results}
+def summary(scores: Path, size: str, third: bool) -> dict[str, Any]:
+    """Differences over all trainings whose scores are kept; in S3 without ACDC's patients in what is pooled."""
+    seeds = {arm: sorted(own) for arm, own in trainings(scores).items()}
+    pooled = ("Siemens", "Philips", "GE") if third else None
+    return {"settings": {"size": SIZES[size], "iterations": 5000, "seeds": seeds}, "differences": differences(scores, pooled=pooled)}
 
 
 def main() -> None:
@@ -209,6 +181,7 @@ def main() -> None:
     arguments.add_argument("--generator", type=Path, help="holds fold_0 of 'synthaug fit --preset tiny --pretrain phantom --seed 0'")
     arguments.add_argument("--control", choices=("request", "es"))
     arguments.add_argument("--only", choices=("generator",))
+    arguments.add_argument("--scores", type=Path, help="folder of small tables, one a training; others that lie there are compared, too")
     given = arguments.parse_args()
     out = given.out.resolve()
     raw = out / "raw"
@@ -249,9 +222,11 @@ def main() -> None:
         name = "_".join(filter(None, (given.study, given.control)))
         for number, (one_study, where) in enumerate(studies):
             conclude(one_study, where, f"report_{name}{'_target' * number}")
-        about = {"size": SIZES[size], "iterations": 5000, "seeds": given.seeds, "arms": [REAL.name, *arms]}
-        write_json(kept := out / f"hearts_{name}.json", {"settings": about, "differences": differences(*studies)})
-        console.print(f"differences: {kept}")
+        scores = given.scores or out / f"scores_{name}"
+        for one_study, where in studies:
+            keep(one_study, where, scores)
+        write_json(found := out / f"hearts_{name}.json", summary(scores, size, third))
+        console.print(f"differences: {found}; scores of every training: {scores}")
 
 
 if __name__ == "__main__":
