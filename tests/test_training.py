@@ -10,7 +10,8 @@ from torch import nn
 from nnunet_synth_aug.core.errors import UserError
 from nnunet_synth_aug.model.config import PRESETS, GeneratorConfig, TrainConfig, preset
 from nnunet_synth_aug.model.training.checkpoint import load_checkpoint, save_checkpoint
-from nnunet_synth_aug.model.training.loop import learning_rate, train, uses_bf16
+from nnunet_synth_aug.model.training.device import uses_bf16
+from nnunet_synth_aug.model.training.loop import learning_rate, train
 
 CPU = torch.device("cpu")
 CONFIG = TrainConfig(steps=60, learning_rate=0.05, ema_decay=0.9, checkpoint_seconds=0.0)

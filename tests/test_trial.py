@@ -414,6 +414,6 @@ def test_a_measurement_that_fails_is_a_sentence(root: Path, monkeypatch: pytest.
 def test_the_study_file_holds_what_was_said(root: Path, synthaug: Any) -> None:
     write_dataset(root)
     content = yaml.safe_load(synthaug("-d", "27", "--dry-run").out)
-    assert content["training"] == {"epochs": 100, "iterations": 50, "val_iterations": 1}
+    assert content["training"] == {"epochs": 100, "iterations": 50, "val_iterations": 1, "autocast": "auto"}
     assert content["bank"] == {"sequences": 40, "frames": 6}
     assert content["data"] == {"source": "nnunet", "dataset": NAME, "splits": 5}

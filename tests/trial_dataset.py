@@ -17,6 +17,7 @@ PACE = {
     "case_s": 0.5,
     "case_mb": 1.5,
     "step_s": 0.5,
+    "step_float32_s": 0.5,
     "forward_s": 0.2,
     "predict_s": 3.0,
     "network_mb": 2.0,

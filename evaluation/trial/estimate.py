@@ -59,7 +59,11 @@ def estimate(study: Study, at: Workspace, facts: Facts, pace: Mapping[str, float
 
 def _slower(study: Study, pace: Mapping[str, float]) -> float:
     """This machine's seconds for one of the reference machine, where a CPU does the work."""
-    return max(pace["step_s"] / REFERENCE_STEP_S, 0.2) if study.device == "cpu" and study.plans.stages else max(1.0, pace["start_s"] / 6)
+    return (
+        max(pace["step_float32_s"] / REFERENCE_STEP_S, 0.2)
+        if study.device == "cpu" and study.plans.stages
+        else max(1.0, pace["start_s"] / 6)
+    )
 
 
 def _seconds(study: Study, facts: Facts, pace: Mapping[str, float]) -> dict[str, float]:

@@ -155,7 +155,9 @@ def study_of(facts: Facts, arm: Arm, configuration: str, plans: str, device: str
         "title": f"{facts.dataset}, fold {facts.fold}: real only and {arm.name}",
         "data": {"source": "nnunet", "dataset": facts.dataset} | ({"splits": FOLDS} if facts.own_split else {}),
         "plans": {"base": plans, "configuration": configuration} | (SMALL if small else {}),
-        "training": {"epochs": length.epochs, "iterations": length.iterations} | ({} if length.full else {"val_iterations": 1}),
+        "training": {"epochs": length.epochs, "iterations": length.iterations}
+        | ({} if length.full else {"val_iterations": 1})
+        | ({"autocast": "auto"} if small else {}),
         "bank": {"sequences": max(min(most, math.ceil(drawn / frames)), 2 * len(arm.parts)), "frames": frames},
         "arms": ["real", arm.name],
         "folds": [facts.fold],

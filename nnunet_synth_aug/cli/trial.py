@@ -182,6 +182,7 @@ def _pace(trial: Trial, settings: dict[str, Any]) -> dict[str, float]:
         "dataset": facts.dataset,
         "configuration": settings["configuration"],
         "base": str(base) if base.is_file() else "",
+        "autocast": trial.content["training"].get("autocast", "off"),
         "changes": {k: v for k, v in trial.content["plans"].items() if k not in ("base", "configuration")},
         "case": facts.median_case,
         "shape": list(size.median_shape),

@@ -38,7 +38,7 @@ class TrainConfig:
     warmup: Part = 0.05  # share of the steps
     ema_decay: Part = 0.99  # of the weights that are used afterwards
     checkpoint_seconds: Amount = 60.0  # a kill loses at most this much and ten steps
-    autocast: Literal["auto", "off", "bf16"] = "auto"  # of the networks, see training.uses_bf16; losses are float32
+    autocast: Literal["auto", "off", "bf16"] = "auto"  # of the networks, see training.device.uses_bf16; losses are float32
 
 
 @dataclass(frozen=True)

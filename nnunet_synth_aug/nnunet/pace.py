@@ -37,6 +37,7 @@ from nnunet_synth_aug.core.volumes import read_volume  # noqa: E402
 from nnunet_synth_aug.data.phantom.subject import phantom_subject  # noqa: E402
 from nnunet_synth_aug.data.warp import deformed, smooth_warp  # noqa: E402
 from nnunet_synth_aug.nnunet.plans import write_small_plans  # noqa: E402
+from nnunet_synth_aug.nnunet.precision import Float32Loss, cpu_bf16, network_in  # noqa: E402
 from nnunet_synth_aug.nnunet.target import Target, load_target, training_files  # noqa: E402
 
 PLANS = "pace"
@@ -58,13 +59,14 @@ def measure(request: dict[str, Any]) -> dict[str, float]:
 
     Args:
         request: ``dataset`` (folder name), ``configuration``, ``base`` (file of the user's plans, "" if there is none), ``changes``
-            (of the network, as :func:`~nnunet_synth_aug.nnunet.plans.write_small_plans` takes them), ``case`` (that is measured),
-            ``shape`` and ``spacing`` (medians of the dataset, slices last), ``device``, ``sources`` (whose hearts are made), ``frames``
-            (of a copy).
+            (of the network, as :func:`~nnunet_synth_aug.nnunet.plans.write_small_plans` takes them), ``autocast`` (as
+            ``synthaug plans --autocast``), ``case`` (that is measured), ``shape`` and ``spacing`` (medians of the dataset, slices last),
+            ``device``, ``sources`` (whose hearts are made), ``frames`` (of a copy).
 
     Returns:
-        ``case_s`` preprocess one case; ``case_mb`` its size; ``step_s`` one iteration with its batch; ``forward_s`` one validation batch;
-        ``predict_s`` predict and write one case; ``network_mb`` a checkpoint; ``copies_s``, ``phantom_s`` one heart of these sources.
+        ``case_s`` preprocess one case; ``case_mb`` its size; ``step_s`` one iteration with its batch; ``step_float32_s`` the same without
+        ``autocast``; ``forward_s`` one validation batch; ``predict_s`` predict and write one case; ``network_mb`` a checkpoint;
+        ``copies_s``, ``phantom_s`` one heart of these sources.
 
     Raises:
         UserError: the plans do not fit, or the device is not there.
@@ -138,7 +140,11 @@ def _training(target: Target, request: dict[str, Any]) -> dict[str, float]:
     trainer.dataloader_train, trainer.dataloader_val = trainer.get_dataloaders()
     trainer.set_deep_supervision_enabled(True)
     trainer.network.train()
-    step = _seconds(lambda: trainer.train_step(next(trainer.dataloader_train)), device)
+    plain = step = _seconds(lambda: trainer.train_step(next(trainer.dataloader_train)), device)
+    if cpu_bf16(request["autocast"], device):
+        trainer.loss = Float32Loss(trainer.loss)
+        with network_in(True):
+            step = _seconds(lambda: trainer.train_step(next(trainer.dataloader_train)), device)
     with torch.no_grad():
         trainer.network.eval()
         forward = _seconds(lambda: trainer.validation_step(next(trainer.dataloader_val)), device)
@@ -146,7 +152,8 @@ def _training(target: Target, request: dict[str, Any]) -> dict[str, float]:
         if not isinstance(loader, SingleThreadedAugmenter):
             loader._finish()
     weights = sum(p.numel() for p in trainer.network.parameters())
-    return {"step_s": step, "forward_s": forward, "network_mb": 8 * weights / 1e6, "predict_s": _prediction(trainer, request["case"])}
+    found = {"step_s": step, "step_float32_s": plain, "forward_s": forward, "network_mb": 8 * weights / 1e6}
+    return found | {"predict_s": _prediction(trainer, request["case"])}
 
 
 def _prediction(trainer: nnUNetTrainer, case: str) -> float:

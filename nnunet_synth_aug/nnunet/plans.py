@@ -42,7 +42,8 @@ def write_small_plans(
         batch_size: of the 2d configuration.
         n_stages: resolution levels of the U-Net.
         features: channels of the first level; they double at each.
-        synth_aug: settings for the trainer: ratio, epochs, iterations_per_epoch, val_iterations_per_epoch, autocast, schedule, weights, refresh.
+        synth_aug: settings for the trainer: ratio, epochs, iterations_per_epoch, val_iterations_per_epoch, autocast, schedule, weights,
+            refresh.
 
     Returns:
         path of the plans.

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from nnunet_synth_aug.model.training.loop import uses_bf16
+from nnunet_synth_aug.model.training.device import uses_bf16
 
 
 def cpu_bf16(mode: str, device: torch.device) -> bool:

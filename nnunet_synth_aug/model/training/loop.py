@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from nnunet_synth_aug.core.errors import UserError
 from nnunet_synth_aug.core.files import hash_json
 from nnunet_synth_aug.model.config import TrainConfig
 from nnunet_synth_aug.model.training.checkpoint import load_checkpoint, load_optimiser, optimiser_tensors, save_checkpoint
+from nnunet_synth_aug.model.training.device import uses_bf16
 from nnunet_synth_aug.model.training.distributed import is_first, mean_over_processes, same_everywhere, world
 
 
@@ -57,22 +58,6 @@ class _LossOf(nn.Module):
 
     def forward(self, step: Step) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         return self.loss(self.network, step)
-
-
-def uses_bf16(mode: str, device: torch.device) -> bool:
-    """Whether the networks run in bfloat16: with "auto", where the hardware computes in it.
-
-    That is on NVIDIA GPUs from Ampere on, and on CPUs with AVX512-BF16 or AMX (a step of the tiny VAE takes 0.57 s instead
-    of 0.99 s, of its LDMs 0.20 s instead of 0.29 s, on one core of an AMD EPYC with AVX512-BF16).
-    """
-    if mode not in ("auto", "off", "bf16"):
-        raise UserError(f"autocast is {mode!r} in the training's settings; choose auto, off or bf16")
-    if mode != "auto":
-        return mode == "bf16"
-    if device.type == "cuda":
-        return torch.cuda.get_device_capability(device) >= (8, 0)
-    capabilities: Mapping[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()  # not in the oldest supported torch
-    return device.type == "cpu" and bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 
 
 def learning_rate(config: TrainConfig, step: int) -> float:

@@ -67,7 +67,7 @@ def trained(options: Options, autocast: str) -> dict[str, Any]:
 
     from nnunet_synth_aug.core.paths import GENERATOR_META
     from nnunet_synth_aug.model.fit import fit_generator
-    from nnunet_synth_aug.model.training.loop import uses_bf16
+    from nnunet_synth_aug.model.training.device import uses_bf16
 
     device, folder = torch.device(options.device), options.work / f"speed_{options.preset}_{autocast}"
     if device.type == "cuda":
