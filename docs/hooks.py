@@ -21,6 +21,7 @@ import demo_page  # noqa: E402
 import evaluation_page  # noqa: E402
 import generator_page  # noqa: E402
 import nnunet_page  # noqa: E402
+import scanners_page  # noqa: E402
 import trial_page  # noqa: E402
 import utility_page  # noqa: E402
 from dicom_cases import DICOM  # noqa: E402
@@ -38,6 +39,7 @@ FIGURES: dict[str, Callable[[], str]] = {
     **evaluation_page.FIGURES,
     **generator_page.FIGURES,
     **nnunet_page.FIGURES,
+    **scanners_page.FIGURES,
     **trial_page.FIGURES,
     **utility_page.FIGURES,
     "house": lambda: house(kept("house")),

@@ -138,7 +138,7 @@ def test_what_a_person_wrote_stays(bank):
     ("change", "said"),
     [
         (lambda text: text.replace("**No.**", "**Yes.**"), "changed between its two marks"),
-        (lambda text: text.replace("- cine-mri", "- my-tag"), "changed at tags"),
+        (lambda text: text.replace("- cine-mri", "- my-tag"), "changed at tags or between its two marks"),
         (lambda text: "# My bank\n", "lacks the marks between which 'synthaug card' writes"),
         (lambda text: "\n" + text, "lacks the marks between which 'synthaug card' writes"),
         (lambda text: text.replace("license: other", "license: [other"), "not YAML"),

@@ -145,7 +145,7 @@ def _kept(path: Path, licence: dict[str, str], written: dict[str, Any]) -> _Kept
     own = {name: value for name, value in found.items() if name in _OWN}
     if _sum(own, text[begin + len(_BEGIN) : end.start()].strip("\n")) != end[1]:
         lines = ", ".join(name for name in written if own.get(name) != written[name])
-        where = f"at {lines}" if lines else "between its two marks"
+        where = f"at {lines} or between its two marks" if lines else "between its two marks"
         raise UserError(
             f"{path} was changed {where}, where the command writes, so it stays as it is and may be out of date; move your words below the "
             "second mark, or give the file another name, and run 'synthaug card' again"
