@@ -174,7 +174,7 @@ def main() -> None:
     arguments.add_argument("--acdc", type=Path, required=True)
     arguments.add_argument("--mnms", type=Path, required=True)
     arguments.add_argument("--out", type=Path, required=True)
-    arguments.add_argument("--size", choices=SIZES, help="default: twice for S3, else now")
+    arguments.add_argument("--size", choices=SIZES, default="now")
     arguments.add_argument("--sunnybrook", type=Path)
     arguments.add_argument("--arms", nargs="*")
     arguments.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
@@ -190,8 +190,7 @@ def main() -> None:
         (raw / OTHERS).symlink_to(given.mnms.resolve())
     os.environ |= {"nnUNet_raw": str(raw), "nnUNet_preprocessed": str(out / "preprocessed"), "nnUNet_results": str(out / "results")}
     third = given.study == "S3"
-    size = given.size or ("twice" if third else "now")
-    settings = (given.study, given.acdc.resolve(), size)
+    settings = (given.study, given.acdc.resolve(), size := given.size)
     arms = tuple(given.arms or {"S3": ARMS_S3, "ceiling": ()}.get(given.study, ARMS))
     more: dict[str, Any] = {"tests": other_scanners(given.sunnybrook and given.sunnybrook.resolve())} if third else {}
     more |= {"silent": without_contours(given.mnms, out / "unlabelled")} if third else {}
