@@ -23,7 +23,7 @@ from nnunet_synth_aug.nnunet.bank.manifest import bank_status
 from nnunet_synth_aug.nnunet.mixing.weighting import draw_probabilities
 from nnunet_synth_aug.nnunet.refresh.process import bank_quality_control
 from nnunet_synth_aug.nnunet.target import load_target
-from nnunet_synth_aug.synthesis.folder import read_index, write_index
+from nnunet_synth_aug.synthesis.folder import read_index, refuse_other_sources, remove_other_sources, write_index
 
 
 @given(st.lists(st.sampled_from(SOURCES), min_size=1, unique=True), st.randoms())
@@ -104,6 +104,17 @@ def test_options_that_do_not_fit_the_sources(project: Project, options, sentence
     failed = CliRunner().invoke(app, ["bank", "-d", "731", "-f", "0", "-p", PLANS, *options])
     assert isinstance(failed.exception, UserError)
     assert sentence in str(failed.exception)
+
+
+def test_hearts_of_other_sources_are_refused_or_deleted(tmp_path) -> None:
+    """They would lie beside a bank of phantoms, whose card says that it may leave the site."""
+    write_sequences(tmp_path / "copies", count=1, patients=PATIENTS[2:])
+    refuse_other_sources(tmp_path, {"copies": tmp_path / "copies", "phantom": tmp_path / "phantom"})
+    with pytest.raises(UserError, match=r"copies holds hearts of an earlier bank of this fold, of other sources; add --replace"):
+        refuse_other_sources(tmp_path, {"phantom": tmp_path})
+    remove_other_sources(tmp_path, {"phantom": tmp_path})
+    refuse_other_sources(tmp_path, {"phantom": tmp_path})
+    assert not list(tmp_path.rglob("*.nii.gz"))
 
 
 def test_arms_of_several_sources(tmp_path):

@@ -121,7 +121,7 @@ def bank(
     from nnunet_synth_aug.nnunet.sizes import refuse_other_sizes
     from nnunet_synth_aug.nnunet.target import label_lookup, load_target
     from nnunet_synth_aug.reports.cards.write import renew_card
-    from nnunet_synth_aug.synthesis.folder import read_index, remove_other_sources, shortfall
+    from nnunet_synth_aug.synthesis.folder import read_index, refuse_other_sources, remove_other_sources, shortfall
     from nnunet_synth_aug.synthesis.pictures import write_gifs
     from nnunet_synth_aug.synthesis.requests import priors_like
 
@@ -154,8 +154,7 @@ def bank(
     top = bank_folder(target.dataset, fold_of(fold)) / "sequences"
     folders = {part: top if len(parts) == 1 else top / part for part in parts}
     with bank_lock(target.dataset, fold_of(fold)):
-        if replace:
-            remove_other_sources(top, folders)
+        (remove_other_sources if replace else refuse_other_sources)(top, folders)
         for part, number in zip(parts, numbers, strict=True):
             for line in _made(shelf.job(part, folders[part], number, seed, strength), replace):
                 say(line)

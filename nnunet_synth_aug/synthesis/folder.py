@@ -211,8 +211,19 @@ def remove_other_sources(top: Path, wanted: Mapping[str, Path]) -> None:
         top: the folder of all sequences of a bank; with several sources each has a folder in it.
         wanted: source -> folder, of the bank that is to be made.
     """
-    for folder in (top, *(top / source for source in REGISTRY)):
-        if folder.is_dir() and folder not in wanted.values():
-            remove_sequences(folder)
-            if folder != top and not any(folder.iterdir()):
-                folder.rmdir()
+    for folder in _of_other_sources(top, wanted):
+        remove_sequences(folder)
+        if folder != top and not any(folder.iterdir()):
+            folder.rmdir()
+
+
+def refuse_other_sources(top: Path, wanted: Mapping[str, Path]) -> None:
+    """Raise UserError if sequences of other sources lie there: the bank's card would not know of them. Arguments as above."""
+    for folder in _of_other_sources(top, wanted):
+        if any((folder / name).is_file() for name in ("plan.json", INDEX)):
+            raise UserError(f"{folder} holds hearts of an earlier bank of this fold, of other sources; add --replace, which deletes them first")
+
+
+def _of_other_sources(top: Path, wanted: Mapping[str, Path]) -> list[Path]:
+    found = (top, *(top / source for source in REGISTRY))
+    return [folder for folder in found if folder.is_dir() and folder not in wanted.values()]

@@ -30,9 +30,9 @@ KEPT = ("Dice", "HD")
 
 def keep(study: Study, at: Workspace, folder: Path) -> None:
     """Score the finished trainings of a study."""
-    os.environ |= at.environment()  # where the study's splits are
     folder.mkdir(parents=True, exist_ok=True)
     datasets = {VALIDATION: at.raw, **{test.name: at.test_raw(test) for test in study.tests}}
+    os.environ |= at.environment()  # where the study's splits are; test sets may lie elsewhere
     for arm in study.all_arms:
         for seed in study.seeds:
             parts = []
