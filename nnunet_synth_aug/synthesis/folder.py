@@ -221,7 +221,7 @@ def refuse_other_sources(top: Path, wanted: Mapping[str, Path]) -> None:
     """Raise UserError if sequences of other sources lie there: the bank's card would not know of them. Arguments as above."""
     for folder in _of_other_sources(top, wanted):
         if any((folder / name).is_file() for name in ("plan.json", INDEX)):
-            raise UserError(f"{folder} holds hearts of an earlier bank of this fold, of other sources; add --replace, which deletes them first")
+            raise UserError(f"{folder} holds hearts of an earlier bank of this fold, of other sources; add --replace, which deletes them")
 
 
 def _of_other_sources(top: Path, wanted: Mapping[str, Path]) -> list[Path]:

@@ -21,7 +21,7 @@ import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 from cpu_size import OTHERS, SIZES
@@ -75,6 +75,7 @@ def study(
     generator: GeneratorSettings,
     tests: tuple[TestSet, ...] = (TestSet("others", "nnunet", dataset=OTHERS),),
     silent: Path | None = None,
+    autocast: Literal["auto", "off"] = "off",
 ) -> Study:
     """One of the studies; all patients of ACDC that do not train are tested."""
     spacing, patch, batch, stages = SIZES[size]
@@ -83,7 +84,7 @@ def study(
         Data("acdc", folder=acdc, test_unused=True, unlabelled_folder=silent, **PATIENTS[name]),
         arms=arms,
         plans=PlansSettings(spacing=spacing, patch=patch, batch=batch, stages=stages, features=12),
-        training=Training(100, 50, 1, autocast="auto" if name == "S3" else None),
+        training=Training(100, 50, 1, autocast=autocast),
         generator=generator,
         bank=BankSettings(sequences=40, frames=6),
         seeds=seeds,
@@ -176,6 +177,7 @@ def main() -> None:
     arguments.add_argument("--out", type=Path, required=True)
     arguments.add_argument("--size", choices=SIZES, default="now")
     arguments.add_argument("--sunnybrook", type=Path)
+    arguments.add_argument("--autocast", choices=("auto", "off"), default="auto", help="as 'synthaug plans --autocast'")
     arguments.add_argument("--arms", nargs="*")
     arguments.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     arguments.add_argument("--generator", type=Path, help="holds fold_0 of 'synthaug fit --preset tiny --pretrain phantom --seed 0'")
@@ -193,6 +195,7 @@ def main() -> None:
     settings = (given.study, given.acdc.resolve(), size := given.size)
     arms = tuple(given.arms or {"S3": ARMS_S3, "ceiling": ()}.get(given.study, ARMS))
     more: dict[str, Any] = {"tests": other_scanners(given.sunnybrook and given.sunnybrook.resolve())} if third else {}
+    more["autocast"] = given.autocast
     more |= {"silent": without_contours(given.mnms, out / "unlabelled")} if third else {}
     if any(arm.endswith("DAExtGPU") for arm in arms):
         prepare_smauglab(out)
