@@ -107,4 +107,5 @@ def compared(table: pd.DataFrame, arms: tuple[str, ...], rules: ScoringRules) ->
     with tempfile.TemporaryDirectory() as folder:
         table.to_csv(path := Path(folder) / "metrics.csv", index=False)
         results = evaluate(read_sources({arm: [path] for arm in arms}, rules))
-    return {one.names[1]: one.summary.loc[one.summary["metric"].isin(KEPT), SHOWN].round(4).to_dict("records") for one in results}
+    found = {one.names[1]: one.summary.loc[one.summary["metric"].isin(KEPT), SHOWN].round(4).astype(object) for one in results}
+    return {arm: rows.where(rows.notna(), None).to_dict("records") for arm, rows in found.items()}
