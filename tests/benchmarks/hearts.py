@@ -25,7 +25,7 @@ from typing import Any, Literal
 
 import pandas as pd
 from cpu_size import OTHERS, SIZES
-from kept_scores import compared, differences, keep, trainings
+from kept_scores import compared, differences, keep, poorly_found, trainings
 
 from evaluation.benchmark.conclude import conclude
 from evaluation.benchmark.executors import LocalExecutor
@@ -166,7 +166,8 @@ def summary(scores: Path, size: str, third: bool) -> dict[str, Any]:
     """Differences over all trainings whose scores are kept; in S3 without ACDC's patients in what is pooled."""
     seeds = {arm: sorted(own) for arm, own in trainings(scores).items()}
     pooled = ("Siemens", "Philips", "GE") if third else None
-    return {"settings": {"size": SIZES[size], "iterations": 5000, "seeds": seeds}, "differences": differences(scores, pooled=pooled)}
+    about = {"size": SIZES[size], "iterations": 5000, "seeds": seeds}
+    return {"settings": about, "differences": differences(scores, pooled=pooled), "poorly_found": poorly_found(scores)}
 
 
 def main() -> None:

@@ -102,6 +102,18 @@ def differences(folder: Path, baseline: str = "real", pooled: Iterable[str] | No
     return found
 
 
+def poorly_found(folder: Path, below: float = 0.7) -> dict[str, dict[str, list[float]]]:
+    """Test set -> arm -> patients with less Dice as predicted, a mean over frames and structures, of one training; and all patients."""
+    found: dict[str, dict[str, list[float]]] = {}
+    for arm, seeds in trainings(folder).items():
+        table = pd.concat([long_table(folder, arm, seed, "") for seed in sorted(seeds)])
+        means = table[table["metric"] == "Dice"].groupby(["dataset", "seed", "patient"])["value"].mean()
+        for test, own in means.groupby("dataset"):
+            n = len(seeds)
+            found.setdefault(str(test), {})[arm] = [round(float((own < below).sum()) / n, 2), len(own) // n]
+    return found
+
+
 def compared(table: pd.DataFrame, arms: tuple[str, ...], rules: ScoringRules) -> dict[str, list[dict[str, Any]]]:
     """Of a long table, every arm against the first: rows of Dice and HD."""
     with tempfile.TemporaryDirectory() as folder:
