@@ -5,8 +5,10 @@ from __future__ import annotations
 import importlib.util
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import demo_page
 import numpy as np
@@ -70,17 +72,25 @@ def test_the_presets_settings_are_listed(hooks: ModuleType) -> None:
     assert all(f"`{config.static.train.steps}`" in row for config in PRESETS.values())
 
 
-@pytest.mark.parametrize(
-    "page", ["README.md", "docs/results/utility.md", "docs/start/acdc.md", "docs/how-to/bank.md", "docs/how-to/generator.md"]
-)
-def test_differences_typed_by_hand_are_those_of_the_probes(page: str) -> None:
-    known = {
-        f"{row['difference']:+.3f} [{row['ci_low']:+.3f}, {row['ci_high']:+.3f}]"
-        for path in (DOCS / "utility").glob("*.json")
-        for tests in json.loads(path.read_text())["comparisons"].values()
-        for row in tests["ACDC"]
-        if row["difference"] is not None and row["ci_low"] is not None
-    }
+def differences_in(content: Any) -> Iterator[str]:
+    """Every difference with its interval, as the pages write it."""
+    if isinstance(content, list):
+        for one in content:
+            yield from differences_in(one)
+    elif isinstance(content, dict) and content.get("difference") is not None and content.get("ci_low") is not None:
+        yield f"{content['difference']:+.3f} [{content['ci_low']:+.3f}, {content['ci_high']:+.3f}]"
+    elif isinstance(content, dict):
+        yield from differences_in(list(content.values()))
+
+
+PAGES = ["README.md", "docs/results/utility.md", "docs/results/other-scanners.md"]
+PAGES += ["docs/start/acdc.md", "docs/how-to/bank.md", "docs/how-to/generator.md"]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_differences_typed_by_hand_are_those_of_the_figures(page: str) -> None:
+    paths = [*(DOCS / "utility").glob("*.json"), *(DOCS / "benchmarks").glob("other-scanners*.json")]
+    known = {found for path in paths for found in differences_in(json.loads(path.read_text()))}
     typed = PROBE.findall(" ".join((ROOT / page).read_text().split()))
     assert typed
     assert not set(typed) - known
