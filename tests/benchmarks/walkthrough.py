@@ -30,7 +30,7 @@ def finished_demo(folder: Path) -> dict[str, Any]:
     ended = max(read_json(path)["ended"] for path in (folder / "steps").glob("*.json") if "seed_0" in path.name)
     figures["bank"]["quality"]["given_up"] = len(figures["bank"]["quality"]["given_up"])
     return figures | {
-        "machine": f"{os.cpu_count()} CPU cores beside other work, no GPU, Python {platform.python_version()}",
+        "machine": f"{os.cpu_count()} CPU cores, no GPU, Python {platform.python_version()}",
         "date": ended[:10],
         "version": __version__,
     }
