@@ -11,7 +11,7 @@ from annotated_types import Ge, Interval
 from nnunet_synth_aug.core import bank_sources as sources
 from nnunet_synth_aug.core.errors import UserError
 from nnunet_synth_aug.core.labels import DIAGNOSES, VENDORS
-from nnunet_synth_aug.core.settings import Amount, BesidePath, Distinct, FileName, FromZero, Number, OneOf, Positive
+from nnunet_synth_aug.core.settings import Amount, Autocast, BesidePath, Distinct, FileName, FromZero, Number, OneOf, Positive
 
 SOURCES = ("nnunet", "acdc", "mnms", "mnms2", "phantom")
 TEST_SOURCES = (*SOURCES, "sunnybrook")
@@ -93,7 +93,7 @@ class Training:
     epochs: Positive | None = None
     iterations: Positive | None = None
     val_iterations: Positive | None = None
-    autocast: Literal["auto", "off", "bf16"] | None = None  # as 'synthaug plans --autocast'
+    autocast: Autocast | None = None  # as 'synthaug plans --autocast'
 
 
 @dataclass(frozen=True)

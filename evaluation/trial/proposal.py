@@ -32,12 +32,12 @@ _USUAL_BATCH = 12
 PLAIN, RENDERED = "copies+phantom50to00", "mix_donor50to00"
 _PATIENTS = (
     "Measured on patients, in miniature: six normal ACDC hearts gained 0.03 to 0.06 in mean Dice with these; ten patients of all "
-    "groups gained nothing that could be shown, with copies alone. In the whole chest, phantoms brought false pieces of heart far from it, "
-    "and a larger Hausdorff distance"
+    "groups gained nothing that could be shown, with copies alone, in images cut to the heart. In the whole chest, phantoms once brought "
+    "false pieces of heart far from it, and a larger Hausdorff distance"
 )
 _LOOKS = (
-    "Looks of other scanners were tried once on patients, with rendered hearts: no change without phantoms; with them the heart was found "
-    "better, most of all in other hospitals"
+    "With looks of other scanners, in one training: ten ACDC patients gained 0.06 in mean Dice on other ACDC patients and 0.04 on "
+    "three other scanners"
 )
 
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from annotated_types import Gt, Interval
 
 from nnunet_synth_aug.core.errors import UserError
-from nnunet_synth_aug.core.settings import Amount, FromZero, Number, Positive, read
+from nnunet_synth_aug.core.settings import Amount, Autocast, FromZero, Number, Positive, read
 
 # Numbers stay as they were written (1 or 1.0), since the config's hash names a generator.
 Above = Annotated[Number, Gt(0)]
@@ -38,7 +38,7 @@ class TrainConfig:
     warmup: Part = 0.05  # share of the steps
     ema_decay: Part = 0.99  # of the weights that are used afterwards
     checkpoint_seconds: Amount = 60.0  # a kill loses at most this much and ten steps
-    autocast: Literal["auto", "off", "bf16"] = "auto"  # of the networks, see training.device.uses_bf16; losses are float32
+    autocast: Autocast = "auto"  # of the networks, see training.device.uses_bf16; losses are float32
 
 
 @dataclass(frozen=True)

@@ -193,10 +193,10 @@ def main() -> None:
         (raw / OTHERS).symlink_to(given.mnms.resolve())
     os.environ |= {"nnUNet_raw": str(raw), "nnUNet_preprocessed": str(out / "preprocessed"), "nnUNet_results": str(out / "results")}
     third = given.study == "S3"
-    settings = (given.study, given.acdc.resolve(), size := given.size)
+    settings = (given.study, given.acdc.resolve(), given.size)
     arms = tuple(given.arms or {"S3": ARMS_S3, "ceiling": ()}.get(given.study, ARMS))
-    more: dict[str, Any] = {"tests": other_scanners(given.sunnybrook and given.sunnybrook.resolve())} if third else {}
-    more["autocast"] = given.autocast
+    more: dict[str, Any] = {"autocast": given.autocast}
+    more |= {"tests": other_scanners(given.sunnybrook and given.sunnybrook.resolve())} if third else {}
     more |= {"silent": without_contours(given.mnms, out / "unlabelled")} if third else {}
     if any(arm.endswith("DAExtGPU") for arm in arms):
         prepare_smauglab(out)
@@ -219,7 +219,7 @@ def main() -> None:
     if given.study == "ceiling":
         real = study("S2", *settings[1:], (), tuple(given.seeds), generator)
         found = from_ceiling((real, Workspace(out / "S2", real)), studies[0])
-        write_json(kept := out / "ceiling_S2.json", {"settings": {"size": SIZES[size], "seeds": given.seeds}, "differences": found})
+        write_json(kept := out / "ceiling_S2.json", {"settings": {"size": SIZES[given.size], "seeds": given.seeds}, "differences": found})
         console.print(f"differences: {kept}")
     elif not given.only:
         name = "_".join(filter(None, (given.study, given.control)))
@@ -228,7 +228,7 @@ def main() -> None:
         scores = given.scores or out / f"scores_{name}"
         for one_study, where in studies:
             keep(one_study, where, scores)
-        write_json(found := out / f"hearts_{name}.json", summary(scores, size, third))
+        write_json(found := out / f"hearts_{name}.json", summary(scores, given.size, third))
         console.print(f"differences: {found}; scores of every training: {scores}")
 
 

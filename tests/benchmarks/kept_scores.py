@@ -64,9 +64,7 @@ def trainings(folder: Path) -> dict[str, set[int]]:
 
 def long_table(folder: Path, arm: str, seed: int, end: str) -> pd.DataFrame:
     """The table of a training as the evaluation reads it, its test set as ``dataset``."""
-    wide = pd.read_csv(
-        folder / f"{arm}_seed_{seed}.csv", dtype={"patient": str}, keep_default_na=False, na_values={"Dice": ""} | {"HD": ""}
-    )
+    wide = pd.read_csv(folder / f"{arm}_seed_{seed}.csv", dtype=str, keep_default_na=False)
     wide = wide.rename(columns={"mL": REFERENCE_VOLUME, "test": "dataset"})
     rows = [
         wide.assign(metric=name, value=pd.to_numeric(wide[column]), failure=wide[f"failure{end}"])

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 from nnunet_synth_aug.core.errors import UserError
-from nnunet_synth_aug.core.settings import Positive, Share, read
+from nnunet_synth_aug.core.settings import Autocast, Positive, Share, read
 from nnunet_synth_aug.nnunet.mixing.schedule import Schedule
 from nnunet_synth_aug.nnunet.mixing.weighting import Weights
 from nnunet_synth_aug.nnunet.refresh.trainer_side import RefreshSettings
@@ -25,7 +25,7 @@ class Settings:
     epochs: Positive | None = None  # None, here and below: nnU-Net's own default
     iterations_per_epoch: Positive | None = None
     val_iterations_per_epoch: Positive | None = None
-    autocast: Literal["auto", "off", "bf16"] | None = None  # of the network on a CPU; None: off, as nnU-Net
+    autocast: Autocast | None = None  # of the network on a CPU; None: off, as nnU-Net
     schedule: Schedule | None = None  # None: the ratio holds for the whole training
     weights: Weights | None = None  # None: every synthetic case is drawn alike
     refresh: RefreshSettings | None = None  # None: the bank stays as it is
