@@ -58,7 +58,8 @@ def plans(
     iterations: Annotated[int | None, typer.Option("--iterations", help="Iterations per epoch.")] = None,
     val_iterations: Annotated[int | None, typer.Option("--val-iterations", help="Validation iterations per epoch.")] = None,
     autocast: Annotated[
-        str | None, typer.Option("--autocast", help="bf16: train in bfloat16 on a CPU; auto: if it has the instructions.")
+        str | None,
+        typer.Option("--autocast", help="On a CPU: bf16 trains in bfloat16, auto where it has the instructions, off (default) in float32."),
     ] = None,
     ratio_to: Annotated[float | None, typer.Option("--ratio-to", help="Curriculum: the synthetic share goes to this one.")] = None,
     shape: Annotated[str | None, typer.Option("--shape", help="How it goes there: linear (default), cosine or step.")] = None,
