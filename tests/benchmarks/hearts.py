@@ -194,7 +194,8 @@ def main() -> None:
     os.environ |= {"nnUNet_raw": str(raw), "nnUNet_preprocessed": str(out / "preprocessed"), "nnUNet_results": str(out / "results")}
     third = given.study == "S3"
     settings = (given.study, given.acdc.resolve(), given.size)
-    arms = tuple(given.arms or {"S3": ARMS_S3, "ceiling": ()}.get(given.study, ARMS))
+    default = {"S3": ARMS_S3, "ceiling": ()}.get(given.study, ARMS)
+    arms = default if given.arms is None else tuple(given.arms)
     more: dict[str, Any] = {"autocast": given.autocast}
     more |= {"tests": other_scanners(given.sunnybrook and given.sunnybrook.resolve())} if third else {}
     more |= {"silent": without_contours(given.mnms, out / "unlabelled")} if third else {}
