@@ -7,6 +7,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from scipy.ndimage import gaussian_filter
 from shared_folders import set_folders
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
@@ -21,7 +22,7 @@ from nnunet_synth_aug.model.config import PRESETS, GeneratorConfig, GridConfig, 
 from nnunet_synth_aug.model.fit import fit_generator
 from nnunet_synth_aug.model.generator import load_generator
 from nnunet_synth_aug.reports.markdown import headline
-from nnunet_synth_aug.reports.reconstruction import checkerboard, detail, dice, explained, psnr, reconstruction_report, ssim
+from nnunet_synth_aug.reports.reconstruction import checkerboard, detail, dice, explained, psnr, reconstruction_report, ssim, worst_power
 from nnunet_synth_aug.reports.reference_patients import reference_patients, reference_requests
 from nnunet_synth_aug.reports.run import run_reports
 
@@ -124,6 +125,21 @@ def test_what_is_not_valid_does_not_count():
     assert explained(a, 0.5 * a) == pytest.approx(0.75)
     assert detail(wild, valid) == detail(b, valid) == pytest.approx(detail(a, valid), abs=1e-6)  # an offset is no detail
     assert checkerboard(wild, valid) == checkerboard(b, valid) == pytest.approx(checkerboard(a, valid), abs=1e-6)
+
+
+def test_power_is_lost_by_blur_gained_by_noise_and_untouched_by_an_offset():
+    rng = np.random.default_rng(2)
+    a = torch.from_numpy(gaussian_filter(rng.normal(0, 1, (2, 48, 40, 3)), (0, 1, 1, 0)).astype(np.float32))
+    valid = torch.zeros(48, 40, 3, dtype=torch.bool)
+    valid[6:42, 5:35, 1:] = True
+    blurred = torch.from_numpy(gaussian_filter(a.numpy(), (0, 1.5, 1.5, 0)))
+    noisy = a + 0.5 * torch.from_numpy(rng.normal(0, 1, a.shape).astype(np.float32))
+    assert worst_power(a, a, valid) == pytest.approx(1)
+    assert worst_power(a + 0.3, a, valid) == pytest.approx(1, abs=1e-4)
+    assert worst_power(2 * a, a, valid) == pytest.approx(4)
+    assert worst_power(blurred, a, valid) < 0.3
+    assert worst_power(noisy, a, valid) > 1.2
+    assert worst_power(torch.where(valid, blurred, noisy), a, valid) == pytest.approx(worst_power(blurred, a, valid))
 
 
 def test_detail_sees_neither_a_checkerboard_nor_a_slope_and_the_other_figure_nothing_but_the_first():

@@ -34,12 +34,15 @@ from nnunet_synth_aug.reports.reference_patients import reference_patients
 RANGE = 2.0
 #: Standard deviation in pixels of the SSIM's window.
 SSIM_SIGMA = 1.5
+#: Parts of the frequencies in worst_power.
+RINGS = 8
 #: What the VAE alone decides.
 VAE_FIGURES: dict[str, str] = {
     "psnr": "PSNR of the VAE [dB]",
     "ssim": "SSIM of the VAE",
     "detail": "in-plane second differences between pixels two apart, share of the real image's",
     "checkerboard": "alternation from pixel to pixel, share of the real image's",
+    "spectrum": "power of the spatial frequencies that are kept worst, up to half of Nyquist's, share of the real image's",
     **{f"dice_{name}": f"Dice of {name}, ED and ES" for name in STRUCTURES},
 }
 #: What the motion model adds.
@@ -100,6 +103,7 @@ def vae_figures(vae: AnatomyVAE, subject: Subject, gridded: Gridded, device: tor
     values = {"psnr": psnr(image, real, valid), "ssim": ssim(image, real, valid), **{f"dice_{name}": math.nan for name in STRUCTURES}}
     for name, amount in (("detail", detail), ("checkerboard", checkerboard)):
         values[name] = amount(image, valid) / max(amount(real, valid), 1e-9)
+    values["spectrum"] = worst_power(image, real, valid)
     for name, label in STRUCTURES.items():
         if label in subject.annotated and gridded.labelled:
             scores = [dice(mask[t] == label, (gridded.mask[t] == label) & valid, valid) for t in gridded.labelled]
@@ -190,6 +194,27 @@ def checkerboard(image: torch.Tensor, valid: torch.Tensor) -> float:
     board = image[:, 1:, 1:] - image[:, 1:, :-1] - image[:, :-1, 1:] + image[:, :-1, :-1]
     inside = valid[1:, 1:] & valid[1:, :-1] & valid[:-1, 1:] & valid[:-1, :-1]
     return float(board[:, inside].abs().mean()) / 4
+
+
+def worst_power(image: torch.Tensor, reference: torch.Tensor, valid: torch.Tensor) -> float:
+    """Radial power spectrum of (T, X, Y, Z) within ``valid`` (X, Y, Z), as shares of the reference's; the share farthest from 1.
+
+    Frequencies up to half of Nyquist's are parted into RINGS of equal width. Below 1 an image is blurred there, above 1 it has structure of
+    its own. Slices are tapered by a Hann window, lest their borders count.
+    """
+    x, y = valid.shape[:2]
+    window = (torch.hann_window(x, periodic=False)[:, None] * torch.hann_window(y, periodic=False))[..., None] * valid
+    frequency = torch.hypot(torch.fft.fftfreq(x)[:, None], torch.fft.fftfreq(y)[None]) / 0.25  # 1 is half of Nyquist's
+    ring = (frequency * RINGS).ceil().long() - 1  # -1 is the mean
+    weight = window.sum(dim=(0, 1)).clamp_min(1e-9)
+
+    def power(values: torch.Tensor) -> torch.Tensor:
+        centred = values - (values * window).sum(dim=(1, 2), keepdim=True) / weight
+        found = torch.fft.fft2((centred * window).double(), dim=(1, 2)).abs().square().sum(dim=(0, 3))
+        return torch.stack([found[ring == number].sum() for number in range(RINGS)])
+
+    shares = power(image) / power(reference).clamp_min(1e-12)
+    return float(shares[shares.clamp_min(1e-12).log().abs().argmax()])
 
 
 def dice(mask: torch.Tensor, reference: torch.Tensor, valid: torch.Tensor) -> float:

@@ -183,6 +183,7 @@ VARIABLES = {
 CONTROL = {"r": ("r", 2), "ccc": ("CCC", 2), "slope": ("slope", 2), "bias": ("bias", 1), "mae": ("MAE", 1)}
 RECONSTRUCTION = {"psnr": ("PSNR [dB]", 1), "ssim": ("SSIM", 3)}
 RECONSTRUCTION |= {key: (f"{key}, share of the real image's", 2) for key in ("structure", "detail", "checkerboard")}
+RECONSTRUCTION |= {"spectrum": ("power of the frequencies kept worst, share of the real image's", 2)}
 RECONSTRUCTION |= {f"dice_{s}": (f"Dice of {s}", 3) for s in STRUCTURES}
 RECONSTRUCTION |= {"motion_basis": ("share of latent motion in the basis", 3), "motion_components": ("share of it in the components", 3)}
 ROWS: list[tuple[str, Callable[[dict[str, Any]], str]]] = [
