@@ -55,6 +55,21 @@ def test_phantoms_have_the_priors_that_the_study_asks_for(tmp_path):
     assert "--prior" not in made[1]  # the test patients are of all kinds
 
 
+def test_phantoms_that_test_have_the_protocols_that_the_study_asks_for(tmp_path):
+    tests = [{"name": "clinic", "source": "phantom", "hearts": 8, "seed": 7, "protocols": "varied"}, *GOOD["tests"]]
+    made = [line for line in script(written(tmp_path, GOOD | {"tests": tests}), tmp_path / "out") if line.startswith("synthaug phantom")]
+    assert [("--protocols varied" in line) for line in made] == [False, True, False]  # of whom trains, and of two test sets
+
+
+@pytest.mark.parametrize(("device", "processes"), [("cpu", "-npp 0 -nps 0"), ("cuda", "-npp 3 -nps 3")])
+def test_predictions_on_a_cpu_have_no_processes_beside_the_network(tmp_path, monkeypatch, device, processes):
+    monkeypatch.setattr("os.cpu_count", lambda: 16)
+    monkeypatch.delenv("nnUNet_def_n_proc", raising=False)
+    lines = script(written(tmp_path, GOOD | {"device": device}), tmp_path / "out")
+    predictions = [line for line in lines if line.startswith("nnUNetv2_predict")]
+    assert predictions and all(line.endswith(processes) for line in predictions)
+
+
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
@@ -65,6 +80,7 @@ def test_phantoms_have_the_priors_that_the_study_asks_for(tmp_path):
         ({"data": {"source": "acdc", "folder": "$NO_SUCH_VARIABLE"}}, r"variable NO_SUCH_VARIABLE is not set"),
         ({"data": {"source": "phantom", "hearts": 9, "folder": "."}}, r"has no use for the key 'folder'"),
         ({"data": {"source": "acdc", "folder": ".", "prior": ["lv_ef=30"]}}, r"has no use for the key 'prior'"),
+        ({"tests": [{"name": "t", "source": "acdc", "folder": ".", "protocols": "varied"}]}, r"no use for the key 'protocols'"),
         (
             {"data": {"source": "phantom", "hearts": 9, "prior": ["ef=30"]}},
             r"data\.prior ef=30: there is no prior 'ef'; did you mean lv_ef",

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from functools import cache
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -19,7 +20,8 @@ from nnunet_synth_aug.core.priors import Priors, measure
 from nnunet_synth_aug.data.phantom import PhantomSubject, phantom_cohort, phantom_name, phantom_subject
 from nnunet_synth_aug.data.phantom.heart import BINS, contours
 from nnunet_synth_aug.data.phantom.physiology import slot
-from nnunet_synth_aug.data.phantom.signal import TISSUES, Scan, bssfp
+from nnunet_synth_aug.data.phantom.signal import TISSUES, Scan, after_agent, bssfp
+from nnunet_synth_aug.data.phantom.subject import Protocols
 from nnunet_synth_aug.data.phantom.thorax import Envelope, draw_thorax, paint_thorax
 from nnunet_synth_aug.data.phantom.torso import FAR, draw_torso, paint_torso
 
@@ -259,6 +261,28 @@ def test_a_whole_field_of_view_shows_the_same_heart_and_a_body_around_it():
     bright = image[away] > 0.5 * np.median(image[wide.mask[0] == LV])
     dark = image[away] < 0.1 * np.median(image[wide.mask[0] == LV])
     assert 0.05 < bright.mean() < 0.6 and dark.mean() > 0.2  # fat, spine and bowel; lung and air
+
+
+def test_varied_protocols_change_contrast_and_no_contour():
+    few = Priors(n_slices=3, vendor="Siemens", diagnosis="NOR")
+    usual, varied = ([phantom_subject(i, seed=3, priors=few, protocols=name) for i in (0, 1)] for name in get_args(Protocols))
+    for one, other in zip(usual, varied, strict=True):
+        assert np.array_equal(one.mask, other.mask) and one.source.priors == other.source.priors
+
+    def contrast(heart: PhantomSubject) -> float:
+        image, mask = heart.source.image[0], heart.mask[0]
+        return float(image[mask == MYO].mean() / image[mask == LV].mean())
+
+    changes = [abs(contrast(one) - contrast(other)) for one, other in zip(usual, varied, strict=True)]
+    assert max(changes) > 0.03  # between two hearts of usual protocols it is 0.02
+    assert digest(varied[0]) == digest(phantom_subject(0, seed=3, priors=few, protocols="varied"))
+
+
+def test_contrast_agent_brightens_blood_and_muscle_and_not_fat():
+    for scan in (Scan(2.8, 1.2, 60.0, 1.5), Scan(3.0, 1.5, 45.0, 3.0)):
+        gains = {n: abs(complex(bssfp(scan, after_agent(t, n)))) / abs(complex(bssfp(scan, t))) for n, t in TISSUES.items()}
+        assert min(gains["blood"], gains["myocardium"]) > 1.4
+        assert gains["fat"] == gains["lung"] == 1
 
 
 @pytest.mark.parametrize("seed", range(6))

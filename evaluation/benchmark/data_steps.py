@@ -160,8 +160,10 @@ def test_steps(test: TestSet, at: Workspace, last_of_data: str) -> list[Step]:
 
 def _import_words(source: Data | TestSet, dataset_id: int) -> list[str]:
     if source.source == "phantom":
-        priors = [word for text in (isinstance(source, Data) and source.prior) or () for word in ("--prior", text)]
-        return ["synthaug", "phantom", "-d", str(dataset_id), "-n", str(source.hearts), "--seed", str(source.seed), *priors]
+        words = ["synthaug", "phantom", "-d", str(dataset_id), "-n", str(source.hearts), "--seed", str(source.seed)]
+        if isinstance(source, TestSet):
+            return [*words, *(["--protocols", source.protocols] if source.protocols else [])]
+        return [*words, *(word for text in source.prior or () for word in ("--prior", text))]
     silent = source.unlabelled_folder if isinstance(source, Data) else None
     more = [] if silent is None else ["--unlabelled", str(silent)]
     return ["synthaug", "import", source.source, str(source.folder), "-d", str(dataset_id), *more]

@@ -96,6 +96,8 @@ def _check_source(data: Data | TestSet, where: str) -> None:
         if data.source != "phantom":
             raise UserError(f"{where}.source is {data.source}, which has no use for the key 'prior'; leave it out")
         parse_priors(data.prior, f"{where}.prior")
+    if isinstance(data, TestSet) and data.protocols and data.source != "phantom":
+        raise UserError(f"{where}.source is {data.source}, which has no use for the key 'protocols'; leave it out")
     if data.folder is not None and not data.folder.is_dir():
         raise UserError(f"{where}.folder: {data.folder} is not a folder; give the one with the downloaded data")
     if data.vendors and (known := _vendors_of(data)) and not known.intersection(data.vendors):

@@ -167,7 +167,9 @@ class RunSteps:
         at = self.at
         images, out = at.test_images(test), at.predictions(arm, seed, test.name) / f"fold_{fold}" / "validation"
         model = ["-d", number(at), "-c", self.study.plans.configuration, "-f", str(fold), "-tr", arm.trainer, "-p", PLANS]
-        run = ["-device", self.study.device, "-npp", process_count(3), "-nps", process_count(3)]
+        # On a CPU the network is what one waits for, and processes beside it only take from its cores.
+        beside = "0" if self.study.device == "cpu" else process_count(3)
+        run = ["-device", self.study.device, "-npp", beside, "-nps", beside]
         return Step(
             f"predict_{test.name}_{at.run_name(arm)}_fold_{fold}_seed_{seed}",
             f"predict {test.name} with {arm.name}, fold {fold}, seed {seed}",

@@ -70,6 +70,7 @@ class TestSet:
     folder: BesidePath | None = None
     hearts: Hearts | None = None
     seed: FromZero = 0
+    protocols: Literal["usual", "varied"] | None = None  # of source phantom, as 'synthaug phantom --protocols'
     vendors: Distinct[Vendor] = ()
 
 

@@ -116,7 +116,7 @@ class Workspace:
 
     def test_root(self, test: TestSet) -> Path:
         """nnU-Net's folders of an imported test set; tests on vendors of one import share them."""
-        content = [test.source, str(test.folder), test.hearts, test.seed]
+        content = [test.source, str(test.folder), test.hearts, test.seed, *filter(None, [test.protocols])]
         return self.out / "tests" / f"{test.source}-{hash_json(content)[:8]}"
 
     def test_raw(self, test: TestSet) -> Path:
@@ -134,7 +134,7 @@ class Workspace:
     def environment(self, preprocessed: Path | None = None, results: Path | None = None) -> dict[str, str]:
         """What a command's environment has beyond this process's: nnU-Net's folders, and process counts unless set."""
         root = self.out / "nnunet"
-        cores = os.cpu_count() or 1
+        cores = max(1, (os.cpu_count() or 1) // self.study.workers)
         defaults = {"nnUNet_def_n_proc": str(min(8, cores))}
         if self.study.device == "cpu":  # where the network, not the augmentation, is what one waits for
             defaults |= {"nnUNet_compile": "f", "nnUNet_n_proc_DA": "1"}

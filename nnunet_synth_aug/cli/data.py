@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -35,6 +35,13 @@ def phantom(
     folds: Folds = 5,
     seed: Seed = 0,
     prior: PriorTexts = None,
+    protocols: Annotated[
+        Literal["usual", "varied"],
+        typer.Option(
+            "--protocols",
+            help="usual: as vendors propose them. varied: as hospitals differ, with other flip angles, contrast agent, noise, shading.",
+        ),
+    ] = "usual",
 ) -> None:
     """Make a digital beating-heart cohort: exact masks, exact priors, three vendors or more, five diagnoses."""
     from nnunet_synth_aug.core.prior_request import parse_priors
@@ -45,8 +52,9 @@ def phantom(
     asked = parse_priors(prior or [])
     if n < folds:
         raise UserError(f"-n {n} hearts cannot be split into {folds} folds; make at least {folds}, or add --folds {n}")
-    source = {"source": "phantom", "n": n, "seed": seed} | ({"priors": asked.to_json()} if asked else {})
-    hearts = phantom_cohort(n, seed, min(n, os.cpu_count() or 1), asked)
+    source: dict[str, Any] = {"source": "phantom", "n": n, "seed": seed} | ({"priors": asked.to_json()} if asked else {})
+    source |= {"protocols": protocols} if protocols != "usual" else {}
+    hearts = phantom_cohort(n, seed, min(n, os.cpu_count() or 1), asked, protocols)
     _tell(write_dataset(hearts, dataset_id, name, folds=folds, total=n, source=source))
 
 

@@ -18,16 +18,13 @@ from scipy.ndimage import gaussian_filter
 
 from nnunet_synth_aug.core.cases import Spacing, SyntheticSequence
 from nnunet_synth_aug.core.labels import LV, MYO, RV
-from nnunet_synth_aug.data.phantom.physiology import PROTOCOLS
-from nnunet_synth_aug.data.phantom.signal import TISSUES, Scan, Tissue, bssfp
+from nnunet_synth_aug.data.phantom.physiology import AFTER_AGENT, drawn_scan
+from nnunet_synth_aug.data.phantom.signal import TISSUES, Scan, after_agent, bssfp
 
 #: Changes when the same seed gives another look.
 VERSION = 1
 #: What the dark, middle and bright parts of a chest may be.
 AROUND = (("lung",), ("muscle", "liver", "spleen"), ("fat", "liver", "blood"))
-#: Share of looks after contrast agent, and what it adds to the relaxation rates 1/T1 and 1/T2 of blood and of other tissue [1/s]: about ten
-#: minutes after 0.15 mmol/kg, when blood has a T1 of 400 ms and myocardium of 550 ms at 1.5 T.
-AFTER_AGENT, AGENT_BLOOD, AGENT_TISSUE = 0.3, (1.8, 2.2), (0.8, 1.0)
 #: No tissue changes by more: beyond lies fat in a dark band, which hides what is beside it.
 MOST_GAIN = 2.0
 #: Width of a soft border between tissues [mm].
@@ -91,7 +88,7 @@ class Look:
 
     def _change(self, name: str) -> float:
         tissue = TISSUES[name]
-        now = _with_agent(tissue, name) if self.agent else tissue
+        now = after_agent(tissue, name) if self.agent else tissue
         return abs(complex(bssfp(self.scan, now))) / abs(complex(bssfp(self.own, tissue)))
 
 
@@ -104,15 +101,6 @@ def look_of(heart: str, number: int, vendor: str | None = None) -> Look:
         vendor: of the scanner that made the image, if known.
     """
     return Look.drawn(np.random.default_rng([zlib.crc32(heart.encode()), number, VERSION]), vendor)
-
-
-def drawn_scan(rng: np.random.Generator, vendor: str | None = None) -> Scan:
-    """A protocol of this vendor, or of any: field strength, flip angle, TR and TE around the usual ones."""
-    protocol = PROTOCOLS[vendor] if vendor in PROTOCOLS else PROTOCOLS[str(rng.choice(list(PROTOCOLS)))]
-    field = float(rng.choice(list(protocol.flip)))
-    low, high = protocol.flip[field]
-    stretch = float(rng.uniform(0.9, 1.2))
-    return Scan(protocol.tr * stretch, protocol.te * stretch, float(rng.uniform(low - 8, high + 5)), field)
 
 
 def looked(sequence: SyntheticSequence, look: Look, frames: Iterable[int]) -> SyntheticSequence:
@@ -190,9 +178,3 @@ def _context(context: tuple[float, float] | None, dark: float, before: np.ndarra
         return None
     mean, spread = (float(of(after)) / max(float(of(before)), 1e-6) for of in (np.mean, np.std))
     return (context[0] - dark) * mean + dark, context[1] * spread
-
-
-def _with_agent(tissue: Tissue, name: str) -> Tissue:
-    r1, r2 = AGENT_BLOOD if name == "blood" else AGENT_TISSUE if name not in ("fat", "lung") else (0.0, 0.0)
-    t1, t2 = (tuple(1000 / (1000 / ms + rate) for ms in times) for times, rate in ((tissue.t1, r1), (tissue.t2, r2)))
-    return replace(tissue, t1=(t1[0], t1[1]), t2=(t2[0], t2[1]))

@@ -16,6 +16,7 @@ from nnunet_synth_aug.core.errors import UserError
 from nnunet_synth_aug.core.labels import DIAGNOSES, VENDORS
 from nnunet_synth_aug.core.prior_request import PriorRequest
 from nnunet_synth_aug.core.priors import FROM_MASKS, VARIABLES, Priors
+from nnunet_synth_aug.data.phantom.signal import Scan
 
 
 @dataclass(frozen=True)
@@ -110,6 +111,30 @@ PROTOCOLS: dict[str, Protocol] = {
     "GE": Protocol(3.6, 1.6, {1.5: (45, 55), 3.0: (40, 48)}, (1.4, 1.65), (8, 8), (0.0, 2.0), (20, 30), (1300, 2300), 0.5, 0.75),
     "Canon": Protocol(3.4, 1.7, {1.5: (55, 68), 3.0: (42, 50)}, (1.55, 1.85), (6, 8), (1.0, 2.5), (16, 24), (3500, 6500), 0.4, 0.85),
 }
+
+
+#: Share of scans after contrast agent, where protocols vary as between hospitals.
+AFTER_AGENT = 0.3
+
+
+def drawn_scan(rng: np.random.Generator, vendor: str | None = None, field: float | None = None) -> Scan:
+    """A protocol around the usual ones: TR, TE and flip angle as one hospital or another sets them.
+
+    Args:
+        rng: where it is from.
+        vendor: default any.
+        field: strength in T, of which the vendor's nearest has its flip angles; default any of the vendor's.
+    """
+    protocol = PROTOCOLS[vendor] if vendor in PROTOCOLS else PROTOCOLS[str(rng.choice(list(PROTOCOLS)))]
+    usual = float(rng.choice(list(protocol.flip))) if field is None else nearest_field(protocol, field)
+    low, high = protocol.flip[usual]
+    stretch = float(rng.uniform(0.9, 1.2))
+    return Scan(protocol.tr * stretch, protocol.te * stretch, float(rng.uniform(low - 8, high + 5)), field or usual)
+
+
+def nearest_field(protocol: Protocol, field: float) -> float:
+    """The field strength nearest to this one for which the protocol has flip angles [T]."""
+    return min(protocol.flip, key=lambda strength: abs(strength - field))
 
 
 def slot(index: int) -> tuple[str, str]:

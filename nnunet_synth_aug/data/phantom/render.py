@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +11,7 @@ from scipy.ndimage import gaussian_filter1d
 
 from nnunet_synth_aug.data.phantom.details import Details
 from nnunet_synth_aug.data.phantom.heart import ABSENT, BINS, RV_WALL, THETA, Contours, Heart, angle_to, contours
-from nnunet_synth_aug.data.phantom.signal import TISSUES, Scan, bssfp
+from nnunet_synth_aug.data.phantom.signal import Scan, Tissue, bssfp
 from nnunet_synth_aug.data.phantom.stack import Plane, Stack, majority, ventricles, without_crumbs
 from nnunet_synth_aug.data.phantom.thorax import Thorax, paint_thorax, smooth_field
 from nnunet_synth_aug.data.phantom.torso import Torso, paint_torso
@@ -28,6 +29,7 @@ class Appearance:
     shim: float  # standard deviation of the field error in Hz
     centre: float  # Hz: the resonance frequency is set a little towards fat, away from its dark band
     fat: float  # mm of epicardial fat
+    tissues: Mapping[str, Tissue]
 
 
 def render(
@@ -50,10 +52,10 @@ def render(
     bends = [smooth_field(rng, stack.shape, 36 / stack.spacing[0]) for _ in range(2)]
     image = np.empty((n_frames, *stack.shape), dtype=np.float32)
     mask = np.empty((n_frames, *stack.shape), dtype=np.uint8)
-    reference = float(np.abs(bssfp(look.scan, TISSUES["blood"])))
+    reference = float(np.abs(bssfp(look.scan, look.tissues["blood"])))
     phases = np.linspace(0, 2 * np.pi, n_frames, endpoint=False)
     for index in range(stack.shape[2]):
-        tissues = _signals(look.scan, off_resonance[..., index], {k: t[..., index] for k, t in textures.items()})
+        tissues = _signals(look, off_resonance[..., index], {k: t[..., index] for k, t in textures.items()})
         plane = stack.plane(index)
         frames, mask[..., index] = _slice(
             heart, details, surroundings, stack, plane, index, look, activations, tissues, flows, phases, [b[..., index] for b in bends]
@@ -63,7 +65,7 @@ def render(
     return np.clip(np.round(image * look.blood_value), 0, 32767).astype(np.int16), mask
 
 
-def _signals(scan: Scan, off_resonance: np.ndarray, textures: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+def _signals(look: Appearance, off_resonance: np.ndarray, textures: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Complex signal (X, Y) of every tissue in one slice, with its texture."""
     grain = {
         "liver": "middle",
@@ -76,9 +78,9 @@ def _signals(scan: Scan, off_resonance: np.ndarray, textures: dict[str, np.ndarr
     }
     strength = {"lung": 5.0, "fat": 1.4, "stomach": 3.0, "liver": 1.6, "muscle": 2.5, "marrow": 3.0, "blood": 0.3}
     out = {}
-    for name, tissue in TISSUES.items():
+    for name, tissue in look.tissues.items():
         texture = 1 + strength.get(name, 1.0) * (textures[grain.get(name, "fine")] - 1)
-        out[name] = bssfp(scan, tissue, off_resonance) * np.maximum(texture, 0.1).astype(np.float32)
+        out[name] = bssfp(look.scan, tissue, off_resonance) * np.maximum(texture, 0.1).astype(np.float32)
     out["air"] = np.zeros_like(out["lung"])
     return out
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -34,6 +35,10 @@ TISSUES: dict[str, Tissue] = {
     "cortex": Tissue((900, 1000), (2, 1.5), 0.15),
 }
 
+#: What contrast agent adds to the relaxation rates 1/T1 and 1/T2 of blood and of other tissue [1/s]: about ten minutes after 0.15 mmol/kg,
+#: when blood has a T1 of 400 ms and myocardium of 550 ms at 1.5 T.
+AGENT_BLOOD, AGENT_TISSUE = (1.8, 2.2), (0.8, 1.0)
+
 #: Larmor frequency of hydrogen in Hz per tesla and ppm.
 HZ_PER_PPM_TESLA = 42.577
 
@@ -46,6 +51,18 @@ class Scan:
     te: float  # ms
     flip: float  # degrees
     field_strength: float  # T
+
+
+def after_agent(tissue: Tissue, name: str) -> Tissue:
+    """A tissue after contrast agent; fat and lung take up none."""
+    r1, r2 = AGENT_BLOOD if name == "blood" else AGENT_TISSUE if name not in ("fat", "lung") else (0.0, 0.0)
+    t1, t2 = (tuple(1000 / (1000 / ms + rate) for ms in times) for times, rate in ((tissue.t1, r1), (tissue.t2, r2)))
+    return replace(tissue, t1=(t1[0], t1[1]), t2=(t2[0], t2[1]))
+
+
+def brighter(tissues: Mapping[str, Tissue], factors: Mapping[str, float]) -> dict[str, Tissue]:
+    """The tissues, some with a multiple of their signal."""
+    return {name: replace(tissue, density=tissue.density * factors.get(name, 1.0)) for name, tissue in tissues.items()}
 
 
 def bssfp(scan: Scan, tissue: Tissue, off_resonance: np.ndarray | float = 0.0) -> np.ndarray:

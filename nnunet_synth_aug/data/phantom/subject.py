@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -22,12 +22,23 @@ from nnunet_synth_aug.data.phantom.details import draw_details
 from nnunet_synth_aug.data.phantom.fit import fit_heart
 from nnunet_synth_aug.data.phantom.heart import Heart, volumes
 from nnunet_synth_aug.data.phantom.motion import Cycle, draw_cycle
-from nnunet_synth_aug.data.phantom.physiology import PROTOCOLS, draw_priors, refuse_what_no_phantom_has, slot
+from nnunet_synth_aug.data.phantom.physiology import (
+    AFTER_AGENT,
+    PROTOCOLS,
+    draw_priors,
+    drawn_scan,
+    nearest_field,
+    refuse_what_no_phantom_has,
+    slot,
+)
 from nnunet_synth_aug.data.phantom.render import Appearance, render
-from nnunet_synth_aug.data.phantom.signal import Scan
+from nnunet_synth_aug.data.phantom.signal import TISSUES, Scan, after_agent, brighter
 from nnunet_synth_aug.data.phantom.stack import Stack, label_frame
 from nnunet_synth_aug.data.phantom.thorax import draw_thorax
 from nnunet_synth_aug.data.phantom.torso import FAR, draw_torso
+
+#: As the vendors propose them, or as hospitals set them.
+Protocols = Literal["usual", "varied"]
 
 
 @dataclass(frozen=True)
@@ -71,6 +82,7 @@ def phantom_subject(
     vendor: str | None = None,
     priors: Priors | None = None,
     field: float | None = None,
+    protocols: Protocols = "usual",
 ) -> PhantomSubject:
     """Make one patient; the result depends on the arguments alone.
 
@@ -82,6 +94,8 @@ def phantom_subject(
         priors: any subset of priors to use instead of drawn ones; the measured ones then match them within 2 %
             (volumes, EDV, ESV, mass) or exactly (slices, slice thickness).
         field: side of a square field of view, mm; default the heart and what is beside it, 150 mm or more.
+        protocols: "varied" changes the image and no contour: TR, TE and flip angle beyond the vendor's usual ones, contrast agent in three
+            of ten, blood and muscle brighter or darker than usual, more coil shading and more noise, as hospitals differ.
 
     Returns:
         image int16, masks uint8; ED is frame 0. `source.priors` holds what the voxels of the ED and ES masks measure.
@@ -114,6 +128,8 @@ def phantom_subject(
         thorax = dataclasses.replace(thorax, straight=FAR)
     details = draw_details(streams[5], heart.septum, heart.radius)
     look = _draw_appearance(streams[6], requested)
+    if protocols == "varied":
+        look = _varied(np.random.default_rng([seed, index, 1]), look, requested.vendor)
     image, mask = render(streams[6], heart, details, (thorax, torso), stack, look, activations)
 
     counts = np.count_nonzero(mask == LV, axis=(1, 2, 3))
@@ -135,7 +151,9 @@ def phantom_subject(
     return PhantomSubject(source, mask, truth)
 
 
-def phantom_cohort(n: int, seed: int = 0, processes: int = 1, asked: PriorRequest | None = None) -> Iterator[SourceSubject]:
+def phantom_cohort(
+    n: int, seed: int = 0, processes: int = 1, asked: PriorRequest | None = None, protocols: Protocols = "usual"
+) -> Iterator[SourceSubject]:
     """``n`` patients, balanced over the diagnoses and vendors that are not asked for; patient i is the same whatever ``n`` is.
 
     Args:
@@ -143,12 +161,13 @@ def phantom_cohort(n: int, seed: int = 0, processes: int = 1, asked: PriorReques
         seed: of the cohort.
         processes: that share the work; a few patients per process are in memory.
         asked: priors that every patient has, and ranges from which each draws its own.
+        protocols: as in :func:`phantom_subject`.
 
     Raises:
         UserError: a combination that no heart of this anatomy has.
     """
     refuse_what_no_phantom_has(asked or PriorRequest())
-    source = partial(_source, seed=seed, asked=asked or PriorRequest())
+    source = partial(_source, seed=seed, asked=asked or PriorRequest(), protocols=protocols)
     if processes == 1:
         for index in range(n):
             yield source(index)
@@ -158,8 +177,8 @@ def phantom_cohort(n: int, seed: int = 0, processes: int = 1, asked: PriorReques
             yield from pool.map(source, range(first, min(first + 2 * processes, n)))
 
 
-def _source(index: int, seed: int, asked: PriorRequest) -> SourceSubject:
-    return phantom_subject(index, seed, priors=asked.draw(seed, index)).source
+def _source(index: int, seed: int, asked: PriorRequest, protocols: Protocols) -> SourceSubject:
+    return phantom_subject(index, seed, priors=asked.draw(seed, index), protocols=protocols).source
 
 
 def _agreed(asked: Priors, name: str, value: str | None) -> Priors:
@@ -176,7 +195,7 @@ def _agreed(asked: Priors, name: str, value: str | None) -> Priors:
 def _draw_appearance(rng: np.random.Generator, priors: Priors) -> Appearance:
     assert priors.vendor is not None and priors.field_strength is not None
     protocol = PROTOCOLS[priors.vendor]
-    nearest = min(protocol.flip, key=lambda strength: abs(strength - (priors.field_strength or 1.5)))
+    nearest = nearest_field(protocol, priors.field_strength)
     flip = float(rng.uniform(*protocol.flip[nearest]))
     return Appearance(
         scan=Scan(protocol.tr, protocol.te, flip, priors.field_strength),
@@ -187,4 +206,17 @@ def _draw_appearance(rng: np.random.Generator, priors: Priors) -> Appearance:
         shim=float(rng.uniform(6, 14) * nearest / 1.5),
         centre=-float(rng.uniform(15, 40)),
         fat=float(rng.uniform(2.0, 6.0)),
+        tissues=TISSUES,
+    )
+
+
+def _varied(rng: np.random.Generator, look: Appearance, vendor: str) -> Appearance:
+    tissues = {name: after_agent(tissue, name) for name, tissue in TISSUES.items()} if rng.uniform() < AFTER_AGENT else TISSUES
+    factors = {"blood": float(rng.uniform(0.75, 1.3)), "myocardium": float(rng.uniform(0.85, 1.2))}
+    return dataclasses.replace(
+        look,
+        scan=drawn_scan(rng, vendor, look.scan.field_strength),
+        snr=float(rng.uniform(12, 50)),
+        bias=look.bias * float(rng.uniform(0.5, 2.5)),
+        tissues=brighter(tissues, factors),
     )
