@@ -9,15 +9,20 @@ from typing import Any
 import numpy as np
 import pytest
 from evaluation_study import SPACING, heart
+from hearts import lacking, needed, steps_of
+from hearts import study as hearts_study
 from kept_scores import SHOWN, differences, keep, trainings
 
-from evaluation.benchmark.study import VALIDATION, parse_arm
+from evaluation.benchmark.run_steps import build_steps
+from evaluation.benchmark.study import VALIDATION, GeneratorSettings, parse_arm
+from evaluation.benchmark.workspace import Workspace
 from evaluation.compare import evaluate
 from evaluation.inputs.scores import read_sources
 from evaluation.scoring.rules import ScoringRules
 from nnunet_synth_aug.core.files import write_json, write_nifti
 
 ARMS, SEEDS = ("real", "copies50to00"), (0, 1)
+EVERY = [(parse_arm(name), seed) for name in ARMS for seed in SEEDS]
 
 
 class Trained:
@@ -66,7 +71,7 @@ class Trained:
 def test_tables_of_trainings_give_the_differences_of_their_masks(tmp_path: Path, largest_heart: bool) -> None:
     at: Any = Trained(tmp_path)
     study: Any = SimpleNamespace(all_arms=[parse_arm(name) for name in ARMS], seeds=SEEDS, tests=(SimpleNamespace(name="others"),))
-    keep(study, at, tmp_path / "scores")
+    keep(study, at, tmp_path / "scores", EVERY)
     assert trainings(tmp_path / "scores") == {name: set(SEEDS) for name in ARMS}
     found = differences(tmp_path / "scores", pooled=["others"])
 
@@ -87,6 +92,20 @@ def test_tables_of_trainings_give_the_differences_of_their_masks(tmp_path: Path,
 def test_an_arm_is_compared_over_the_seeds_that_it_shares_with_real(tmp_path: Path) -> None:
     at: Any = Trained(tmp_path)
     study: Any = SimpleNamespace(all_arms=[parse_arm(name) for name in ARMS], seeds=SEEDS, tests=(SimpleNamespace(name="others"),))
-    keep(study, at, tmp_path / "scores")
+    keep(study, at, tmp_path / "scores", EVERY)
     (tmp_path / "scores" / "copies50to00_seed_1.csv").unlink()
     assert differences(tmp_path / "scores")["pooled"]["copies50to00"]["seeds"] == [0]
+    assert lacking(study, at, tmp_path / "scores") == [(parse_arm("copies50to00"), 1)]
+
+
+def test_only_what_has_no_scores_is_trained(tmp_path: Path) -> None:
+    generator = GeneratorSettings(name="tiny", preset="tiny")
+    one = hearts_study("S2", tmp_path, "now", ("copies50to00", "mix_donor50to00"), SEEDS, generator, tests=())
+    at = Workspace(tmp_path / "S2", one)
+    steps = build_steps(one, at)
+    assert needed(steps, steps_of(steps, at, lacking(one, at, tmp_path / "scores"))) == steps
+    rest = {step.id for step in needed(steps, steps_of(steps, at, [(parse_arm("copies50to00"), 1)]))}
+    made = {name for name in rest if name.startswith(("train_", "bank_", "generator_"))}
+    assert made == {"bank_copies_fold_0", "train_copies50to00_fold_0_seed_1"}
+    assert "preprocess" in rest
+    assert needed(steps, steps_of(steps, at, [])) == []

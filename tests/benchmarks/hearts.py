@@ -7,7 +7,8 @@ ACDC is a folder as ``synthaug import acdc`` takes it, MNMS_RAW a raw data set o
 command goes on after a kill. With more arms or seeds it adds them. ``--only generator`` ends when the generator is trained.
 FOLDER/hearts_S2.json gets the differences from real only: on ACDC, on M&Ms, and on both together; of S3 on each vendor, and on all but
 ACDC together. S3's patients without contours lie in MNMS_RAW/imagesUnlabelled; only arms named after them have a generator that saw them.
-``--scores`` keeps the scores of every training in small tables, so that arms and seeds can be trained on several machines.
+``--scores`` keeps the scores of every training in small tables, so that arms and seeds can be trained on several machines; what has its
+table there is not trained again.
 With ``--control`` (see hearts_controls.py) rendered hearts of the same generator have something taken away, and the file is
 FOLDER/hearts_S2_request.json. ``ceiling`` is real only, trained on patients of all groups; FOLDER/ceiling_S2.json gets its differences
 from S2's real only, whose trainings have to lie in FOLDER, over the patients that neither has seen.
@@ -27,7 +28,6 @@ import pandas as pd
 from cpu_size import OTHERS, SIZES
 from kept_scores import compared, differences, keep, poorly_found, trainings
 
-from evaluation.benchmark.conclude import conclude
 from evaluation.benchmark.executors import LocalExecutor
 from evaluation.benchmark.run_steps import build_steps
 from evaluation.benchmark.runner import Runner
@@ -35,6 +35,7 @@ from evaluation.benchmark.steps import Step, fixed
 from evaluation.benchmark.study import (
     REAL,
     VALIDATION,
+    Arm,
     BankSettings,
     Data,
     GeneratorSettings,
@@ -133,10 +134,22 @@ def controlled(steps: list[Step], control: str) -> list[Step]:
     return [made(step) if step.id.startswith("bank_") else step for step in steps]
 
 
-def needed(steps: list[Step], beginning: str) -> list[Step]:
-    """The steps whose id begins so, and all that they need."""
+def lacking(study: Study, at: Workspace, scores: Path) -> list[tuple[Arm, int]]:
+    """The study's arms and seeds without a table of scores."""
+    kept = trainings(scores)
+    return [(arm, seed) for arm in study.all_arms for seed in study.seeds if seed not in kept.get(arm.name, ())]
+
+
+def steps_of(steps: list[Step], at: Workspace, wanted: list[tuple[Arm, int]]) -> list[str]:
+    """Ids of the steps that train these arms with these seeds, and predict with them."""
+    ends = tuple(f"_{at.run_name(arm)}_fold_0_seed_{seed}" for arm, seed in wanted)
+    return [step.id for step in steps if step.id.endswith(ends)] if ends else []
+
+
+def needed(steps: list[Step], ids: list[str]) -> list[Step]:
+    """The steps with these ids, and all that they need."""
     by_id = {step.id: step for step in steps}
-    wanted, found = [step.id for step in steps if step.id.startswith(beginning)], set()
+    wanted, found = list(ids), set()
     while wanted:
         found.add(one := wanted.pop())
         wanted += by_id[one].needs
@@ -216,19 +229,22 @@ def main() -> None:
         studies = [(one, at := Workspace(out / given.study, one))]
     steps = list({step.id: step for one_study, where in studies for step in build_steps(one_study, where)}.values())
     steps = controlled(steps, given.control) if given.control else steps
-    Runner(one, needed(steps, given.only) if given.only else steps, at.out, LocalExecutor(at.out, one.workers)).run()
+    name = "_".join(filter(None, (given.study, given.control)))
+    scores = given.scores or out / f"scores_{name}"
+    missing = [(one_study, where, lacking(one_study, where, scores)) for one_study, where in studies]
+    if given.only:
+        steps = needed(steps, [step.id for step in steps if step.id.startswith(given.only)])
+    elif given.study != "ceiling":
+        steps = needed(steps, [found for _, where, arms in missing for found in steps_of(steps, where, arms)])
+    Runner(one, steps, at.out, LocalExecutor(at.out, one.workers)).run()
     if given.study == "ceiling":
         real = study("S2", *settings[1:], (), tuple(given.seeds), generator)
         found = from_ceiling((real, Workspace(out / "S2", real)), studies[0])
         write_json(kept := out / "ceiling_S2.json", {"settings": {"size": SIZES[given.size], "seeds": given.seeds}, "differences": found})
         console.print(f"differences: {kept}")
     elif not given.only:
-        name = "_".join(filter(None, (given.study, given.control)))
-        for number, (one_study, where) in enumerate(studies):
-            conclude(one_study, where, f"report_{name}{'_target' * number}")
-        scores = given.scores or out / f"scores_{name}"
-        for one_study, where in studies:
-            keep(one_study, where, scores)
+        for one_study, where, arms in missing:
+            keep(one_study, where, scores, arms)
         write_json(found := out / f"hearts_{name}.json", summary(scores, given.size, third))
         console.print(f"differences: {found}; scores of every training: {scores}")
 

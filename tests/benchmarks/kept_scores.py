@@ -14,7 +14,7 @@ from typing import Any
 
 import pandas as pd
 
-from evaluation.benchmark.study import VALIDATION, Study
+from evaluation.benchmark.study import VALIDATION, Arm, Study
 from evaluation.benchmark.workspace import Workspace
 from evaluation.compare import evaluate
 from evaluation.inputs.scores import read_sources
@@ -28,21 +28,20 @@ RULES = {"": ScoringRules(), " alone": ScoringRules(largest_heart=True)}
 KEPT = ("Dice", "HD")
 
 
-def keep(study: Study, at: Workspace, folder: Path) -> None:
-    """Score the finished trainings of a study."""
+def keep(study: Study, at: Workspace, folder: Path, which: Iterable[tuple[Arm, int]]) -> None:
+    """Score these finished trainings of a study: arm and seed of each."""
     folder.mkdir(parents=True, exist_ok=True)
     datasets = {VALIDATION: at.raw, **{test.name: at.test_raw(test) for test in study.tests}}
     os.environ |= at.environment()  # where the study's splits are; test sets may lie elsewhere
-    for arm in study.all_arms:
-        for seed in study.seeds:
-            parts = []
-            for test, dataset in datasets.items():
-                where = at.model(arm, seed) if test == VALIDATION else at.predictions(arm, seed, test)
-                both = [_wide(read_sources({arm.name: [where]}, rules, dataset=dataset).table, end) for end, rules in RULES.items()]
-                parts.append(pd.concat(both, axis=1).reset_index().assign(test=test))
-            table = pd.concat(parts).rename(columns={REFERENCE_VOLUME: "mL"})
-            table = table[["test", *WHOSE, "mL", *(f"{name}{end}" for end in RULES for name in (*KEPT, "failure"))]]
-            table.to_csv(folder / f"{arm.name}_seed_{seed}.csv", index=False, float_format="%.4g")
+    for arm, seed in which:
+        parts = []
+        for test, dataset in datasets.items():
+            where = at.model(arm, seed) if test == VALIDATION else at.predictions(arm, seed, test)
+            both = [_wide(read_sources({arm.name: [where]}, rules, dataset=dataset).table, end) for end, rules in RULES.items()]
+            parts.append(pd.concat(both, axis=1).reset_index().assign(test=test))
+        table = pd.concat(parts).rename(columns={REFERENCE_VOLUME: "mL"})
+        table = table[["test", *WHOSE, "mL", *(f"{name}{end}" for end in RULES for name in (*KEPT, "failure"))]]
+        table.to_csv(folder / f"{arm.name}_seed_{seed}.csv", index=False, float_format="%.4g")
 
 
 def _wide(table: pd.DataFrame, end: str) -> pd.DataFrame:
