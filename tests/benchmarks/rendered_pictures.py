@@ -41,6 +41,7 @@ from nnunet_synth_aug.synthesis.quality.control import QualityControl
 from nnunet_synth_aug.synthesis.render import Donor, Renderer, donors_among
 from nnunet_synth_aug.synthesis.requests import CLINIC, RequestPlan
 from nnunet_synth_aug.synthesis.sample import sample_accepted
+from nnunet_synth_aug.synthesis.sources.copies import REMODEL, copied
 
 SWEEP = (20, 30, 40, 50, 60, 70)
 #: What stays the same while the EF goes up.
@@ -142,7 +143,8 @@ def main() -> None:
     at = Workspace(given.folder.resolve(), study)
     os.environ |= at.environment()
     generator = load_generator(at.generator(0))
-    donors = donors_among(training_originals(load_target(at.dataset, "2d", PLANS), 0))
+    originals = training_originals(load_target(at.dataset, "2d", PLANS), 0)
+    donors = donors_among(originals)
     made: list[SyntheticSequence] = []
 
     def render() -> int:
@@ -153,7 +155,13 @@ def main() -> None:
         requests = RequestPlan(seed=3, like=CLINIC).requests(generator, 8)
         return len(list(sample_accepted(generator, requests, replace(QUALITY, check=False))))
 
-    took = costs({"decoded, unchecked": decode, "rendered": render})
+    def phantoms() -> int:
+        return len([phantom_subject(3000 + number) for number in range(4)])
+
+    def copies() -> int:
+        return len([copied(one, "copy", np.random.default_rng(n), REMODEL["copies"]) for n, one in enumerate(originals)])
+
+    took = costs({"copy of ED and ES": copies, "phantom": phantoms, "decoded, unchecked": decode, "rendered": render})
     images = DOCS / "images"
     montage(made, donors, images)
     figures = {"asked": given.n, "shown": len(made), "agreement": agreement(made), "sweep": sweep(generator, donors, images), "costs": took}
