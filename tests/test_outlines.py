@@ -102,6 +102,23 @@ def test_radii_keep_their_order(after, before):
     np.testing.assert_array_equal(sources(x)[x >= knots[-1]], x[x >= knots[-1]])
 
 
+@settings(max_examples=50)
+@given(st.floats(0, 1), st.integers(0, 2**31))
+def test_a_wall_gets_anothers_thick_and_thin_and_keeps_its_mean(share, seed):
+    rng = np.random.default_rng(seed)
+    own = outlines(drawn(), SPACING)
+    one, other = (dataclasses.replace(own, wall=rng.uniform(1, 15, own.wall.shape)) for _ in range(2))
+    wall = one.with_wall_like(other, share).wall
+    np.testing.assert_allclose(wall.mean(1), one.wall.mean(1))
+
+    def thin(layer: np.ndarray) -> np.ndarray:
+        return layer.min(1) / layer.mean(1)
+
+    np.testing.assert_allclose(thin(one.with_wall_like(other, 1).wall), thin(other.wall))
+    np.testing.assert_allclose(one.with_wall_like(other, 0).wall, one.wall)
+    np.testing.assert_allclose(one.with_wall_like(one, share).wall, one.wall)
+
+
 def test_a_layer_is_not_stretched_without_limit():
     mask, own = drawn(), outlines(drawn(), SPACING)
     moved = Warp.between(mask.shape, SPACING, own, dataclasses.replace(own, wall=own.wall * 20)).of_mask(mask)

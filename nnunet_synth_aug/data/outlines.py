@@ -26,6 +26,8 @@ ANGLES = np.arange(DIRECTIONS) * (2 * math.pi / DIRECTIONS)
 SMOOTH, SMOOTH_SLICES = 2.5, 0.6
 #: Thickness that is taken for what lies beyond the wall where no RV does [mm], and the smallest cavity that is warped.
 BESIDE, SMALLEST = 6.0, 2.0
+#: A wall thinner than this is a gap in contours [mm].
+THINNEST = 0.5
 #: Tissue becomes at most so many times as thick, or as thin.
 MOST_STRETCH = 3.0
 #: How far beyond the heart the warp reaches: so many times its radius, and so many mm.
@@ -60,6 +62,17 @@ class Outlines:
         """With layers so many times as thick; beside the heart only what an RV makes thicker than BESIDE."""
         rv = BESIDE + (self.beside - BESIDE) * beside
         return replace(self, cavity=self.cavity * cavity, wall=self.wall * wall, beside=rv)
+
+    def with_wall_like(self, other: Outlines, share: float) -> Outlines:
+        """With a wall that is thick and thin around a slice as another heart's of the same slices is; its mean in a slice is kept.
+
+        Args:
+            other: whose wall.
+            share: 0 changes nothing, 1 takes the other's relative thickness in every direction, and between lie geometric means.
+        """
+        own, theirs = (np.maximum(wall, THINNEST) / np.maximum(wall, THINNEST).mean(1, keepdims=True) for wall in (self.wall, other.wall))
+        mixed = own ** (1 - share) * theirs**share
+        return replace(self, wall=self.wall.mean(1, keepdims=True) * mixed / mixed.mean(1, keepdims=True))
 
 
 def outlines(mask: np.ndarray, spacing: Spacing) -> Outlines:
