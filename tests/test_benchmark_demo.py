@@ -27,12 +27,12 @@ def commands(study: Study, out: Path) -> list[str]:
 def test_it_is_the_ready_study_with_another_seed(tmp_path):
     assert demo_study() == read_study(Path("demo"))
     found = commands(demo_study(seed=7), tmp_path)
-    assert found[0] == "synthaug phantom -d 901 -n 8 --seed 7 --prior diagnosis=NOR --prior vendor=Siemens --folds 4"
-    assert "synthaug phantom -d 911 -n 24 --seed 1007 --folds 2" in found
+    assert found[0] == "synthaug phantom -d 901 -n 8 --seed 7 --prior diagnosis=NOR --prior vendor=Siemens --prior field_strength=1.5 --folds 4"
+    assert "synthaug phantom -d 911 -n 24 --seed 1007 --protocols varied --folds 2" in found
     [fit] = [line for line in found if line.startswith("synthaug fit")]
     assert "--preset tiny --pretrain phantom --seed 7 --set pretrain.finetune_steps=0.1 --set latents.copies=48" in fit
     [bank] = [line for line in found if line.startswith("synthaug bank")]
-    assert "-n 16 --frames 6 --seed 0 --appearance scanners --looks 3 --render donor --source generator" in bank
+    assert "-n 12 --frames 4 --seed 0 --appearance scanners --looks 3 --render donor --source generator" in bank
     assert [line.split()[9] for line in found if ".seeded" in line] == ["nnUNetTrainerSynthAug_mix00", "nnUNetTrainerSynthAug_mix50to00"]
 
 
@@ -109,7 +109,7 @@ def test_the_last_lines_and_the_figures(tmp_path, monkeypatch):
     ]
     assert lines[2].split() == ["RV", "HD", "12.500", "11.250", "-1.250", "[-3.000,", "0.500]", "-"]
     assert lines[3] == "Nothing is clear."
-    assert "for 600 iterations" in lines[4]
+    assert "for 1500 iterations" in lines[4]
     assert lines[5] == "synthetic share seen by the optimiser: 2448 of 4800 samples (asked for: 50 % at first, 0 % in the end)"
     sheet, hearts, figures, report = (line.split(": ", 1)[1] for line in lines[-4:])
     assert sheet == str(at.bank(arm, 0) / "hearts.png")
