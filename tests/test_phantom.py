@@ -17,11 +17,11 @@ from nnunet_synth_aug.core.errors import UserError
 from nnunet_synth_aug.core.labels import DIAGNOSES, LV, MYO, MYOCARDIAL_DENSITY, RV, VENDORS
 from nnunet_synth_aug.core.prior_request import parse_priors
 from nnunet_synth_aug.core.priors import Priors, measure
+from nnunet_synth_aug.core.settings import Protocols
 from nnunet_synth_aug.data.phantom import PhantomSubject, phantom_cohort, phantom_name, phantom_subject
 from nnunet_synth_aug.data.phantom.heart import BINS, contours
 from nnunet_synth_aug.data.phantom.physiology import slot
 from nnunet_synth_aug.data.phantom.signal import TISSUES, Scan, after_agent, bssfp
-from nnunet_synth_aug.data.phantom.subject import Protocols
 from nnunet_synth_aug.data.phantom.thorax import Envelope, draw_thorax, paint_thorax
 from nnunet_synth_aug.data.phantom.torso import FAR, draw_torso, paint_torso
 

@@ -11,7 +11,7 @@ from annotated_types import Ge, Interval
 from nnunet_synth_aug.core import bank_sources as sources
 from nnunet_synth_aug.core.errors import UserError
 from nnunet_synth_aug.core.labels import DIAGNOSES, VENDORS
-from nnunet_synth_aug.core.settings import Amount, Autocast, BesidePath, Distinct, FileName, FromZero, Number, OneOf, Positive
+from nnunet_synth_aug.core.settings import Amount, Autocast, BesidePath, Distinct, FileName, FromZero, Number, OneOf, Positive, Protocols
 
 SOURCES = ("nnunet", "acdc", "mnms", "mnms2", "phantom")
 TEST_SOURCES = (*SOURCES, "sunnybrook")
@@ -70,7 +70,7 @@ class TestSet:
     folder: BesidePath | None = None
     hearts: Hearts | None = None
     seed: FromZero = 0
-    protocols: Literal["usual", "varied"] | None = None  # of source phantom, as 'synthaug phantom --protocols'
+    protocols: Protocols | None = None  # of source phantom, as 'synthaug phantom --protocols'
     vendors: Distinct[Vendor] = ()
 
 

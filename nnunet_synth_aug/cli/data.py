@@ -7,13 +7,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from nnunet_synth_aug.cli.options import Dataset, Folds, PriorTexts, Seed, say
 from nnunet_synth_aug.core.errors import UserError
 from nnunet_synth_aug.core.paths import folder_to_write
+from nnunet_synth_aug.core.settings import Protocols
 
 if TYPE_CHECKING:
     from nnunet_synth_aug.data.importers.subject import SourceSubject
@@ -36,7 +37,7 @@ def phantom(
     seed: Seed = 0,
     prior: PriorTexts = None,
     protocols: Annotated[
-        Literal["usual", "varied"],
+        Protocols,
         typer.Option(
             "--protocols",
             help="usual: as vendors propose them. varied: as hospitals differ, with other flip angles, contrast agent, noise, shading.",

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from nnunet_synth_aug.core.errors import UserError
 from nnunet_synth_aug.core.labels import LV
 from nnunet_synth_aug.core.prior_request import PriorRequest
 from nnunet_synth_aug.core.priors import Priors, measure
+from nnunet_synth_aug.core.settings import Protocols
 from nnunet_synth_aug.data.importers.subject import SourceSubject
 from nnunet_synth_aug.data.phantom.design import draw_heart, draw_slices, draw_stack, envelope
 from nnunet_synth_aug.data.phantom.details import draw_details
@@ -36,9 +37,6 @@ from nnunet_synth_aug.data.phantom.signal import TISSUES, Scan, after_agent, bri
 from nnunet_synth_aug.data.phantom.stack import Stack, label_frame
 from nnunet_synth_aug.data.phantom.thorax import draw_thorax
 from nnunet_synth_aug.data.phantom.torso import FAR, draw_torso
-
-#: As the vendors propose them, or as hospitals set them.
-Protocols = Literal["usual", "varied"]
 
 
 @dataclass(frozen=True)
