@@ -68,7 +68,8 @@ class Outlines:
 
         Args:
             other: whose wall.
-            share: 0 changes nothing, 1 takes the other's relative thickness in every direction, and between lie geometric means.
+            share: 0 changes nothing but gaps, which become THINNEST; 1 takes the other's relative thickness in every direction; between
+                lie geometric means.
         """
         own, theirs = (np.maximum(wall, THINNEST) / np.maximum(wall, THINNEST).mean(1, keepdims=True) for wall in (self.wall, other.wall))
         mixed = own ** (1 - share) * theirs**share
