@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 from scipy.ndimage import distance_transform_edt, label
 
+from nnunet_synth_aug.core.choices import Protocols
 from nnunet_synth_aug.core.errors import UserError
 from nnunet_synth_aug.core.labels import DIAGNOSES, LV, MYO, MYOCARDIAL_DENSITY, RV, VENDORS
 from nnunet_synth_aug.core.prior_request import parse_priors
 from nnunet_synth_aug.core.priors import Priors, measure
-from nnunet_synth_aug.core.settings import Protocols
 from nnunet_synth_aug.data.phantom import PhantomSubject, phantom_cohort, phantom_name, phantom_subject
 from nnunet_synth_aug.data.phantom.heart import BINS, contours
 from nnunet_synth_aug.data.phantom.physiology import slot

@@ -9,9 +9,10 @@ from typing import Annotated, Any, Literal
 from annotated_types import Ge, Interval
 
 from nnunet_synth_aug.core import bank_sources as sources
+from nnunet_synth_aug.core.choices import Protocols
 from nnunet_synth_aug.core.errors import UserError
 from nnunet_synth_aug.core.labels import DIAGNOSES, VENDORS
-from nnunet_synth_aug.core.settings import Amount, Autocast, BesidePath, Distinct, FileName, FromZero, Number, OneOf, Positive, Protocols
+from nnunet_synth_aug.core.settings import Amount, Autocast, BesidePath, Distinct, FileName, FromZero, Number, OneOf, Positive
 
 SOURCES = ("nnunet", "acdc", "mnms", "mnms2", "phantom")
 TEST_SOURCES = (*SOURCES, "sunnybrook")

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from nnunet_synth_aug.cli.options import Dataset, Folds, PriorTexts, Seed, say
+from nnunet_synth_aug.core.choices import Protocols
 from nnunet_synth_aug.core.errors import UserError
 from nnunet_synth_aug.core.paths import folder_to_write
-from nnunet_synth_aug.core.settings import Protocols
 
 if TYPE_CHECKING:
     from nnunet_synth_aug.data.importers.subject import SourceSubject

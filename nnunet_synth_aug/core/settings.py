@@ -114,8 +114,6 @@ Amount: TypeAlias = Annotated[Number, Ge(0)]
 Share: TypeAlias = Annotated[float, Interval(ge=0, le=1)]
 #: Whether a network computes in bfloat16; auto: where the hardware does.
 Autocast: TypeAlias = Literal["auto", "off", "bf16"]
-#: Of phantoms: as vendors propose them, or as hospitals set them.
-Protocols: TypeAlias = Literal["usual", "varied"]
 BesidePath: TypeAlias = Annotated[Path, Beside()]
 FileName: TypeAlias = Annotated[
     str, Rule("letters, digits, - and _, since it becomes a file name", re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*").fullmatch)

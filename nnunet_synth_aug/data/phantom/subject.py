@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
+from nnunet_synth_aug.core.choices import Protocols
 from nnunet_synth_aug.core.errors import UserError
 from nnunet_synth_aug.core.labels import LV
 from nnunet_synth_aug.core.prior_request import PriorRequest
 from nnunet_synth_aug.core.priors import Priors, measure
-from nnunet_synth_aug.core.settings import Protocols
 from nnunet_synth_aug.data.importers.subject import SourceSubject
 from nnunet_synth_aug.data.phantom.design import draw_heart, draw_slices, draw_stack, envelope
 from nnunet_synth_aug.data.phantom.details import draw_details
