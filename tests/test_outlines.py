@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from nnunet_synth_aug.core.errors import UserError
 from nnunet_synth_aug.core.labels import LV, MYO, RV
-from nnunet_synth_aug.data.outlines import DIRECTIONS, Outlines, Warp, _monotone, outlines
+from nnunet_synth_aug.data.outlines import DIRECTIONS, SMALLEST, UNLIKE, Outlines, Warp, _monotone, outlines, with_whole_base
 
 SPACING = (1.5, 1.5, 8.0)
 
@@ -117,6 +117,32 @@ def test_a_wall_gets_anothers_thick_and_thin_and_keeps_its_mean(share, seed):
     np.testing.assert_allclose(thin(one.with_wall_like(other, 1).wall), thin(other.wall))
     np.testing.assert_allclose(one.with_wall_like(other, 0).wall, one.wall)
     np.testing.assert_allclose(one.with_wall_like(one, share).wall, one.wall)
+
+
+@settings(max_examples=50)
+@given(st.floats(0.5, 2), st.integers(0, 2**31))
+def test_near_another_heart_nothing_is_far_from_it_and_sizes_stay_free(scale, seed):
+    rng = np.random.default_rng(seed)
+    other = outlines(drawn(), SPACING)
+    same = other.scaled(scale, scale).near(other)
+    for layer in ("cavity", "wall"):
+        np.testing.assert_allclose(getattr(same, layer), getattr(other, layer) * scale, rtol=0.02)
+    wild = dataclasses.replace(other, cavity=rng.uniform(1, 60, other.cavity.shape), beside=rng.uniform(6, 90, other.beside.shape))
+    for layer, most in zip(("cavity", "wall", "beside"), UNLIKE, strict=True):
+        ratio = getattr(wild.near(other), layer) / np.maximum(getattr(other, layer), SMALLEST)
+        assert ratio.max() / ratio.min() <= most**2 * 1.001
+
+
+def test_a_basal_slice_with_part_of_the_heart_is_left_out():
+    mask = drawn()
+    np.testing.assert_array_equal(with_whole_base(mask), mask)
+    partial = mask.copy()
+    partial[:64, :, 0] = 0
+    kept = with_whole_base(partial)
+    assert not kept[..., 0].any()
+    np.testing.assert_array_equal(kept[..., 1:], mask[..., 1:])
+    np.testing.assert_array_equal(with_whole_base(partial[..., ::-1])[..., ::-1], kept)
+    assert not with_whole_base(np.zeros_like(mask)).any()
 
 
 def test_a_layer_is_not_stretched_without_limit():

@@ -19,7 +19,7 @@ from nnunet_synth_aug.core.components import without_islands
 from nnunet_synth_aug.core.errors import UserError
 from nnunet_synth_aug.core.labels import LV, MYO, MYOCARDIAL_DENSITY, RV
 from nnunet_synth_aug.core.priors import measure
-from nnunet_synth_aug.data.outlines import Outlines, Warp, outlines
+from nnunet_synth_aug.data.outlines import Outlines, Warp, outlines, with_whole_base
 from nnunet_synth_aug.synthesis.quality.defects import CANNOT_FOLLOW
 from nnunet_synth_aug.synthesis.sources.copies import Original
 
@@ -98,7 +98,7 @@ def rendered(heart: SyntheticSequence, donors: tuple[Donor, ...]) -> SyntheticSe
         donors: of :func:`donors_among`. Which are tried is drawn from the heart's seed, near ones first.
     """
     try:
-        shapes = [outlines(without_islands(mask), heart.spacing) for mask in heart.mask]
+        shapes = [outlines(with_whole_base(without_islands(mask)), heart.spacing) for mask in heart.mask]
     except UserError:
         return ["no_outlines"]
     own = np.array([_volumes(mask, heart.spacing) for mask in heart.mask])
@@ -130,7 +130,7 @@ class _Fit:
     def __init__(self, donor: Donor, shape: Outlines, wanted: np.ndarray, start: np.ndarray | None = None, near: float = NEAR) -> None:
         frame = int(np.abs(np.log(donor.volumes[:, 0] / wanted[0])).argmin())
         own, image, mask = donor.outlines[frame], donor.image[frame], donor.mask[frame]
-        shape, scale = shape.on(own).with_wall_like(own, DONORS_WALL), np.ones(3) if start is None else start
+        shape, scale = shape.on(own).near(own).with_wall_like(own, DONORS_WALL), np.ones(3) if start is None else start
         tries: list[tuple[float, np.ndarray, np.ndarray, Warp, np.ndarray]] = []
         while not tries or (tries[-1][0] >= near and len(tries) < TRIES):
             warp = Warp.between(mask.shape, donor.spacing, own, shape.scaled(*scale))

@@ -1,9 +1,11 @@
-"""How even are the walls of hearts: of patients, as the cascade decodes them, and rendered in a donor's pixels?
+"""How even are hearts: of patients, as the cascade decodes them, and rendered in a donor's pixels?
 
     python tests/benchmarks/walls.py DATASET GENERATOR -p PLANS [-n 12]
 
 GENERATOR is fold_0 of 'synthaug fit'. Of every heart the thinnest wall of its middle slices at ED and ES, as a share of the mean wall in
-that slice: least, tenth and middle over hearts. Writes docs/benchmarks/walls.json.
+that slice: least, tenth and middle over hearts. Of rendered hearts also the narrowest slice of the cavity beside the donor's, both equally
+wide on the whole, with and without the bound on how unlike they may be; and how unlike two training patients are in one place. Writes
+docs/benchmarks/walls.json.
 """
 
 from __future__ import annotations
@@ -11,17 +13,20 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Iterable
+from itertools import permutations
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 from page_table import DOCS
 from scipy.ndimage import binary_erosion, distance_transform_edt
 
 from nnunet_synth_aug.api import load_generator
-from nnunet_synth_aug.core.cases import Spacing
+from nnunet_synth_aug.core.cases import Spacing, SyntheticSequence
 from nnunet_synth_aug.core.files import write_json
 from nnunet_synth_aug.core.labels import LV, MYO
 from nnunet_synth_aug.data.cohort import Cohort
+from nnunet_synth_aug.data.outlines import BESIDE, SMALLEST, Outlines
 from nnunet_synth_aug.nnunet.bank.originals import training_originals
 from nnunet_synth_aug.nnunet.target import load_target
 from nnunet_synth_aug.synthesis import render
@@ -45,6 +50,28 @@ def thinnest(masks: Iterable[np.ndarray], spacing: Spacing) -> float:
             if wall.size >= FEWEST_EDGE:
                 shares.append(float(np.quantile(wall, 0.05) / wall.mean()))
     return min(shares, default=float("nan"))
+
+
+def narrowest(heart: SyntheticSequence, donor: render.Donor) -> float:
+    """Width of the ES cavity in the slice where that is least, as a share of the donor's at its smallest, apart from their sizes."""
+    own, lent = ((mask == LV).sum((0, 1)) for mask in (heart.mask[heart.es], donor.mask[int(donor.volumes[:, 0].argmin())]))
+    looked = lent > FEWEST / 3
+    return float(np.sqrt((own[looked] / own.sum()) / (lent[looked] / lent.sum())).min())
+
+
+def unlike(donors: Iterable[render.Donor]) -> dict[str, list[float]]:
+    """Thickness of one patient's layers in one place as a share of another's, apart from their sizes: where 1 and 99 of 100 places lie."""
+    every = [(donor.patient, donor.outlines[donor.ed]) for donor in donors]
+    found = {}
+    for layer, least in (("cavity", SMALLEST), ("wall", SMALLEST), ("beside", BESIDE)):
+        ratios = []
+        for (one, theirs), (other, of) in permutations(every, 2):
+            if one != other:
+                a, b = np.maximum(getattr(theirs.on(of), layer), least), np.maximum(getattr(of, layer), least)
+                ratio = np.log(a / b)
+                ratios.append((ratio - np.average(ratio, weights=b))[:-1].ravel())  # without the apex
+        found[layer] = [round(float(value), 2) for value in np.exp(np.quantile(np.concatenate(ratios), (0.01, 0.99)))]
+    return found
 
 
 def spread(values: list[float]) -> dict[str, float]:
@@ -72,8 +99,15 @@ def main() -> None:
         render.DONORS_WALL = share
         shown = [one for heart in hearts if not isinstance(one := render.rendered(heart, donors), list)]
         found[f"rendered, donor's wall {share:g}"] = spread([thinnest((h.mask[h.ed], h.mask[h.es]), h.spacing) for h in shown])
-    write_json(DOCS / "benchmarks" / "walls.json", {"settings": {"n": given.n, "cores": os.cpu_count()}, "thinnest wall": found})
-    print(found)
+    render.DONORS_WALL, by_name, narrow, bounded = 0.5, {donor.name: donor for donor in donors}, {}, Outlines.near
+    for name, near in (("unbounded", lambda self, _: self), ("bounded", bounded)):
+        with patch.object(Outlines, "near", near):
+            shown = [one for heart in hearts if not isinstance(one := render.rendered(heart, donors), list)]
+        narrow[name] = spread([narrowest(one, by_name[str(one.donor)]) for one in shown])
+    settings = {"n": given.n, "cores": os.cpu_count()}
+    figures = {"settings": settings, "thinnest wall": found, "narrowest slice": narrow, "between two patients": unlike(donors)}
+    write_json(DOCS / "benchmarks" / "walls.json", figures)
+    print(figures)
 
 
 if __name__ == "__main__":
