@@ -278,6 +278,19 @@ def test_varied_protocols_change_contrast_and_no_contour():
     assert digest(varied[0]) == digest(phantom_subject(0, seed=3, priors=few, protocols="varied"))
 
 
+@pytest.mark.parametrize("index", range(3))
+def test_stills_are_ed_and_es_of_the_cine(index):
+    few = Priors(n_slices=3)
+    cine, stills = (phantom_subject(index, seed=6, priors=few, stills=only) for only in (False, True))
+    assert (stills.source.is_cine, len(stills.source.image), stills.source.ed, stills.source.es) == (False, 2, 0, 1)
+    assert stills.source.priors == cine.source.priors
+    frames = [cine.source.ed, cine.source.es]
+    np.testing.assert_array_equal(stills.mask, cine.mask[frames])
+    np.testing.assert_array_equal(stills.truth.lv_volume, cine.truth.lv_volume[frames])
+    difference = np.abs(stills.source.image.astype(float) - cine.source.image[frames])  # another noise
+    assert difference.mean() < 0.1 * cine.source.image.mean()
+
+
 def test_contrast_agent_brightens_blood_and_muscle_and_not_fat():
     for scan in (Scan(2.8, 1.2, 60.0, 1.5), Scan(3.0, 1.5, 45.0, 3.0)):
         gains = {n: abs(complex(bssfp(scan, after_agent(t, n)))) / abs(complex(bssfp(scan, t))) for n, t in TISSUES.items()}

@@ -162,7 +162,7 @@ def _import_words(source: Data | TestSet, dataset_id: int) -> list[str]:
     if source.source == "phantom":
         words = ["synthaug", "phantom", "-d", str(dataset_id), "-n", str(source.hearts), "--seed", str(source.seed)]
         if isinstance(source, TestSet):
-            return [*words, *(["--protocols", source.protocols] if source.protocols else [])]
+            return [*words, "--stills", *(["--protocols", source.protocols] if source.protocols else [])]
         return [*words, *(word for text in source.prior or () for word in ("--prior", text))]
     silent = source.unlabelled_folder if isinstance(source, Data) else None
     more = [] if silent is None else ["--unlabelled", str(silent)]

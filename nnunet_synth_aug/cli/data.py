@@ -43,6 +43,7 @@ def phantom(
             help="usual: as vendors propose them. varied: as hospitals differ, with other flip angles, contrast agent, noise, shading.",
         ),
     ] = "usual",
+    stills: Annotated[bool, typer.Option("--stills", help="ED and ES alone, no cines: faster, and as most public datasets are.")] = False,
 ) -> None:
     """Make a digital beating-heart cohort: exact masks, exact priors, three vendors or more, five diagnoses."""
     from nnunet_synth_aug.core.prior_request import parse_priors
@@ -54,8 +55,8 @@ def phantom(
     if n < folds:
         raise UserError(f"-n {n} hearts cannot be split into {folds} folds; make at least {folds}, or add --folds {n}")
     source: dict[str, Any] = {"source": "phantom", "n": n, "seed": seed} | ({"priors": asked.to_json()} if asked else {})
-    source |= {"protocols": protocols} if protocols != "usual" else {}
-    hearts = phantom_cohort(n, seed, min(n, os.cpu_count() or 1), asked, protocols)
+    source |= ({"protocols": protocols} if protocols != "usual" else {}) | ({"stills": True} if stills else {})
+    hearts = phantom_cohort(n, seed, min(n, os.cpu_count() or 1), asked, protocols, stills)
     _tell(write_dataset(hearts, dataset_id, name, folds=folds, total=n, source=source))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,9 +40,10 @@ def render(
     stack: Stack,
     look: Appearance,
     activations: np.ndarray,
+    shown: Sequence[int],
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Image int16 and exact mask uint8, both (T, X, Y, Z), of a cine whose frames have the given activations (T,)."""
-    size, n_frames = stack.shape[:2], activations.size
+    """Image int16 and exact mask uint8, both (T, X, Y, Z), of the frames ``shown`` of a cine with these activations in all its frames."""
+    size, n_frames = stack.shape[:2], len(shown)
     off_resonance = smooth_field(rng, stack.shape, 1.6 * size[0]) * look.shim + look.centre
     textures = {
         name: 1 + 0.05 * smooth_field(rng, stack.shape, grain) for name, grain in (("fine", 5.0), ("middle", 10.0), ("coarse", 26.0))
@@ -53,7 +54,8 @@ def render(
     image = np.empty((n_frames, *stack.shape), dtype=np.float32)
     mask = np.empty((n_frames, *stack.shape), dtype=np.uint8)
     reference = float(np.abs(bssfp(look.scan, look.tissues["blood"])))
-    phases = np.linspace(0, 2 * np.pi, n_frames, endpoint=False)
+    phases = np.linspace(0, 2 * np.pi, activations.size, endpoint=False)[shown]
+    activations = activations[shown]
     for index in range(stack.shape[2]):
         tissues = _signals(look, off_resonance[..., index], {k: t[..., index] for k, t in textures.items()})
         plane = stack.plane(index)

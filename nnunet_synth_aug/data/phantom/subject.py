@@ -81,6 +81,7 @@ def phantom_subject(
     priors: Priors | None = None,
     field: float | None = None,
     protocols: Protocols = "usual",
+    stills: bool = False,
 ) -> PhantomSubject:
     """Make one patient; the result depends on the arguments alone.
 
@@ -94,6 +95,7 @@ def phantom_subject(
         field: side of a square field of view, mm; default the heart and what is beside it, 150 mm or more.
         protocols: "varied" changes the image and no contour: TR, TE and flip angle beyond the vendor's usual ones, contrast agent in three
             of ten, blood and muscle brighter or darker than usual, more coil shading and more noise, as hospitals differ.
+        stills: ED and ES alone, in a third of the time; their masks are those of the cine's, their noise is another.
 
     Returns:
         image int16, masks uint8; ED is frame 0. `source.priors` holds what the voxels of the ED and ES masks measure.
@@ -128,29 +130,35 @@ def phantom_subject(
     look = _draw_appearance(streams[6], requested)
     if protocols == "varied":
         look = _varied(np.random.default_rng([seed, index, 1]), look, requested.vendor)
-    image, mask = render(streams[6], heart, details, (thorax, torso), stack, look, activations)
+    shown = [0, int(activations.argmax())] if stills else list(range(activations.size))
+    image, mask = render(streams[6], heart, details, (thorax, torso), stack, look, activations, shown)
 
     counts = np.count_nonzero(mask == LV, axis=(1, 2, 3))
     es = int(np.argmin(counts))
-    curves = np.array([volumes(heart, float(a)) for a in activations])
+    curves = np.array([volumes(heart, float(a)) for a in activations[shown]])
     measured = measure(mask[0], mask[es], stack.spacing)
     source = SourceSubject(
         patient=phantom_name(index, seed),
         image=image,
-        is_cine=True,
+        is_cine=not stills,
         spacing=stack.spacing,
         ed=0,
         es=es,
         masks={"ED": mask[0], "ES": mask[es]},
         priors=requested.updated(measured),
-        frame_seconds=cycle.frame_seconds,
+        frame_seconds=0.0 if stills else cycle.frame_seconds,
     )
-    truth = PhantomTruth(cycle.phases, curves[:, 0], curves[:, 1], curves[:, 2], requested, heart, cycle, stack)
+    truth = PhantomTruth(cycle.phases[shown], curves[:, 0], curves[:, 1], curves[:, 2], requested, heart, cycle, stack)
     return PhantomSubject(source, mask, truth)
 
 
 def phantom_cohort(
-    n: int, seed: int = 0, processes: int = 1, asked: PriorRequest | None = None, protocols: Protocols = "usual"
+    n: int,
+    seed: int = 0,
+    processes: int = 1,
+    asked: PriorRequest | None = None,
+    protocols: Protocols = "usual",
+    stills: bool = False,
 ) -> Iterator[SourceSubject]:
     """``n`` patients, balanced over the diagnoses and vendors that are not asked for; patient i is the same whatever ``n`` is.
 
@@ -159,13 +167,13 @@ def phantom_cohort(
         seed: of the cohort.
         processes: that share the work; a few patients per process are in memory.
         asked: priors that every patient has, and ranges from which each draws its own.
-        protocols: as in :func:`phantom_subject`.
+        protocols, stills: as in :func:`phantom_subject`.
 
     Raises:
         UserError: a combination that no heart of this anatomy has.
     """
     refuse_what_no_phantom_has(asked or PriorRequest())
-    source = partial(_source, seed=seed, asked=asked or PriorRequest(), protocols=protocols)
+    source = partial(_source, seed=seed, asked=asked or PriorRequest(), protocols=protocols, stills=stills)
     if processes == 1:
         for index in range(n):
             yield source(index)
@@ -175,8 +183,8 @@ def phantom_cohort(
             yield from pool.map(source, range(first, min(first + 2 * processes, n)))
 
 
-def _source(index: int, seed: int, asked: PriorRequest, protocols: Protocols) -> SourceSubject:
-    return phantom_subject(index, seed, priors=asked.draw(seed, index), protocols=protocols).source
+def _source(index: int, seed: int, asked: PriorRequest, protocols: Protocols, stills: bool) -> SourceSubject:
+    return phantom_subject(index, seed, priors=asked.draw(seed, index), protocols=protocols, stills=stills).source
 
 
 def _agreed(asked: Priors, name: str, value: str | None) -> Priors:
