@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from nnunet_synth_aug.core.errors import UserError
 from nnunet_synth_aug.core.labels import DIAGNOSES, LV, MYO
 from nnunet_synth_aug.core.priors import VARIABLES, Priors, measure
-from nnunet_synth_aug.data.cohort import Cohort, load_sequence
+from nnunet_synth_aug.data.cohort import SAME_SCALE, Cohort, load_sequence, on_one_scale
 from nnunet_synth_aug.data.importers.acdc import read_acdc
 from nnunet_synth_aug.data.importers.subject import SourceSubject
 from nnunet_synth_aug.data.raw_dataset import write_dataset
@@ -75,7 +75,11 @@ def test_real_patients_survive_the_round_trip(copy: str, is_cine: bool, folders:
         subject = cohort.subject(original.patient)
         sequence = load_sequence(subject)
         assert sequence.image.dtype == np.float32
-        np.testing.assert_array_equal(sequence.image, original.image)
+        np.testing.assert_array_equal(sequence.image[sequence.ed], original.image[original.ed])
+        if is_cine:
+            np.testing.assert_array_equal(sequence.image, original.image)
+        blood = [np.median(sequence.image[t][sequence.mask[t] == LV]) for t in (sequence.ed, sequence.es)]
+        assert blood[1] == pytest.approx(blood[0], rel=0.15)
         assert (sequence.ed, sequence.es) == (original.ed, original.es)
         assert sequence.labelled == (original.ed, original.es)
         np.testing.assert_array_equal(sequence.mask[sequence.ed], original.masks["ED"])
@@ -88,6 +92,25 @@ def test_real_patients_survive_the_round_trip(copy: str, is_cine: bool, folders:
             np.testing.assert_array_equal(voxels(image), original.image[frame])
             np.testing.assert_array_equal(voxels(folder / "labelsTr" / f"{original.patient}_{phase}.nii.gz"), original.masks[phase])
     assert json.loads((folder / "dataset.json").read_text())["numTraining"] == 6
+
+
+@given(st.floats(-6, 6), st.integers(0, 2**31))
+def test_es_gets_the_grey_values_of_ed_whatever_its_files_scale(exponent, seed):
+    ed = np.random.default_rng(seed).gamma(1.0, 100.0, (12, 12, 4))
+    scaled = on_one_scale(ed, ed * 10**exponent)
+    np.testing.assert_allclose(scaled, ed, rtol=SAME_SCALE - 1)
+    np.testing.assert_array_equal(on_one_scale(ed, ed * 1.05), ed * 1.05)  # a scan of one scale is left as it is
+    np.testing.assert_array_equal(on_one_scale(ed, np.zeros_like(ed)), np.zeros_like(ed))
+
+
+def test_stills_are_read_on_one_scale(folders: Path) -> None:
+    def pair(patient: str, factor: int) -> SourceSubject:
+        one = heart(patient)
+        return replace(one, image=np.stack([one.image[0], one.image[0] * factor]), is_cine=False, es=1, frame_seconds=0.0)
+
+    write_dataset((pair(f"p{n}", factor) for n, factor in enumerate((1, 17, 1, 1))), 6, "Scales", folds=2)
+    sequence = load_sequence(Cohort.load(6).subject("p1"))
+    np.testing.assert_allclose(sequence.image[1], sequence.image[0], rtol=1e-5)
 
 
 @needs_data

@@ -27,6 +27,9 @@ from nnunet_synth_aug.core.tables import plain_number, quoted_table, read_table
 
 PRIORS = "priors.csv"
 
+#: ED and ES of one scan differ in their grey values by less than this factor: blood moves, nothing else changes.
+SAME_SCALE = 1.1
+
 
 @dataclass(frozen=True)
 class Cohort:
@@ -100,7 +103,7 @@ def load_sequence(subject: Subject) -> Sequence:
 
     Returns:
         image float32 (T, X, Y, Z), mask uint8 (T, X, Y, Z) filled at the frames in ``labelled``, and in ``predicted`` if the subject has
-        predicted masks. Without a cine, T is 2: ED, ES; or 1, of a single volume.
+        predicted masks. Without a cine, T is 2: ED, ES, on one scale of grey values; or 1, of a single volume.
         Structures outside ``subject.annotated`` are 0 in the mask though they are in the image.
 
     Raises:
@@ -117,7 +120,7 @@ def load_sequence(subject: Subject) -> Sequence:
             raise UserError(
                 f"{subject.images['ES']} has the shape {volumes[-1].shape} but ED has {volumes[0].shape}; import the dataset again"
             )
-        image = np.stack(volumes).astype(np.float32)
+        image = np.stack([volumes[0], *(on_one_scale(volumes[0], other) for other in volumes[1:])]).astype(np.float32)
 
     mask = np.zeros(image.shape, np.uint8)
     labelled = []
@@ -133,6 +136,17 @@ def load_sequence(subject: Subject) -> Sequence:
         labelled.append(frame)
     predicted = _add_predicted(subject, mask, labelled)
     return Sequence(image, mask, subject.spacing, subject.ed, subject.es, tuple(labelled), predicted)
+
+
+def on_one_scale(ed: np.ndarray, es: np.ndarray) -> np.ndarray:
+    """ES (X, Y, Z) in the grey values of ED, where its file has a scale of its own, as half of ACDC's frames have.
+
+    The factor is that between the quantiles of both volumes, in least squares. ES stays as it is if they differ by less than SAME_SCALE.
+    """
+    ranks = np.linspace(0.05, 0.99, 20)
+    here, there = (np.quantile(volume, ranks) for volume in (ed, es))
+    factor = float(here @ there) / (float(there @ there) or 1.0)
+    return es if factor <= 0 or 1 / SAME_SCALE < factor < SAME_SCALE else es * np.float32(factor)
 
 
 def _add_predicted(subject: Subject, mask: np.ndarray, labelled: list[int]) -> tuple[int, ...]:
