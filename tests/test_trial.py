@@ -114,7 +114,12 @@ def test_other_scanners_looks_where_unknown_ones_are_tested(root: Path) -> None:
     found = propose(facts)
     assert found.arm == "copies+phantom_3looks50to00"
     assert "no training patient is from GE" in found.what
-    assert propose(facts_of(write_dataset(root, n_test=4, vendors=("GE", "GE")))).arm == "copies+phantom50to00"
+    known = facts_of(write_dataset(root, n_test=4, vendors=("GE", "GE")))
+    assert propose(known).arm == "copies+phantom50to00"
+    chest = replace(known, size=replace(known.size, median_shape=(200.0, 180.0, 10.0), median_spacing=(1.5, 1.5, 8.0)))
+    assert propose(chest).arm == "copies+phantom_3looks50to00"
+    many = replace(chest, train=replace(chest.train, diagnoses=dict.fromkeys(DIAGNOSES, 2)))
+    assert "on the own scanner" in propose(many).what and "expect little" not in propose(many).why
 
 
 def test_what_diagnoses_let_one_expect(root: Path) -> None:

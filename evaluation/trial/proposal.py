@@ -17,6 +17,8 @@ FEWEST_CINES = 5
 MANY_GROUPS = 4
 #: Samples of a ``50to00`` training that are synthetic: half at first, none at the end.
 SYNTHETIC_SHARE = 0.25
+#: Looks of a heart in the arms that were measured, and the side of a field of view that shows the whole chest [mm].
+LOOKS, CHEST = 3, 250.0
 #: nnU-Net's own length.
 FULL_ITERATIONS, FULL_EPOCHS = 250_000, 1000
 #: Epochs of a shorter training: the synthetic share falls from epoch to epoch.
@@ -61,7 +63,7 @@ def propose(facts: Facts, wanted: str | None = None) -> Proposal:
     if wanted is not None:
         return _wanted(facts, wanted)
     looks, why_looks = _looks(facts)
-    expected = _expected(facts)
+    expected = _expected(facts, looks)
     learns = facts.imported and facts.train.cines >= FEWEST_CINES
     return Proposal(
         _with_looks(PLAIN, looks),
@@ -72,21 +74,25 @@ def propose(facts: Facts, wanted: str | None = None) -> Proposal:
     )
 
 
-def _expected(facts: Facts) -> str:
+def _expected(facts: Facts, looks: int) -> str:
     """What diagnoses let one expect, as the end of a sentence; "" where they do not tell."""
     groups = set(facts.train.diagnoses) - {""}
     if groups == {"NOR"} and "" not in facts.train.diagnoses:
         return ". All of them are normal: this is where synthetic hearts helped most"
-    if len(groups) >= MANY_GROUPS:
+    if len(groups) >= MANY_GROUPS and not looks:
         return f". They hold {len(groups)} of {len(DIAGNOSES)} groups of disease: expect little, since that is where no gain was shown"
     return ""
 
 
 def _looks(facts: Facts) -> tuple[int, str]:
-    """Looks of other scanners, where patients of vendors are tested whom no training patient knows."""
+    """Looks of other scanners, where patients of vendors are tested whom no training patient knows, or the whole chest is seen."""
     trained, tested = (set(side.vendors) - {""} for side in (facts.train, facts.tested))
     new = sorted(tested - trained) if trained else []
-    return (3, f", each in three looks of other scanners, since no training patient is from {' or '.join(new)}") if new else (0, "")
+    if new:
+        return LOOKS, f", each in three looks of other scanners, since no training patient is from {' or '.join(new)}"
+    if min(n * mm for n, mm in zip(facts.size.median_shape[:2], facts.size.median_spacing[:2], strict=True)) >= CHEST:
+        return LOOKS, ", each in three looks of other scanners, which in images of the whole chest helped on the own scanner, too"
+    return 0, ""
 
 
 def _with_looks(arm: str, looks: int) -> str:
