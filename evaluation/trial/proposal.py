@@ -110,7 +110,7 @@ def _wanted(facts: Facts, name: str) -> Proposal:
         )
     if "pseudolabels" in arm.parts and not facts.train.cines:
         raise UserError(f"--arm {name} contours cines, and {facts.dataset} has none; choose another one such as {PLAIN}")
-    return Proposal(name, f"what --arm {name} says", "you asked for it", "the pages of results tell what was measured of its sources")
+    return Proposal(name, f"the arm {name}", "you asked for it", "the pages of results tell what was measured of its sources")
 
 
 @dataclass(frozen=True)

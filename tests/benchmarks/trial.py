@@ -3,7 +3,8 @@
     synthaug try -d 44 --iterations 40 --go -o ten
     python tests/benchmarks/trial.py "ten ACDC patients=ten" "phantoms=phantoms"
 
-Each folder is named in words. Nothing of a patient is kept: numbers of patients, times, sizes and the verdict.
+Each folder is named in words; tries that are in the figures and not named stay. Nothing of a patient is kept: numbers of patients, times,
+sizes and the verdict.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ def processor() -> str:
     """The name of this machine's processor, without speeds and trademarks."""
     lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines() if Path("/proc/cpuinfo").is_file() else []
     name = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
-    return " ".join(name.split()[:2])
+    return " ".join(name.replace("(R)", "").split()[:2])
 
 
 def main() -> None:
@@ -48,7 +49,9 @@ def main() -> None:
         raise UserError(f"{wrong[0]} is not of the form NAME=FOLDER")
     tries = [finished_try(name, Path(folder)) for name, _, folder in named]
     machine = f"{os.cpu_count()} cores of an {processor()}, no GPU, beside other work, Python {platform.python_version()}"
-    write_json(arguments.json, {"machine": machine, "tries": tries})
+    made = {one["data"]: one | {"machine": machine} for one in tries}
+    known = {one["data"]: one for one in read_json(arguments.json)["tries"]} if arguments.json.is_file() else {}
+    write_json(arguments.json, {"tries": list((known | made).values())})
     print(f"figures: {arguments.json}")
 
 

@@ -28,7 +28,15 @@ def runs(figures: dict[str, Any]) -> str:
         "minutes, taken",
         "said / taken",
     ]
-    return table([*titles, "MB, said", "MB, taken", "verdict"], rows) + f"\n{figures['machine']}.\n"
+    return table([*titles, "MB, said", "MB, taken", "verdict"], rows) + "\n" + " ".join(_machines(figures)) + "\n"
+
+
+def _machines(figures: dict[str, Any]) -> list[str]:
+    """On what each try ran, as sentences."""
+    every: dict[str, list[str]] = {}
+    for one in figures["tries"]:
+        every.setdefault(one["machine"], []).append(one["data"])
+    return [f"{'; '.join(data)}: {machine}." for machine, data in every.items()]
 
 
 def means(figures: dict[str, Any]) -> str:
