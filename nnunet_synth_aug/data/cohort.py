@@ -139,7 +139,7 @@ def load_sequence(subject: Subject) -> Sequence:
 
 
 def on_one_scale(ed: np.ndarray, es: np.ndarray) -> np.ndarray:
-    """ES (X, Y, Z) in the grey values of ED, where its file has a scale of its own, as half of ACDC's frames have.
+    """ES (X, Y, Z) in the grey values of ED, where its file has a scale of its own, as files have that were rescaled one by one.
 
     The factor is that between the quantiles of both volumes, in least squares. ES stays as it is if they differ by less than SAME_SCALE.
     """
