@@ -4,7 +4,8 @@
 
 ACDC is a folder as ``synthaug import acdc`` takes it, of ED and ES volumes; MNMS_RAW has ``imagesUnlabelled`` and ``patients.csv``. Half of
 the patients of each vendor give their looks, the other half judges. 20 ACDC patients are compared with the judges: as they are, in looks of
-other scanners, and as the first half looks. FOLDER/target_looks.json gets two distances. ``quantiles``: mean difference between the pooled
+other scanners, and as the first half looks. Then the same for each vendor: all its patients without contours give their looks, and its test
+patients judge. FOLDER/target_looks.json gets two distances. ``quantiles``: mean difference between the pooled
 grey values around the heart, in standard deviations of the whole image. ``auc``: how well a small network tells both sides apart. Besides,
 the contrast of muscle and blood, of patients without contours as their style tells it.
 """
@@ -27,12 +28,17 @@ from nnunet_synth_aug.core.priors import Priors
 from nnunet_synth_aug.core.tables import read_table
 from nnunet_synth_aug.core.volumes import read_volume
 from nnunet_synth_aug.data import looks, styles
+from nnunet_synth_aug.data.cohort import on_one_scale
 from nnunet_synth_aug.data.importers.acdc import list_acdc, read_acdc
+from nnunet_synth_aug.data.phantom import phantom_subject
 from nnunet_synth_aug.reports.two_sample import GREY, LEVELS, PIXEL, SIZE, Views, two_sample
+from nnunet_synth_aug.synthesis.sources.phantoms import FIRST_SEED
 
 #: M&Ms' headers here have lost the slice distance; neither measure uses it.
 SPACING = (1.3, 1.3, 10.0)
 DONORS, POINTS = 20, 400
+#: Side of a phantom's field of view, as of these patients' images [mm].
+FIELD = 250.0
 
 
 def target(raw: Path) -> tuple[dict[str, Sequence], dict[str, Sequence]]:
@@ -45,13 +51,27 @@ def target(raw: Path) -> tuple[dict[str, Sequence], dict[str, Sequence]]:
         halves[0].extend(order[: len(order) // 2])
         halves[1].extend(order[len(order) // 2 :])
 
-    def read(name: str) -> Sequence:
-        files = (raw / "imagesUnlabelled" / f"{name}_{phase}_0000.nii.gz" for phase in ("ED", "ES"))
-        image = np.stack([read_volume(path).array.astype(np.float32) for path in files])
-        return Sequence(image, np.zeros(image.shape, np.uint8), SPACING, 0, 1)
-
-    teach, judge = ({name: read(name) for name in half} for half in halves)
+    teach, judge = ({name: images_of(raw / "imagesUnlabelled", name) for name in half} for half in halves)
     return teach, judge
+
+
+def images_of(folder: Path, name: str) -> Sequence:
+    """ED and ES of one patient, without contours."""
+    ed, es = (read_volume(folder / f"{name}_{phase}_0000.nii.gz").array.astype(np.float32) for phase in ("ED", "ES"))
+    image = np.stack([ed, on_one_scale(ed, es)])
+    return Sequence(image, np.zeros(image.shape, np.uint8), SPACING, 0, 1)
+
+
+def of_vendors(raw: Path) -> dict[str, tuple[dict[str, Sequence], dict[str, Sequence]]]:
+    """Of each vendor the patients without contours, and those who test."""
+    rows = list(read_table(raw / "patients.csv")[1].values())
+
+    def those(vendor: str, role: str, folder: str) -> dict[str, Sequence]:
+        names = [row["patient"] for row in rows if (row["vendor"], row["role"]) == (vendor, role)]
+        return {name: images_of(raw / folder, name) for name in sorted(names)}
+
+    vendors = sorted({row["vendor"] for row in rows})
+    return {v: (those(v, "unlabelled", "imagesUnlabelled"), those(v, "test", "imagesTr")) for v in vendors}
 
 
 def donors(acdc: Path) -> dict[str, SyntheticSequence]:
@@ -61,7 +81,8 @@ def donors(acdc: Path) -> dict[str, SyntheticSequence]:
     for one in read_acdc(acdc, [names[i] for i in np.unique(np.linspace(0, len(names) - 1, DONORS).round().astype(int))]):
         frames = [one.ed, one.es]
         mask = np.stack([one.masks["ED"], one.masks["ES"]])
-        image = one.image[frames].astype(np.float32)
+        ed, es = one.image[frames].astype(np.float32)
+        image = np.stack([ed, on_one_scale(ed, es)])
         found[one.patient] = SyntheticSequence(one.patient, image, mask, one.spacing, 0, 1, 0.0, 0, Priors(), Priors())
     return found
 
@@ -103,6 +124,30 @@ def compared(hearts: list[Shown], judges: list[Shown]) -> dict[str, Any]:
     return {"quantiles": round(float(np.abs(ours - theirs).mean()), 3), **{k: round(v, 3) for k, v in test.items()}}
 
 
+def by_vendor(raw: Path, own: dict[str, SyntheticSequence]) -> dict[str, Any]:
+    """Both distances of donors in several looks, and of phantoms, to each vendor's test patients."""
+    wide = [phantom_subject(number, FIRST_SEED, field=FIELD, stills=True) for number in range(DONORS)]
+    phantoms = {one.source.patient: Sequence(one.source.image.astype(np.float32), one.mask, one.source.spacing, 0, 1) for one in wide}
+    found: dict[str, Any] = {}
+    for vendor, (teach, judge) in of_vendors(raw).items():
+        learnt = [styles.style_of(name, one) for name, one in teach.items()]
+        everybody: dict[str, Sequence | SyntheticSequence] = {**teach, **judge, **own, **phantoms}
+        centres = {name: styles.moving_centre(one.image, one.spacing) for name, one in everybody.items()}
+        judges = [Shown(name, one, centres[name]) for name, one in judge.items()]
+        sides: dict[str, dict[str, Any]] = {
+            "its patients without contours": teach,
+            "ACDC": own,
+            "ACDC, looks of other scanners": {n: looks.looked(one, looks.look_of(n, 1, "Siemens"), (0, 1)) for n, one in own.items()},
+            "ACDC, looks of its patients": {n: styles.styled(one, styles.style_for(learnt, n, 1), (0, 1)) for n, one in own.items()},
+            "phantoms": phantoms,
+        }
+        found[vendor] = {
+            kind: compared([Shown(name, one, centres[name]) for name, one in hearts.items()], judges) for kind, hearts in sides.items()
+        }
+        console.print(f"{vendor}: {found[vendor]}")
+    return found
+
+
 def muscle_over_blood(heart: SyntheticSequence) -> float:
     """Medians at ED within the contours, above the darkest."""
     image, mask = heart.image[0], heart.mask[0]
@@ -137,6 +182,7 @@ def main() -> None:
     for kind, hearts in sides.items():
         found[kind] = compared([Shown(name, one, centres[name]) for name, one in hearts.items()], judges)
         console.print(f"{kind}: {found[kind]}")
+    found["by vendor"] = by_vendor(given.mnms, own)
     drawn = [looks.looked(one, looks.look_of(n, number, "Siemens"), [0]) for n, one in own.items() for number in range(1, 7)]
     everybody_else = [*learnt, *(styles.style_of(name, one) for name, one in judge.items())]
     found["muscle over blood"] = {
