@@ -30,9 +30,10 @@ from evaluation.benchmark.workspace import Workspace
 from evaluation.trial import run as running
 from evaluation.trial.estimate import estimate
 from evaluation.trial.facts import Facts, missing, read_facts, told
-from evaluation.trial.proposal import FULL_ITERATIONS, length_of, propose
+from evaluation.trial.proposal import FULL_ITERATIONS, SHORT, length_of, propose
 from evaluation.trial.verdict import ROW, judge
 from nnunet_synth_aug.cli import app, trial
+from nnunet_synth_aug.core.bank_sources import REGISTRY
 from nnunet_synth_aug.core.errors import UserError
 from nnunet_synth_aug.core.files import read_json, write_json
 from nnunet_synth_aug.core.labels import DIAGNOSES
@@ -311,6 +312,21 @@ def test_the_verdict_is_that_of_the_tests(root: Path, found: tuple[str, str], ki
     assert math.isnan(verdict.rows[0]["ci_high"])
 
 
+@pytest.mark.parametrize(
+    ("arm", "words"),
+    [
+        ("copies+phantom_3looks50to00", "copies of your patients and phantoms, in 3 looks of other scanners (copies+phantom_3looks50to00)"),
+        ("bent25", "Mixing in bent copies of your patients (bent25) changed"),
+        ("phantom_2unlabelled50", "in 2 looks of patients without contours (phantom_2unlabelled50) changed"),
+    ],
+)  # fmt: skip
+def test_the_verdict_names_all_that_was_mixed_in(root: Path, arm: str, words: str) -> None:
+    facts = facts_of(write_dataset(root))
+    rows = [row("LV", "Dice", NO_EVIDENCE), row("mean", "Dice", "")]
+    assert words in judge(rows, facts, propose(facts, arm), 5000, small=True).sentences[0]
+    assert set(SHORT) == set(REGISTRY)
+
+
 def test_a_full_training_is_not_called_quick_and_few_patients_are_told(root: Path) -> None:
     facts = facts_of(write_dataset(root))
     rows = [row("LV", "Dice", NO_EVIDENCE, n=2)]
@@ -414,6 +430,20 @@ def test_a_measurement_that_fails_is_a_sentence(root: Path, monkeypatch: pytest.
     monkeypatch.setattr("evaluation.benchmark.processes.launch", fail)
     with pytest.raises(UserError, match=r"nnU-Net cannot train on p\d\d_E[DS] here \(no such thing\); ask 'synthaug doctor'"):
         MEASURE(found, {"plans": "nnUNetPlans", "configuration": "2d", "device": "cpu"})
+
+
+def test_what_is_printed_for_a_file_is_the_study_alone(root: Path, synthaug: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def measured(*words: Any) -> Any:  # nnU-Net's steps are not waited for; all else is as users run it
+        answer = Path(words[0][-1])
+        answer.write_text(json.dumps(PACE))
+        return SimpleNamespace(poll=lambda: 0, returncode=0)
+
+    monkeypatch.setattr(trial, "_pace", MEASURE)
+    monkeypatch.setattr("evaluation.benchmark.processes.launch", measured)
+    write_dataset(root)
+    ended = synthaug("-d", "27", "--dry-run")
+    assert yaml.safe_load(ended.out)["arms"] == ["real", "copies+phantom50to00"]
+    assert "measuring this machine" in ended.err
 
 
 def test_the_study_file_holds_what_was_said(root: Path, synthaug: Any) -> None:

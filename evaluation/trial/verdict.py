@@ -51,7 +51,7 @@ def judge(headline: Sequence[dict[str, Any]], facts: Facts, proposal: Proposal, 
     rows = [{k: math.nan if v is None else v for k, v in row.items()} | {"runs_low": math.nan} for row in headline]
     better, worse = ([row for row in rows if row["verdict"] == kind] for kind in (BETTER, WORSE))
     kind = (MIXED if worse else HELPS) if better else HARMS if worse else NO_DIFFERENCE
-    what = f"Mixing in {proposal.what.partition(',')[0]}"
+    what = f"Mixing in {proposal.in_short}"
     sentences = [
         f"{what} was {word} than real patients alone in {_listed(found)}."
         for word, found in (("better", better), ("worse", worse))

@@ -191,7 +191,7 @@ def _pace(trial: Trial, settings: dict[str, Any]) -> dict[str, float]:
         "sources": list(study.all_arms[1].parts),
         "frames": min(2, study.bank.frames),
     }
-    _print(["measuring this machine ..."])
+    print("measuring this machine, which takes a minute or a few ...", file=sys.stderr, flush=True)
     with tempfile.TemporaryDirectory(prefix="synthaug-try-") as root:
         running = []
         cpu = {"nnUNet_compile": "f", "nnUNet_n_proc_DA": "1"} if study.device == "cpu" else {}
