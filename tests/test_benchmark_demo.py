@@ -29,7 +29,7 @@ def test_it_is_the_ready_study_with_another_seed(tmp_path):
     found = commands(demo_study(seed=7), tmp_path)
     kind = "--prior diagnosis=NOR --prior vendor=Siemens --prior field_strength=1.5"
     assert found[0] == f"synthaug phantom -d 901 -n 8 --seed 7 {kind} --folds 4"
-    assert "synthaug phantom -d 911 -n 24 --seed 1007 --protocols varied --folds 2" in found
+    assert "synthaug phantom -d 911 -n 24 --seed 1007 --stills --protocols varied --folds 2" in found
     [fit] = [line for line in found if line.startswith("synthaug fit")]
     assert "--preset tiny --pretrain phantom --seed 7 --set pretrain.finetune_steps=0.1 --set latents.copies=48" in fit
     [bank] = [line for line in found if line.startswith("synthaug bank")]

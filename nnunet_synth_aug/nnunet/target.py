@@ -161,8 +161,8 @@ def label_table(given: Mapping[str, Any], path: Path) -> np.ndarray:
                     possible[other] -= values if other != structure else set()
     if unclear := [structure for structure, values in possible.items() if len(values) != 1]:
         raise UserError(
-            f"{path} does not tell which value is {' or '.join(unclear)} (its labels are {dict(given)}); give the three "
-            "structures the names RV, MYO and LV there and in nnUNet_raw, each a number or a region that adds one number to the others"
+            f"{path} does not tell which value is {' or '.join(unclear)} (its labels are {dict(given)}); call the three "
+            "structures RV, MYO and LV there and in the dataset's dataset.json in nnUNet_raw; their numbers may stay"
         )
     found = {structure: min(values) for structure, values in possible.items()}
     if foreign := sorted(every - set(found.values())):
