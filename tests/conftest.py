@@ -84,9 +84,9 @@ def masks_only(monkeypatch: pytest.MonkeyPatch) -> None:
     from nnunet_synth_aug.data.phantom import subject
     from nnunet_synth_aug.data.phantom.stack import label_frame
 
-    def render(rng: Any, heart: Any, details: Any, thorax: Any, stack: Any, look: Any, activations: Any) -> Any:
+    def render(rng: Any, heart: Any, details: Any, thorax: Any, stack: Any, look: Any, activations: Any, shown: Any) -> Any:
         planes = stack.planes()
-        frames = sorted({*range(0, len(activations), 3), int(np.argmax(activations))})
+        frames = sorted({*shown[::3], int(np.argmax(activations))})
         mask = np.stack([label_frame(stack, planes, heart, float(activations[t])) for t in frames])
         return np.zeros(mask.shape, np.int16), mask
 
