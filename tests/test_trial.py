@@ -32,6 +32,7 @@ from evaluation.trial.estimate import estimate
 from evaluation.trial.facts import Facts, missing, read_facts, told
 from evaluation.trial.proposal import FULL_ITERATIONS, SHORT, length_of, propose
 from evaluation.trial.verdict import ROW, judge
+from evaluation.trial.verdict import told as said
 from nnunet_synth_aug.cli import app, trial
 from nnunet_synth_aug.core.bank_sources import REGISTRY
 from nnunet_synth_aug.core.errors import UserError
@@ -267,10 +268,23 @@ def test_it_runs_ends_with_a_verdict_and_goes_on(root: Path, synthaug: Any, monk
     assert ended.code == 0, ended.err
     out = root / "here" / "synthaug_try" / f"{NAME}_2d_fold_0_100_iterations"
     lines = ended.out.splitlines()
-    assert "VERDICT: no difference that can be told" in lines
+    assert "VERDICT: no difference that can be told, in a training too short to judge" in lines
     assert lines[-2:] == [f"report: {out / 'report' / 'validation' / 'report.html'}", f"the same for programs: {out / 'verdict.json'}"]
     answer = read_json(out / "verdict.json")
-    assert {"format", "verdict", "quick", "sentences", "limits", "results", "estimated", "took", "report", "study", "arm"} <= answer.keys()
+    assert {
+        "format",
+        "verdict",
+        "quick",
+        "too_short",
+        "sentences",
+        "limits",
+        "results",
+        "estimated",
+        "took",
+        "report",
+        "study",
+        "arm",
+    } <= answer.keys()
     assert (answer["verdict"], answer["quick"], answer["tested_patients"]) == ("no_difference", True, 2)
     assert [set(one) for one in answer["results"]] == [set(ROW)] * 2
     assert answer["estimated"]["minutes"] > 0
@@ -333,6 +347,15 @@ def test_a_full_training_is_not_called_quick_and_few_patients_are_told(root: Pat
     limits = judge(rows, facts, propose(facts), FULL_ITERATIONS, small=False).limits
     assert not any("quick" in one for one in limits)
     assert any("with 2 patients no difference can be told" in one for one in limits)
+
+
+@pytest.mark.parametrize(("iterations", "short"), [(4999, True), (5000, False)])
+def test_a_training_too_short_to_judge_says_so_with_its_verdict(root: Path, iterations: int, short: bool) -> None:
+    facts = facts_of(write_dataset(root))
+    verdict = judge([row("LV", "Dice", WORSE), row("mean", "Dice", "")], facts, propose(facts), iterations, small=True)
+    assert verdict.too_short == short
+    assert said(verdict)[0] == f"VERDICT: it harms here{', in a training too short to judge' if short else ''}"
+    assert any("too short to judge" in one for one in verdict.limits) == short
 
 
 # ------------------------------------------------------------------ what it refuses

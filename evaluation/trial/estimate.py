@@ -11,6 +11,7 @@ from evaluation.benchmark.runner import kind_of
 from evaluation.benchmark.study import Minutes, Study
 from evaluation.benchmark.workspace import Workspace
 from evaluation.trial.facts import Facts
+from evaluation.trial.proposal import CHEST
 
 #: One iteration of the small network on the machine where the following were measured (docs/results/try.md): its pace scales them.
 REFERENCE_STEP_S = 0.44
@@ -24,8 +25,10 @@ STARTS = {"fingerprint": 3.0, "preprocess": 2.5, "train": 4.0, "predict": 4.0, "
 EPOCH_END_S = 1.2
 #: Write both arms' report: at least, and for each scored case.
 REPORT_S, SCORED_CASE_S = 12.0, 0.7
-#: Megabytes: a phantom in the bank for each frame, its sequence beside it, and a report. Other hearts are as large as their patients.
+#: Megabytes: a phantom in the bank for each frame, the sequence beside it, and a report. Other hearts are as large as their patients, and
+#: so are phantoms where images show the whole chest; there the sequence grows with the area, from this on a side of so many mm.
 PHANTOM_CASE_MB, PHANTOM_MB, REPORT_MB = 0.5, 5.0, 5.0
+CHEST_MB, CHEST_SIDE = 12.4, 350.0
 #: Frames of a generated heart's sequence, roughly; copies have two.
 GENERATED_FRAMES = 12
 
@@ -115,7 +118,9 @@ def _megabytes(study: Study, facts: Facts, pace: Mapping[str, float]) -> float:
         copied = part in ("copies", "bent")
         shown = (min(2, study.bank.frames) if copied else study.bank.frames) * max(arm.looks, 1)
         if part == "phantom":
-            bank += each * (shown * PHANTOM_CASE_MB + PHANTOM_MB)
+            side = facts.size.side
+            case = pace["case_mb"] if side >= CHEST else PHANTOM_CASE_MB
+            bank += each * (shown * case + max(PHANTOM_MB, CHEST_MB * (side / CHEST_SIDE) ** 2))
         else:
             bank += each * (shown + (2 if copied else GENERATED_FRAMES)) * pace["case_mb"]
     networks = 2 * len(study.all_arms) * pace["network_mb"]

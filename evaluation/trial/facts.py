@@ -45,6 +45,11 @@ class Size:
     median_shape: tuple[float, ...]
     median_spacing: tuple[float, ...]
 
+    @property
+    def side(self) -> float:
+        """The shorter side of a median image in the plane, mm."""
+        return min(n * mm for n, mm in zip(self.median_shape[:2], self.median_spacing[:2], strict=True))
+
 
 @dataclass(frozen=True)
 class Facts:

@@ -12,7 +12,7 @@ from evaluation.analysis.paired import BETTER, MEAN, WORSE
 from evaluation.analysis.statistics import patients_needed
 from evaluation.report.wording import estimate
 from evaluation.trial.facts import Facts, labelled
-from evaluation.trial.proposal import FULL_ITERATIONS, Proposal
+from evaluation.trial.proposal import FULL_ITERATIONS, SMALL_ITERATIONS, Proposal
 from nnunet_synth_aug import __version__
 
 HELPS, HARMS, MIXED, NO_DIFFERENCE = "helps", "harms", "mixed", "no_difference"
@@ -36,6 +36,7 @@ class Verdict:
     sentences: tuple[str, ...]
     limits: tuple[str, ...]
     rows: tuple[dict[str, Any], ...]  # see ROW
+    too_short: bool  # whether its trainings had fewer iterations than the studies that this package rests on
 
 
 def judge(headline: Sequence[dict[str, Any]], facts: Facts, proposal: Proposal, iterations: int, small: bool) -> Verdict:
@@ -66,7 +67,8 @@ def judge(headline: Sequence[dict[str, Any]], facts: Facts, proposal: Proposal, 
     if means := [row for row in rows if row["structure"] == MEAN and row["n"]]:
         sentences.append(f"Mean over the structures, mixed minus real only, with 95 % intervals: {', '.join(map(estimate, means))}.")
     n = max((int(row["n"]) for row in rows), default=0)
-    return Verdict(kind, tuple(sentences), tuple(_limits(facts, n, iterations, small)), tuple(_row(row) for row in rows))
+    limits = tuple(_limits(facts, n, iterations, small))
+    return Verdict(kind, tuple(sentences), limits, tuple(_row(row) for row in rows), iterations < SMALL_ITERATIONS)
 
 
 def _listed(rows: Sequence[dict[str, Any]]) -> str:
@@ -87,6 +89,11 @@ def _limits(facts: Facts, n: int, iterations: int, small: bool) -> list[str]:
         limits.append(f"with {n} patients no difference can be told from chance, whatever its size; {patients_needed(FAMILY)} are needed")
     if iterations < FULL_ITERATIONS:
         limits.append(f"a quick answer: {iterations} iterations, not nnU-Net's {FULL_ITERATIONS}. A full training may say something else")
+    if iterations < SMALL_ITERATIONS:
+        limits.append(
+            f"too short to judge: fewer than {SMALL_ITERATIONS} iterations. A mix sees fewer real patients and lags at first: what "
+            "loses here may gain in a longer training"
+        )
     if small:
         limits.append("a small network (2 mm, patches of 96 x 96), which a CPU can train, instead of nnU-Net's own")
     return limits
@@ -94,7 +101,7 @@ def _limits(facts: Facts, n: int, iterations: int, small: bool) -> list[str]:
 
 def told(verdict: Verdict) -> list[str]:
     """For the screen."""
-    lines = [f"VERDICT: {_TITLES[verdict.kind]}"]
+    lines = [f"VERDICT: {_TITLES[verdict.kind]}{', in a training too short to judge' if verdict.too_short else ''}"]
     for name, texts in (("found", verdict.sentences), ("limits", verdict.limits)):
         for number, text in enumerate(texts):
             lines += labelled("" if number else name, text)
@@ -127,6 +134,7 @@ def as_json(
         "date": time.strftime("%Y-%m-%d"),
         "verdict": verdict.kind,
         "quick": iterations < FULL_ITERATIONS or bool(settings["small_network"]),
+        "too_short": verdict.too_short,
         "sentences": list(verdict.sentences),
         "limits": list(verdict.limits),
         "dataset": facts.dataset,
