@@ -10,7 +10,7 @@ TITLES = {"helps": "helps", "harms": "harms", "mixed": "mixed", "no_difference":
 
 
 def runs(figures: dict[str, Any]) -> str:
-    """What was proposed, said, taken and found."""
+    """What was proposed, said and taken."""
     rows = []
     for one in figures["tries"]:
         patients = f"{one['training_patients']} / {one['tested_patients']} ({one['tested']})"
@@ -18,7 +18,7 @@ def runs(figures: dict[str, Any]) -> str:
         ratio = f"{said['minutes'] / took['minutes']:.2f}"
         times = [f"{said['minutes']:.0f}", f"{took['minutes']:.0f}", ratio, f"{said['megabytes']:.0f}", f"{took['megabytes']:.0f}"]
         arm = f"`{one['arm']}`{', asked for' if one['why'] == 'you asked for it' else ', proposed'}"
-        rows.append([one["data"], patients, arm, one["iterations"], *times, TITLES[one["verdict"]]])
+        rows.append([one["data"], patients, arm, one["iterations"], *times])
     titles = [
         "data",
         "patients: training / tested",
@@ -28,7 +28,7 @@ def runs(figures: dict[str, Any]) -> str:
         "minutes, taken",
         "said / taken",
     ]
-    return table([*titles, "MB, said", "MB, taken", "verdict"], rows) + "\n" + " ".join(_machines(figures)) + "\n"
+    return table([*titles, "MB, said", "MB, taken"], rows) + "\n" + " ".join(_machines(figures)) + "\n"
 
 
 def _machines(figures: dict[str, Any]) -> list[str]:
@@ -36,16 +36,16 @@ def _machines(figures: dict[str, Any]) -> list[str]:
     every: dict[str, list[str]] = {}
     for one in figures["tries"]:
         every.setdefault(one["machine"], []).append(one["data"])
-    return [f"{'; '.join(data)}: {machine}." for machine, data in every.items()]
+    return [f"On {machine}: {'; '.join(data)}." for machine, data in every.items()]
 
 
 def means(figures: dict[str, Any]) -> str:
-    """Mean Dice and HD, mixed minus real only."""
+    """The verdict, and mean Dice and HD, mixed minus real only."""
     rows = []
     for one in figures["tries"]:
         found = {row["metric"]: row for row in one["results"] if row["structure"] == "mean"}
-        rows.append([one["data"], *(difference(found.get(metric)) for metric in ("Dice", "HD"))])
-    return table(["data", "mean Dice, difference [95 % CI]", "mean HD in mm, difference [95 % CI]"], rows)
+        rows.append([one["data"], TITLES[one["verdict"]], *(difference(found.get(metric)) for metric in ("Dice", "HD"))])
+    return table(["data", "verdict", "mean Dice, difference [95 % CI]", "mean HD in mm, difference [95 % CI]"], rows)
 
 
 def steps(figures: dict[str, Any]) -> str:
