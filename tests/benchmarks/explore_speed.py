@@ -61,7 +61,7 @@ def main() -> None:
         "seconds_by_frames": {str(n): [round(one, 1) for one in several] for n, several in others.items()},
         "off": {name: {"mean": round(mean(values), 1), "most": round(max(values), 1)} for name, values in off.items()},
         "objected_to": sum(bool(h["objections"]) for h in hearts),
-        "torn": sum(any("nobody would draw" in one for one in h["objections"]) for h in hearts),
+        "torn": sum(any("ragged contours" in one for one in h["objections"]) for h in hearts),
     }
     write_json(OUT, found)
     print(json.dumps(found, indent=1))
