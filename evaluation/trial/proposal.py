@@ -67,11 +67,14 @@ class Proposal:
     @property
     def in_short(self) -> str:
         """What is mixed in, for a sentence of the verdict: every source, and the looks."""
-        arm = parse_arm(self.arm)
-        looks = f", in {arm.looks} looks of {'patients without contours' if arm.appearance == 'unlabelled' else 'other scanners'}"
-        pixels = " in your patients' pixels" if arm.render == "donor" else ""
-        named = [SHORT[part] + (pixels if part == "generator" else "") for part in arm.parts]
-        return " and ".join(named) + (looks if arm.looks else "") + f" ({self.arm})"
+        return f"{_in_words(parse_arm(self.arm))} ({self.arm})"
+
+
+def _in_words(arm: Arm) -> str:
+    looks = f", in {arm.looks} looks of {'patients without contours' if arm.appearance == 'unlabelled' else 'other scanners'}"
+    pixels = " in your patients' pixels" if arm.render == "donor" else ""
+    named = [SHORT[part] + (pixels if part == "generator" else "") for part in arm.parts]
+    return " and ".join(named) + (looks if arm.looks else "")
 
 
 def propose(facts: Facts, wanted: str | None = None) -> Proposal:
@@ -130,7 +133,7 @@ def _wanted(facts: Facts, name: str) -> Proposal:
         )
     if "pseudolabels" in arm.parts and not facts.train.cines:
         raise UserError(f"--arm {name} contours cines, and {facts.dataset} has none; choose another one such as {PLAIN}")
-    return Proposal(name, f"the arm {name}", "you asked for it", "the pages of results tell what was measured of its sources")
+    return Proposal(name, _in_words(arm), "you asked for it", "the pages of results tell what was measured of its sources")
 
 
 @dataclass(frozen=True)

@@ -111,12 +111,9 @@ def outlines(mask: np.ndarray, spacing: Spacing) -> Outlines:
     Raises:
         UserError: no slice has LV or muscle, or there is no RV to tell the direction.
     """
-    heart = np.flatnonzero(((mask == LV) | (mask == MYO)).any((0, 1)))
-    if not heart.size or not (mask == RV).any():
+    if not ((mask == LV) | (mask == MYO)).any() or not (mask == RV).any():
         raise UserError("a heart without LV, muscle or RV has no outlines; leave the patient out")
-    area = (mask == LV).sum((0, 1)) + 0.5 * (mask == RV).sum((0, 1))
-    third = max(heart.size // 3, 1)
-    slices = heart if area[heart[:third]].sum() >= area[heart[-third:]].sum() else heart[::-1]
+    slices = _from_base(mask)
     centres = np.stack([_centre(mask[..., z]) for z in slices])
     left, right = ((np.argwhere(mask == label)[:, :2].mean(0)) * spacing[:2] for label in (LV if (mask == LV).any() else MYO, RV))
     layers = [_layers(mask[..., z], centre, spacing) for z, centre in zip(slices, centres, strict=True)]
@@ -131,14 +128,20 @@ def with_whole_base(mask: np.ndarray) -> np.ndarray:
     Such a slice has less than PARTIAL of the LV and muscle of the next one.
     """
     area = ((mask == LV) | (mask == MYO)).sum((0, 1))
-    heart = np.flatnonzero(area)
-    order = heart if area[heart[: heart.size // 2]].sum() >= area[heart[heart.size - heart.size // 2 :]].sum() else heart[::-1]
     out = mask.copy()
-    for z, following in pairwise(order):
+    for z, following in pairwise(_from_base(mask)):
         if area[z] >= PARTIAL * area[following]:
             break
         out[..., z] = 0
     return out
+
+
+def _from_base(mask: np.ndarray) -> np.ndarray:
+    """Slices of one frame that hold LV or muscle, from the base to the apex."""
+    heart = np.flatnonzero(((mask == LV) | (mask == MYO)).any((0, 1)))
+    area = (mask == LV).sum((0, 1)) + 0.5 * (mask == RV).sum((0, 1))
+    third = max(heart.size // 3, 1)
+    return heart if area[heart[:third]].sum() >= area[heart[-third:]].sum() else heart[::-1]
 
 
 def _centre(labels: np.ndarray) -> np.ndarray:

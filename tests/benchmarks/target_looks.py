@@ -124,28 +124,46 @@ def compared(hearts: list[Shown], judges: list[Shown]) -> dict[str, Any]:
     return {"quantiles": round(float(np.abs(ours - theirs).mean()), 3), **{k: round(v, 3) for k, v in test.items()}}
 
 
+def distances(
+    teach: dict[str, Sequence],
+    judge: dict[str, Sequence],
+    own: dict[str, SyntheticSequence],
+    names: tuple[str, str],
+    more: dict[str, dict[str, Sequence]] | None = None,
+) -> dict[str, Any]:
+    """Both distances to the judges: of those who give their looks, of donors in several looks, and of more hearts.
+
+    Args:
+        teach, judge: patients of the target.
+        own: donors.
+        names: of those who give their looks, and of donors who look like them.
+        more: other kinds of hearts.
+    """
+    learnt = [styles.style_of(name, one) for name, one in teach.items()]
+    everybody: dict[str, Any] = {**teach, **judge, **own}
+    for hearts in (more or {}).values():
+        everybody |= hearts
+    centres = {name: styles.moving_centre(one.image, one.spacing) for name, one in everybody.items()}
+    judges = [Shown(name, one, centres[name]) for name, one in judge.items()]
+    sides: dict[str, dict[str, Any]] = {
+        names[0]: teach,
+        "ACDC": own,
+        "ACDC, looks of other scanners": {n: looks.looked(one, looks.look_of(n, 1, "Siemens"), (0, 1)) for n, one in own.items()},
+        names[1]: {n: styles.styled(one, styles.style_for(learnt, n, 1), (0, 1)) for n, one in own.items()},
+    } | (more or {})
+    found = {}
+    for kind, hearts in sides.items():
+        found[kind] = compared([Shown(name, one, centres[name]) for name, one in hearts.items()], judges)
+        console.print(f"{kind}: {found[kind]}")
+    return found
+
+
 def by_vendor(raw: Path, own: dict[str, SyntheticSequence]) -> dict[str, Any]:
     """Both distances of donors in several looks, and of phantoms, to each vendor's test patients."""
     wide = [phantom_subject(number, FIRST_SEED, field=FIELD, stills=True) for number in range(DONORS)]
     phantoms = {one.source.patient: Sequence(one.source.image.astype(np.float32), one.mask, one.source.spacing, 0, 1) for one in wide}
-    found: dict[str, Any] = {}
-    for vendor, (teach, judge) in of_vendors(raw).items():
-        learnt = [styles.style_of(name, one) for name, one in teach.items()]
-        everybody: dict[str, Sequence | SyntheticSequence] = {**teach, **judge, **own, **phantoms}
-        centres = {name: styles.moving_centre(one.image, one.spacing) for name, one in everybody.items()}
-        judges = [Shown(name, one, centres[name]) for name, one in judge.items()]
-        sides: dict[str, dict[str, Any]] = {
-            "its patients without contours": teach,
-            "ACDC": own,
-            "ACDC, looks of other scanners": {n: looks.looked(one, looks.look_of(n, 1, "Siemens"), (0, 1)) for n, one in own.items()},
-            "ACDC, looks of its patients": {n: styles.styled(one, styles.style_for(learnt, n, 1), (0, 1)) for n, one in own.items()},
-            "phantoms": phantoms,
-        }
-        found[vendor] = {
-            kind: compared([Shown(name, one, centres[name]) for name, one in hearts.items()], judges) for kind, hearts in sides.items()
-        }
-        console.print(f"{vendor}: {found[vendor]}")
-    return found
+    names = "its patients without contours", "ACDC, looks of its patients"
+    return {vendor: distances(*sides, own, names, {"phantoms": phantoms}) for vendor, sides in of_vendors(raw).items()}
 
 
 def muscle_over_blood(heart: SyntheticSequence) -> float:
@@ -168,27 +186,14 @@ def main() -> None:
     torch.set_num_threads(1)
     teach, judge = target(given.mnms)
     own = donors(given.acdc)
-    learnt = [styles.style_of(name, one) for name, one in teach.items()]
-    everybody: dict[str, Sequence | SyntheticSequence] = {**teach, **judge, **own}
-    centres = {name: styles.moving_centre(one.image, one.spacing) for name, one in everybody.items()}
-    judges = [Shown(name, one, centres[name]) for name, one in judge.items()]
-    sides: dict[str, dict[str, Any]] = {
-        "the ten patients themselves": teach,
-        "ACDC": own,
-        "ACDC, looks of other scanners": {n: looks.looked(one, looks.look_of(n, 1, "Siemens"), (0, 1)) for n, one in own.items()},
-        "ACDC, looks of the ten": {n: styles.styled(one, styles.style_for(learnt, n, 1), (0, 1)) for n, one in own.items()},
-    }
-    found = {}
-    for kind, hearts in sides.items():
-        found[kind] = compared([Shown(name, one, centres[name]) for name, one in hearts.items()], judges)
-        console.print(f"{kind}: {found[kind]}")
+    found = distances(teach, judge, own, ("the ten patients themselves", "ACDC, looks of the ten"))
     found["by vendor"] = by_vendor(given.mnms, own)
     drawn = [looks.looked(one, looks.look_of(n, number, "Siemens"), [0]) for n, one in own.items() for number in range(1, 7)]
-    everybody_else = [*learnt, *(styles.style_of(name, one) for name, one in judge.items())]
+    styled = [styles.style_of(name, one) for name, one in (teach | judge).items()]
     found["muscle over blood"] = {
         "ACDC": spread([muscle_over_blood(one) for one in own.values()]),
         "ACDC, six looks of other scanners": spread([muscle_over_blood(one) for one in drawn]),
-        "the twenty patients": spread([(s.levels[1] - s.levels[0]) / (s.levels[2] - s.levels[0]) for s in everybody_else]),
+        "the twenty patients": spread([(s.levels[1] - s.levels[0]) / (s.levels[2] - s.levels[0]) for s in styled]),
     }
     given.out.mkdir(parents=True, exist_ok=True)
     write_json(given.out / "target_looks.json", found)
