@@ -100,6 +100,7 @@ def test_es_gets_the_grey_values_of_ed_whatever_its_files_scale(exponent, seed):
     scaled = on_one_scale(ed, ed * 10**exponent)
     np.testing.assert_allclose(scaled, ed, rtol=SAME_SCALE - 1)
     np.testing.assert_array_equal(on_one_scale(ed, ed * 1.05), ed * 1.05)  # a scan of one scale is left as it is
+    np.testing.assert_array_equal(on_one_scale(ed, ed * 1.24), ed * 1.24)  # the most that one scan's ED and ES differed by
     np.testing.assert_array_equal(on_one_scale(ed, np.zeros_like(ed)), np.zeros_like(ed))
 
 

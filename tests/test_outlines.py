@@ -145,6 +145,17 @@ def test_a_basal_slice_with_part_of_the_heart_is_left_out():
     assert not with_whole_base(np.zeros_like(mask)).any()
 
 
+@pytest.mark.parametrize("slices", [4, 5, 6, 8])
+@pytest.mark.parametrize("turn", [1, -1])
+def test_a_cut_base_is_not_taken_for_the_apex(slices, turn):
+    mask = drawn(slices=slices)
+    mask[:70, :, 0] = 0  # a little of the heart is left
+    mask = mask[..., ::turn]
+    found = outlines(with_whole_base(mask), SPACING)
+    base_first = tuple(range(1, slices)) if turn == 1 else tuple(range(slices - 2, -1, -1))
+    assert found.slices == base_first
+
+
 def test_a_layer_is_not_stretched_without_limit():
     mask, own = drawn(), outlines(drawn(), SPACING)
     moved = Warp.between(mask.shape, SPACING, own, dataclasses.replace(own, wall=own.wall * 20)).of_mask(mask)

@@ -35,7 +35,7 @@ _USUAL_BATCH = 12
 SHORT = {
     "generator": "generated hearts",
     "variations": "generated hearts near your patients'",
-    "copies": "bent and remodelled copies of your patients",
+    "copies": "changed copies of your patients",
     "bent": "bent copies of your patients",
     "phantom": "phantoms",
     "reconstructions": "your patients' hearts as the generator's decoder shows them",
@@ -71,10 +71,10 @@ class Proposal:
 
 
 def _in_words(arm: Arm) -> str:
-    looks = f", in {arm.looks} looks of {'patients without contours' if arm.appearance == 'unlabelled' else 'other scanners'}"
+    looks = f", in {arm.looks} look{'s' if arm.looks > 1 else ''} of {'patients without contours' if arm.appearance == 'unlabelled' else 'other scanners'}"
     pixels = " in your patients' pixels" if arm.render == "donor" else ""
     named = [SHORT[part] + (pixels if part == "generator" else "") for part in arm.parts]
-    return " and ".join(named) + (looks if arm.looks else "")
+    return ", ".join(named[:-1]) + (" and " if len(named) > 1 else "") + named[-1] + (looks if arm.looks else "")
 
 
 def propose(facts: Facts, wanted: str | None = None) -> Proposal:

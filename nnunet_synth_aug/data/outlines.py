@@ -31,8 +31,8 @@ BESIDE, SMALLEST = 6.0, 2.0
 THINNEST = 0.5
 #: Tissue becomes at most so many times as thick, or as thin.
 MOST_STRETCH = 3.0
-#: How many times as thick as in another heart of that size cavity, wall and what is beside it may be in one place. Between two of ten ACDC
-#: patients it is less in 98 of 100 places (tests/benchmarks/walls.py).
+#: How many times as thick as in another heart of that size cavity, wall and what is beside it may be in one place. What lies between two
+#: patients in 98 of 100 places is a little wider (tests/benchmarks/walls.py).
 UNLIKE = (1.3, 1.8, 2.0)
 #: A basal slice with less of the next one's area is cut through the heart's border.
 PARTIAL = 0.6
@@ -137,11 +137,15 @@ def with_whole_base(mask: np.ndarray) -> np.ndarray:
 
 
 def _from_base(mask: np.ndarray) -> np.ndarray:
-    """Slices of one frame that hold LV or muscle, from the base to the apex."""
+    """Slices of one frame that hold LV or muscle, from the base to the apex.
+
+    The heart narrows towards the apex. The slices at both ends do not count where there are others: the basal one may hold part of a heart.
+    """
     heart = np.flatnonzero(((mask == LV) | (mask == MYO)).any((0, 1)))
     area = (mask == LV).sum((0, 1)) + 0.5 * (mask == RV).sum((0, 1))
-    third = max(heart.size // 3, 1)
-    return heart if area[heart[:third]].sum() >= area[heart[-third:]].sum() else heart[::-1]
+    inner = heart[1:-1] if heart.size > 3 else heart
+    third = max(inner.size // 3, 1)
+    return heart if area[inner[:third]].sum() >= area[inner[-third:]].sum() else heart[::-1]
 
 
 def _centre(labels: np.ndarray) -> np.ndarray:
