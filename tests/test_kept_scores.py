@@ -73,13 +73,13 @@ def test_tables_of_trainings_give_the_differences_of_their_masks(tmp_path: Path,
     study: Any = SimpleNamespace(all_arms=[parse_arm(name) for name in ARMS], seeds=SEEDS, tests=(SimpleNamespace(name="others"),))
     keep(study, at, tmp_path / "scores", EVERY)
     assert trainings(tmp_path / "scores") == {name: set(SEEDS) for name in ARMS}
-    found = differences(tmp_path / "scores", pooled=["others"])
+    found = differences(tmp_path / "scores", pooled={"elsewhere": ["others"]})
 
     rules = ScoringRules(largest_heart=largest_heart)
     sources = {name: [at.predictions(parse_arm(name), seed, "others") for seed in SEEDS] for name in ARMS}
     [direct] = evaluate(read_sources(sources, rules, dataset=at.test_raw(SimpleNamespace(name="others"))))
     expected = direct.summary.loc[direct.summary["metric"].isin(["Dice", "HD"]), SHOWN].set_index(["structure", "metric"])
-    for name in ("others", "pooled"):
+    for name in ("others", "elsewhere"):
         one = found[f"{name}{' without islands' * largest_heart}"][ARMS[1]]
         assert one["seeds"] == list(SEEDS)
         rows = {(row["structure"], row["metric"]): row for row in one["rows"]}

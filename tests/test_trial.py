@@ -148,8 +148,8 @@ def test_what_the_user_wants_instead(root: Path) -> None:
 
 
 @given(st.integers(10, 1_000_000), st.booleans())
-def test_lengths_are_as_asked_for_or_rounded_up(iterations: int, small: bool) -> None:
-    found = length_of(iterations, small)
+def test_lengths_are_as_asked_for_or_rounded_up(iterations: int, on_cpu: bool) -> None:
+    found = length_of(iterations, on_cpu)
     assert iterations <= found.total < iterations + found.epochs
     assert 10 <= found.epochs <= 1000
     assert found.full == (found.total >= FULL_ITERATIONS)

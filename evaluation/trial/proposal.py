@@ -25,7 +25,7 @@ FULL_ITERATIONS, FULL_EPOCHS = 250_000, 1000
 FEWEST_EPOCHS = 10
 #: Without a GPU: what the small studies of docs/results train, in hours instead of weeks.
 SMALL: dict[str, Any] = {"spacing": 2, "patch": 96, "batch": 8, "stages": 4, "features": 12}
-SMALL_ITERATIONS = 5000
+CPU_ITERATIONS = 5000
 #: Of a dataset that has no folds, as many as 'synthaug split' makes.
 FOLDS = 5
 #: Batch size of nnU-Net's own 2d plans, roughly; it decides only how many hearts a bank holds.
@@ -151,13 +151,13 @@ class Length:
         return self.epochs * self.iterations
 
 
-def length_of(iterations: int | None, small: bool) -> Length:
+def length_of(iterations: int | None, on_cpu: bool) -> Length:
     """Epochs and iterations; numbers that do not divide are rounded up."""
-    total = iterations or (SMALL_ITERATIONS if small else FULL_ITERATIONS)
+    total = iterations or (CPU_ITERATIONS if on_cpu else FULL_ITERATIONS)
     epochs = min(max(round(total * FULL_EPOCHS / FULL_ITERATIONS), FEWEST_EPOCHS), FULL_EPOCHS)
     if total < epochs:
         raise UserError(f"--iterations {total} is too short; ask for at least {FEWEST_EPOCHS}")
-    if small:
+    if on_cpu:
         epochs = max(epochs, min(100, total // 50))
     per_epoch = math.ceil(total / epochs)
     return Length(epochs, per_epoch, epochs * per_epoch >= FULL_ITERATIONS)

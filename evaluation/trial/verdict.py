@@ -12,7 +12,7 @@ from evaluation.analysis.paired import BETTER, MEAN, WORSE
 from evaluation.analysis.statistics import patients_needed
 from evaluation.report.wording import estimate
 from evaluation.trial.facts import Facts, labelled
-from evaluation.trial.proposal import FULL_ITERATIONS, SMALL_ITERATIONS, Proposal
+from evaluation.trial.proposal import CPU_ITERATIONS, FULL_ITERATIONS, Proposal
 from nnunet_synth_aug import __version__
 
 HELPS, HARMS, MIXED, NO_DIFFERENCE = "helps", "harms", "mixed", "no_difference"
@@ -68,7 +68,7 @@ def judge(headline: Sequence[dict[str, Any]], facts: Facts, proposal: Proposal, 
         sentences.append(f"Mean over the structures, mixed minus real only, with 95 % intervals: {', '.join(map(estimate, means))}.")
     n = max((int(row["n"]) for row in rows), default=0)
     limits = tuple(_limits(facts, n, iterations, small))
-    return Verdict(kind, tuple(sentences), limits, tuple(_row(row) for row in rows), iterations < SMALL_ITERATIONS)
+    return Verdict(kind, tuple(sentences), limits, tuple(_row(row) for row in rows), iterations < CPU_ITERATIONS)
 
 
 def _listed(rows: Sequence[dict[str, Any]]) -> str:
@@ -89,9 +89,9 @@ def _limits(facts: Facts, n: int, iterations: int, small: bool) -> list[str]:
         limits.append(f"with {n} patients no difference can be told from chance, whatever its size; {patients_needed(FAMILY)} are needed")
     if iterations < FULL_ITERATIONS:
         limits.append(f"a quick answer: {iterations} iterations, not nnU-Net's {FULL_ITERATIONS}. A full training may say something else")
-    if iterations < SMALL_ITERATIONS:
+    if iterations < CPU_ITERATIONS:
         limits.append(
-            f"too short to judge: fewer than {SMALL_ITERATIONS} iterations. A mix sees fewer real patients and lags at first: what "
+            f"too short to judge: fewer than {CPU_ITERATIONS} iterations. A mix sees fewer real patients and lags at first: what "
             "loses here may gain in a longer training"
         )
     if small:

@@ -43,7 +43,7 @@ PriorTexts = Annotated[
         + ".",
     ),
 ]
-Folds = Annotated[int, typer.Option("--folds", help="Number of patient-grouped folds.")]
+Folds = Annotated[int, typer.Option("--folds", min=2, help="Number of patient-grouped folds.")]
 
 
 def say(text: str) -> None:

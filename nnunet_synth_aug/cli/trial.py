@@ -105,7 +105,7 @@ def _trial(
     torch_device(device)
     proposal = rules.propose(facts, arm)
     small = rules.is_small(configuration, device)
-    length = rules.length_of(iterations, small)
+    length = rules.length_of(iterations, device == "cpu")
     content = rules.study_of(facts, parse_arm(proposal.arm), configuration, plans, device, length, os.cpu_count() or 1)
     ending = "" if iterations is None else f"_{iterations}_iterations"
     ending += "" if arm is None else f"_{arm}"

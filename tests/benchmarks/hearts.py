@@ -1,12 +1,13 @@
-"""Do generated hearts help nnU-Net? Studies S1 and S2 of docs/results/hearts.md and S3 of docs/results/other-scanners.md: the plans.
+"""Do generated hearts help nnU-Net? Study S2 of docs/results/hearts.md and S3 of docs/results/other-scanners.md, which holds S1: the plans.
 
     python tests/benchmarks/hearts.py S2 --acdc ACDC --mnms MNMS_RAW --out FOLDER [--arms mix_donor50to00 ...] [--seeds 0]
     python tests/benchmarks/hearts.py S3 --acdc ACDC --mnms MNMS_RAW --sunnybrook SUNNYBROOK --out FOLDER
 
 ACDC is a folder as ``synthaug import acdc`` takes it, MNMS_RAW a raw data set of nnU-Net with test patients of other scanners. The same
 command goes on after a kill. With more arms or seeds it adds them. ``--only generator`` ends when the generator is trained.
-FOLDER/hearts_S2.json gets the differences from real only: on ACDC, on M&Ms, and on both together; of S3 on each vendor, and on all but
-ACDC together. S3's patients without contours lie in MNMS_RAW/imagesUnlabelled; only arms named after them have a generator that saw them.
+FOLDER/hearts_S2.json gets the differences from real only: on ACDC, on M&Ms, and on both together; of S3 on each vendor, on all but
+ACDC together, and as S1 on ACDC and M&Ms together. S3's patients without contours lie in MNMS_RAW/imagesUnlabelled; only arms named
+after them have a generator that saw them.
 ``--scores`` keeps the scores of every training in small tables, so that arms and seeds can be trained on several machines; what has its
 table there is not trained again.
 With ``--control`` (see hearts_controls.py) rendered hearts of the same generator have something taken away, and the file is
@@ -60,7 +61,7 @@ ARMS_S3 += ("copies+phantom_3unlabelled50to00",)
 ARMS_S3 += ("mix+phantom_donor50to00", "mix+phantom_donor_3looks50to00", "mix+phantom_donor_3unlabelled50to00")
 ARMS_S3 += ("mix+phantom_donor_3looks50to00_DA5", "mix_donor50to00", "bent_3looks50to00", "mix_donor_3looks50to00")
 #: Who trains: two patients of each group, or six normal ones.
-PATIENTS: dict[str, dict[str, Any]] = {"S1": {"per_group": 2}, "S2": {"diagnoses": ("NOR",), "per_group": 6}, "S3": {"per_group": 2}}
+PATIENTS: dict[str, dict[str, Any]] = {"S2": {"diagnoses": ("NOR",), "per_group": 6}, "S3": {"per_group": 2}}
 #: What synthetic hearts cannot beat: the same network trained on real patients of all groups, five of each.
 PATIENTS["ceiling"] = {"per_group": 5}
 #: M&Ms' files here have lost their slice distance, without which nothing is imported; looks do not use it [mm].
@@ -178,7 +179,7 @@ def from_ceiling(real: tuple[Study, Workspace], ceiling: tuple[Study, Workspace]
 def summary(scores: Path, size: str, third: bool) -> dict[str, Any]:
     """Differences over all trainings whose scores are kept; in S3 without ACDC's patients in what is pooled."""
     seeds = {arm: sorted(own) for arm, own in trainings(scores).items()}
-    pooled = ("Siemens", "Philips", "GE") if third else None
+    pooled = {"pooled": ("Siemens", "Philips", "GE"), "S1": (VALIDATION, "Siemens", "Philips")} if third else None
     about = {"size": SIZES[size], "iterations": 5000, "seeds": seeds}
     return {"settings": about, "differences": differences(scores, pooled=pooled), "poorly_found": poorly_found(scores)}
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -74,13 +74,13 @@ def long_table(folder: Path, arm: str, seed: int, end: str) -> pd.DataFrame:
     return table[list(COLUMNS)]
 
 
-def differences(folder: Path, baseline: str = "real", pooled: Iterable[str] | None = None) -> dict[str, Any]:
+def differences(folder: Path, baseline: str = "real", pooled: Mapping[str, Iterable[str]] | None = None) -> dict[str, Any]:
     """Every arm against the baseline over the seeds that both have, by test set and pooled, as predicted and of the largest heart alone.
 
     Arms with the same seeds are tested in one family.
 
     Args:
-        pooled: test sets; all by default.
+        pooled: test sets by the name of what they make together; by default all are ``pooled``.
     """
     seeds = trainings(folder)
     families: dict[tuple[int, ...], list[str]] = {}
@@ -91,8 +91,9 @@ def differences(folder: Path, baseline: str = "real", pooled: Iterable[str] | No
     for common, arms in families.items():
         for end, rules in RULES.items():
             table = pd.concat([long_table(folder, arm, seed, end) for arm in (baseline, *arms) for seed in common])
-            everywhere = table if pooled is None else table[table["dataset"].isin(list(pooled))]
-            parts = {str(name): part for name, part in table.groupby("dataset")} | {"pooled": everywhere.assign(dataset="pooled")}
+            parts = {str(name): part for name, part in table.groupby("dataset")}
+            for name, tests in (pooled or {"pooled": list(parts)}).items():
+                parts[name] = table[table["dataset"].isin(list(tests))].assign(dataset=name)
             for name, part in parts.items():
                 where = found.setdefault(f"{name}{' without islands' * rules.largest_heart}", {})
                 where |= {arm: {"seeds": list(common), "rows": rows} for arm, rows in compared(part, (baseline, *arms), rules).items()}
