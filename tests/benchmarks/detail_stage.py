@@ -22,6 +22,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from page_table import DOCS
+from patch_codes import SIDE, Basis
 from skimage.io import imsave
 from torch import nn
 
@@ -39,8 +40,8 @@ from nnunet_synth_aug.model.unet import group_norm, time_features
 from nnunet_synth_aug.reports.reconstruction import by_vendor, detail, psnr, ssim, worst_power
 
 CPU = torch.device("cpu")
-#: Pixels a side of a patch, and components kept of what is left out and of the decoded image.
-SIDE, CODES, SEEN = 8, 20, 24
+#: Components kept of what is left out and of the decoded image.
+CODES, SEEN = 20, 24
 #: Sampling: randomness, and steps of Heun's method.
 TEMPERATURES, SAMPLER_STEPS = (0.0, 0.7, 1.0), 10
 #: Slices of a step, and frames taken of a training patient.
@@ -55,35 +56,6 @@ class Slices:
     decoded: torch.Tensor  # (N, X, Y)
     valid: torch.Tensor  # (N, X, Y)
     latent: torch.Tensor  # (N, C, x, y)
-
-
-def patches(image: torch.Tensor) -> torch.Tensor:
-    """(N, X, Y) -> (N, SIDE^2, x, y)."""
-    return F.pixel_unshuffle(image[:, None], SIDE)
-
-
-@dataclass(frozen=True)
-class Basis:
-    """Principal components of patches, and the spread along each."""
-
-    directions: torch.Tensor  # (n, SIDE^2)
-    spread: torch.Tensor  # (n,)
-
-    @staticmethod
-    def of(image: torch.Tensor, valid: torch.Tensor, n: int) -> Basis:
-        """The first ``n`` of patches that lie wholly inside."""
-        inside = patches(valid).amin(1) > 0
-        flat = patches(image).movedim(1, -1)[inside].double()
-        variance, directions = torch.linalg.eigh(flat.T @ flat / len(flat))
-        return Basis(directions.flip(1)[:, :n].T.float(), variance.flip(0)[:n].clamp_min(1e-12).sqrt().float())
-
-    def code(self, image: torch.Tensor) -> torch.Tensor:
-        """(N, X, Y) -> (N, n, x, y) of unit variance."""
-        return torch.einsum("nk,bkxy->bnxy", self.directions / self.spread[:, None], patches(image))
-
-    def image(self, code: torch.Tensor) -> torch.Tensor:
-        """The inverse of :meth:`code`."""
-        return F.pixel_shuffle(torch.einsum("nk,bnxy->bkxy", self.directions * self.spread[:, None], code), SIDE)[:, 0]
 
 
 class Block(nn.Module):

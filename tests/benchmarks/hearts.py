@@ -177,7 +177,7 @@ def from_ceiling(real: tuple[Study, Workspace], ceiling: tuple[Study, Workspace]
 
 
 def summary(scores: Path, size: str, third: bool) -> dict[str, Any]:
-    """Differences over all trainings whose scores are kept; in S3 without ACDC's patients in what is pooled."""
+    """Differences over all trainings whose scores are kept; in S3 without ACDC's patients in what is pooled, and with them as S1."""
     seeds = {arm: sorted(own) for arm, own in trainings(scores).items()}
     pooled = {"pooled": ("Siemens", "Philips", "GE"), "S1": (VALIDATION, "Siemens", "Philips")} if third else None
     about = {"size": SIZES[size], "iterations": 5000, "seeds": seeds}

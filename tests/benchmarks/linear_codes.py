@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 from page_table import DOCS
+from patch_codes import Basis
 
 from nnunet_synth_aug import __version__
 from nnunet_synth_aug.core.files import write_json
@@ -28,36 +29,25 @@ from nnunet_synth_aug.model.grid import to_grid
 from nnunet_synth_aug.model.training_set import TrainingSet, load_training_set
 from nnunet_synth_aug.reports.reconstruction import VAE_FIGURES, by_vendor, checkerboard, detail, psnr, ssim, worst_power
 
-#: Pixels a side, as many as lie under a latent position of the presets' VAEs.
-SIDE = 8
 CHANNELS = (4, 8, 12, 16, 20, 24)
 
 
-def patches(image: torch.Tensor) -> torch.Tensor:
-    """(T, X, Y, Z) -> (T, Z, x, y, SIDE^2)."""
-    return image.permute(0, 3, 1, 2).unfold(2, SIDE, SIDE).unfold(3, SIDE, SIDE).flatten(4)
+def slices(volumes: torch.Tensor) -> torch.Tensor:
+    """(T, X, Y, Z) -> (T * Z, X, Y)."""
+    return volumes.movedim(-1, 1).flatten(0, 1)
 
 
-def pixels(coded: torch.Tensor) -> torch.Tensor:
-    """The inverse of :func:`patches`."""
-    T, Z, x, y, _ = coded.shape
-    return coded.unflatten(4, (SIDE, SIDE)).permute(0, 2, 4, 3, 5, 1).reshape(T, x * SIDE, y * SIDE, Z)
+def components(data: TrainingSet) -> tuple[Basis, float]:
+    """Of ED and ES in all eight orientations, about the mean grey value, which comes second."""
+    pairs = [case.gridded.image[[*dict.fromkeys((case.gridded.ed, case.gridded.es))]].float() for case in data.cases]
+    valid = torch.cat([slices(case.gridded.valid.expand_as(pair)) for case, pair in zip(data.cases, pairs, strict=True)])
+    image = torch.cat([slices(pair) for pair in pairs])
+    grey = float(image[valid].mean())
 
+    def turned(v: torch.Tensor) -> torch.Tensor:
+        return torch.cat([torch.rot90(w, turns, (1, 2)) for w in (v, v.flip(1)) for turns in range(4)])
 
-def components(data: TrainingSet) -> tuple[torch.Tensor, float]:
-    """Principal components (SIDE^2, SIDE^2), the first first, about the mean grey value, which comes second."""
-    seen = []
-    for case in data.cases:
-        gridded = case.gridded
-        image = gridded.image[[*dict.fromkeys((gridded.ed, gridded.es))]].float()
-        inside = patches(gridded.valid.expand_as(image).float()).amin(-1) > 0
-        seen.append(patches(image)[inside])
-    flat = torch.cat(seen).double()
-    square = flat.unflatten(1, (SIDE, SIDE))
-    every = torch.cat([torch.rot90(s, k, dims=(1, 2)) for s in (square, square.flip(1)) for k in range(4)]).flatten(1)
-    grey = float(every.mean())
-    _, directions = torch.linalg.eigh((every - grey).T @ (every - grey))
-    return directions.flip(1).T.float(), grey
+    return Basis.of(turned(image - grey), turned(valid.float()), max(CHANNELS)), grey
 
 
 def main() -> None:
@@ -75,9 +65,10 @@ def main() -> None:
         subject = cohort.subject(patient)
         gridded = to_grid(load_sequence(subject), data.grid, config.grid)
         real, valid = gridded.image.float(), gridded.valid
-        code = (patches(real) - grey) @ basis.T
+        code = basis.code(slices(real) - grey)
         for n in CHANNELS:
-            image = pixels(code[..., :n] @ basis[:n] + grey)
+            kept_only = code * (torch.arange(max(CHANNELS)) < n)[:, None, None]
+            image = (basis.image(kept_only) + grey).unflatten(0, (len(real), -1)).movedim(1, -1)
             kept: dict[str, float | str] = {"vendor": subject.priors.vendor or "unknown"}
             kept |= {"psnr": psnr(image, real, valid), "ssim": ssim(image, real, valid), "spectrum": worst_power(image, real, valid)}
             for name, amount in (("detail", detail), ("checkerboard", checkerboard)):
