@@ -83,7 +83,7 @@ def main() -> None:
         "preset": given.preset,
     }
     about |= {"machine": f"{os.cpu_count()} CPU cores, Python {platform.python_version()}", "date": time.strftime("%Y-%m-%d")}
-    about |= {"version": __version__, "figures": {name: VAE_FIGURES[name] for name in names}}
+    about |= {"version": __version__, "figures": {name: VAE_FIGURES[name].replace(" of the VAE", "") for name in names}}
     write_json(DOCS / "benchmarks" / "linear-codes.json", {**about, "channels": found})
     for channels, own in found.items():
         print(channels, {name: float(np.round(own[name]["value"], 3)) for name in names})
