@@ -22,7 +22,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from page_table import DOCS
-from patch_codes import SIDE, Basis
 from skimage.io import imsave
 from torch import nn
 
@@ -35,6 +34,7 @@ from nnunet_synth_aug.model.diffusion import RECTIFIED_FLOW
 from nnunet_synth_aug.model.generator import Generator, load_generator
 from nnunet_synth_aug.model.grid import to_grid
 from nnunet_synth_aug.model.latents.encode import encode
+from nnunet_synth_aug.model.painter.codes import SIDE, Basis
 from nnunet_synth_aug.model.training.loop import Step, train
 from nnunet_synth_aug.model.unet import group_norm, time_features
 from nnunet_synth_aug.reports.reconstruction import by_vendor, detail, psnr, ssim, worst_power

@@ -18,7 +18,6 @@ from typing import Any
 import numpy as np
 import torch
 from page_table import DOCS
-from patch_codes import Basis
 
 from nnunet_synth_aug import __version__
 from nnunet_synth_aug.core.files import write_json
@@ -26,6 +25,7 @@ from nnunet_synth_aug.data.cohort import Cohort, load_sequence
 from nnunet_synth_aug.data.splits import fold_patients
 from nnunet_synth_aug.model.config import preset
 from nnunet_synth_aug.model.grid import to_grid
+from nnunet_synth_aug.model.painter.codes import Basis
 from nnunet_synth_aug.model.training_set import TrainingSet, load_training_set
 from nnunet_synth_aug.reports.reconstruction import VAE_FIGURES, by_vendor, checkerboard, detail, psnr, ssim, worst_power
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
-#: Pixels a side, as many as lie under a latent position of the presets' VAEs.
+#: Pixels a side.
 SIDE = 8
 
 
@@ -25,7 +25,7 @@ class Basis:
 
     @staticmethod
     def of(image: torch.Tensor, valid: torch.Tensor, n: int) -> Basis:
-        """The first ``n`` of patches that lie wholly inside."""
+        """The first ``n`` of the patches of (N, X, Y) that lie wholly inside ``valid`` (N, X, Y)."""
         inside = patches(valid).amin(1) > 0
         flat = patches(image).movedim(1, -1)[inside].double()
         variance, directions = torch.linalg.eigh(flat.T @ flat / len(flat))
