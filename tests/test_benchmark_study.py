@@ -452,6 +452,8 @@ def test_patients_of_the_target_come_with_the_import_and_their_looks_into_banks(
     commands = [line.removeprefix("  ") for line in lines]
     assert any(f"import acdc {tmp_path / 'acdc'} -d 901 --unlabelled {tmp_path / 'target'} --folds" in line for line in commands)
     assert any("--appearance unlabelled --looks 3" in line and "--source copies" in line for line in commands)
+    contoured = ["--contoured-by" in line for line in commands if "--appearance unlabelled" in line]
+    assert contoured and all(contoured)
     assert any("--appearance unlabelled --looks 2 --render donor" in line for line in commands)
     assert any("synthaug fit" in line and "--contoured-only" in line for line in commands)
     for wrong, sentence in (

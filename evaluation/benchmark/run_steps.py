@@ -85,6 +85,11 @@ class RunSteps:
         if arm.needs_segmenter(size):
             witness = ["--segmenter", str(at.model(REAL, study.seeds[0]))]
             waits.append(self.train_id(REAL, fold, study.seeds[0]))
+        if arm.looks and arm.appearance == "unlabelled":
+            sizes += ["--contoured-by", str(at.model(REAL, study.seeds[0]))]
+            first = next(one for one in study.all_arms if one.looks and one.appearance == "unlabelled")  # whose bank trains the painter
+            same = at.bank_name(first) == at.bank_name(arm)
+            waits.append(self.train_id(REAL, fold, study.seeds[0]) if same else self._bank_id(first, fold))
         command = fixed("synthaug", "bank", *which, *sizes, "--source", arm.source, *witness, "--allow-fewer", "-device", study.device)
         bank = at.bank(arm, fold)
         step = Step(

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from nnunet_synth_aug.data.cohort import Cohort
     from nnunet_synth_aug.model.generator import Generator
     from nnunet_synth_aug.nnunet.target import Target
+    from nnunet_synth_aug.synthesis.painting import Paint
     from nnunet_synth_aug.synthesis.quality.control import QualityControl
     from nnunet_synth_aug.synthesis.sources.copies import Original
     from nnunet_synth_aug.synthesis.sources.job import Job, RealOnlyNetwork
@@ -70,14 +71,21 @@ def bank(
         Literal["own", "scanners", "unlabelled"],
         typer.Option(
             "--appearance",
-            help="own: hearts look as their source gives them. scanners: as on other scanners, with the same contours. unlabelled: as the "
-            "images of the fold's patients whom nobody has contoured.",
+            help="own: hearts look as their source gives them. scanners: as on other scanners, with the same contours. unlabelled: "
+            "painted as the fold's patients look whom nobody has contoured; needs --contoured-by.",
         ),
     ] = "own",
     looks: Annotated[
         int | None,
         typer.Option(
             "--looks", min=1, max=9, help="Of --appearance scanners or unlabelled: in how many looks a heart is shown. [default: 3]"
+        ),
+    ] = None,
+    contoured_by: Annotated[
+        Path | None,
+        typer.Option(
+            "--contoured-by",
+            help="Of --appearance unlabelled: nnU-Net results folder of a real-only training of this fold, which contours these patients.",
         ),
     ] = None,
     render: Annotated[
@@ -115,7 +123,6 @@ def bank(
     from nnunet_synth_aug.core.prior_request import parse_priors
     from nnunet_synth_aug.nnunet.bank.build import build_bank_cases
     from nnunet_synth_aug.nnunet.bank.lock import bank_lock
-    from nnunet_synth_aug.nnunet.bank.originals import unlabelled_styles
     from nnunet_synth_aug.nnunet.bank.sheet import SHEET, write_bank_sheet
     from nnunet_synth_aug.nnunet.patients import ABOUT_ALL, case_patients, fold_cases
     from nnunet_synth_aug.nnunet.sizes import refuse_other_sizes
@@ -145,12 +152,18 @@ def bank(
             raise UserError(f"{option} is of --source {owner}, and this bank is of {source}; leave it out")
     named = _named_vendors(vendors or "all")
     _refuse_unused([REGISTRY[part] for part in parts], source, asked, segmenter, min_agreement, generator)
+    if (contoured_by is None) != (appearance != "unlabelled"):
+        raise UserError(
+            "--appearance unlabelled needs --contoured-by, the results folder of an nnU-Net trained on this fold's real cases"
+            if contoured_by is None
+            else "--contoured-by is of --appearance unlabelled; add it, or leave out --contoured-by"
+        )
     if note := ABOUT_ALL if fold == "all" else ungrouped(case_patients(target.dataset, target.cases())):
         say(note)
     like = like or ("clinic" if render == "donor" else "patients")
     priors_like(like, target.dataset)  # refused before anything is deleted
-    styles = unlabelled_styles(target, fold_of(fold)) if appearance == "unlabelled" else ()
     shelf = _Shelf(target, fold, segmenter, min_agreement, generator, device, asked, like, render, named)
+    paint = None if contoured_by is None else shelf.paint(contoured_by)
     top = bank_folder(target.dataset, fold_of(fold)) / "sequences"
     folders = {part: top if len(parts) == 1 else top / part for part in parts}
     with bank_lock(target.dataset, fold_of(fold)):
@@ -163,10 +176,10 @@ def bank(
             say(f"hearts to look at: {folder / '*.gif'}")
         number_of_looks = 0 if appearance == "own" else LOOKS if looks is None else looks
         made = top if len(parts) == 1 else folders
-        say(f"bank: {build_bank_cases(made, dataset, fold_of(fold), configuration, plans, frames, number_of_looks, styles)}")
+        say(f"bank: {build_bank_cases(made, dataset, fold_of(fold), configuration, plans, frames, number_of_looks, paint)}")
         say(renew_card(top.parent))
         if gif:
-            write_bank_sheet(top.parent / SHEET, folders, shelf.originals, number_of_looks, styles)
+            write_bank_sheet(top.parent / SHEET, folders, shelf.originals, number_of_looks, paint)
             say(f"its hearts beside training patients: {top.parent / SHEET}")
     if lost := "; ".join(filter(None, (shortfall(folder) for folder in folders.values()))):
         if not allow_fewer:
@@ -281,6 +294,13 @@ class _Shelf:
     def segmenter(self) -> RealOnlyNetwork:
         assert self.segmenter_folder is not None  # refused before
         return real_only_network(self.target.dataset, self.fold, self.segmenter_folder, self.device)
+
+    def paint(self, contoured_by: Path) -> Paint:
+        """The painter of the fold, in the styles of its patients without contours."""
+        from nnunet_synth_aug.nnunet.painting import fold_paint
+
+        network = real_only_network(self.target.dataset, self.fold, contoured_by, self.device)
+        return fold_paint(self.target, fold_of(self.fold), network, torch_device(self.device))
 
     def cohort(self) -> tuple[Cohort, tuple[str, ...]]:
         from nnunet_synth_aug.nnunet.bank.originals import training_cohort

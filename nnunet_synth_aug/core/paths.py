@@ -72,6 +72,11 @@ def generator_folder(name: str, fold: int | str) -> Path:
     return nnunet_folder("nnUNet_results") / name / "synth_aug_generator" / f"fold_{fold}"
 
 
+def painter_file(name: str, fold: int | str) -> Path:
+    """The painter of one fold."""
+    return nnunet_folder("nnUNet_results") / name / "synth_aug_painter" / f"fold_{fold}" / "painter.safetensors"
+
+
 def pretraining_folder(name: str) -> Path:
     """A generator trained on phantoms, from which those of real cohorts start; shared by all data sets and folds."""
     return nnunet_folder("nnUNet_results") / "synth_aug_pretraining" / name

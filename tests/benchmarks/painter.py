@@ -26,7 +26,7 @@ from skimage.io import imsave
 
 from nnunet_synth_aug import __version__
 from nnunet_synth_aug.cli.options import real_only_network
-from nnunet_synth_aug.core.cases import Sequence, Spacing
+from nnunet_synth_aug.core.cases import Spacing
 from nnunet_synth_aug.core.console import progress
 from nnunet_synth_aug.core.files import write_json
 from nnunet_synth_aug.core.labels import LV, STRUCTURES
@@ -34,13 +34,12 @@ from nnunet_synth_aug.data.cohort import Cohort, load_sequence
 from nnunet_synth_aug.data.splits import fold_patients
 from nnunet_synth_aug.model.painter.painter import PainterConfig, train_painter
 from nnunet_synth_aug.model.painter.slices import PatientSlices
+from nnunet_synth_aug.nnunet.painting import contoured
 from nnunet_synth_aug.nnunet.segmenter import Segmenter
 from nnunet_synth_aug.reports.controllability.agreement import average
 from nnunet_synth_aug.reports.two_sample import two_sample, views
 
 CPU = torch.device("cpu")
-#: Dice of a slice's contours with those found in the slice turned, of each structure, from which on they are believed.
-SURE = 0.8
 #: Held-out patients that are painted, and the square of the picture in pixels.
 PAINTED, SHOWN = 12, 96
 
@@ -49,30 +48,6 @@ def dice(one: np.ndarray, other: np.ndarray) -> float:
     """Dice of two boolean arrays; NaN if both are empty."""
     total = np.count_nonzero(one) + np.count_nonzero(other)
     return 2 * np.count_nonzero(one & other) / total if total else float("nan")
-
-
-def sure_contours(network: Segmenter, image: np.ndarray, spacing: Spacing) -> tuple[np.ndarray, np.ndarray]:
-    """Mask uint8 (X, Y, Z) that the network finds, and which slices it finds alike when they are turned: bool (Z,)."""
-    found = network.segment(image, spacing)
-    turned = network.segment(np.ascontiguousarray(np.rot90(image)), (spacing[1], spacing[0], spacing[2]))
-    again = np.rot90(turned, -1)
-    alike = [all(not dice(found[..., z] == k, again[..., z] == k) < SURE for k in STRUCTURES.values()) for z in range(found.shape[2])]
-    return found, np.array(alike)
-
-
-def silent_slices(network: Segmenter, patient: str, sequence: Sequence, pixel: float) -> PatientSlices | None:
-    """The slices of ED and ES of a patient without contours that the network is sure about."""
-    found = [sure_contours(network, sequence.image[t], sequence.spacing) for t in (sequence.ed, sequence.es)]
-    frames = (sequence.ed, sequence.es)
-    mask = np.zeros(sequence.image.shape, np.uint8)
-    for frame, (own, _) in zip(frames, found, strict=True):
-        mask[frame] = own
-    whole = PatientSlices.of(patient, replace(sequence, mask=mask, labelled=frames), pixel)
-    if whole is None:
-        return None
-    sure = np.concatenate([alike for _, alike in found])
-    kept = tuple(one for one, good in zip(whole.slices, sure, strict=True) if good)
-    return replace(whole, slices=kept) if any(one.mask.any() for one in kept) else None
 
 
 def agreement(network: Segmenter, image: np.ndarray, mask: np.ndarray, spacing: Spacing) -> dict[str, float]:
@@ -105,28 +80,24 @@ def main() -> None:
     cohort = Cohort.load(given.dataset)
     split = fold_patients(cohort, given.fold)
     network = real_only_network(given.dataset, str(given.fold), given.segmenter, "cpu")
-    taught: dict[str, PatientSlices] = {}
-    kind: dict[str, str] = {}
-    with progress("contouring", len(split.train)) as bar:
-        for done, patient in enumerate(split.train, 1):
-            subject = cohort.subject(patient)
-            sequence = load_sequence(subject)
-            labelled = bool(subject.masks) and patient not in split.unlabelled
-            of = PatientSlices.of(patient, sequence, config.pixel) if labelled else silent_slices(network, patient, sequence, config.pixel)
-            if of is not None:
-                taught[patient], kind[patient] = of, "with contours" if labelled else f"{subject.priors.vendor}, without contours"
-            bar.advance(done, patient)
+    subjects = cohort.select(split.train).subjects
+    silent = [subject for subject in subjects if not subject.masks or subject.patient in split.unlabelled]
+    known = [PatientSlices.of(s.patient, load_sequence(s), config.pixel) for s in subjects if s not in silent]
+    found = [one for one in known if one is not None] + contoured(silent, network, config.pixel)
+    taught = {one.style.patient: one for one in found}
+    vendor = {s.patient: f"{s.priors.vendor}, without contours" for s in silent}
+    kind = {patient: vendor.get(patient, "with contours") for patient in taught}
     begun = time.process_time()
-    painter = train_painter(list(taught.values()), config, given.out / "painter.safetensors", {"cohort": cohort.hash()}, CPU)
+    painter = train_painter(found, config, given.out / "painter.safetensors", {"cohort": cohort.hash()}, CPU)
     seconds = round(time.process_time() - begun)
 
-    subjects = [cohort.subject(patient) for patient in split.val][:: max(len(split.val) // PAINTED, 1)]
+    tested = [cohort.subject(patient) for patient in split.val][:: max(len(split.val) // PAINTED, 1)]
     styles = {name: sorted(p for p in kind if kind[p] == name) for name in sorted(set(kind.values()))}
     dices: dict[str, list[dict[str, float]]] = {}
     shown: dict[str, list[Any]] = {}
     rows, painting = [], 0.0
-    with progress("painting", len(subjects)) as bar:
-        for number, subject in enumerate(subjects):
+    with progress("painting", len(tested)) as bar:
+        for number, subject in enumerate(tested):
             sequence = load_sequence(subject)
             frames = [*sequence.labelled]
             made = {"real": sequence.image}
@@ -136,7 +107,7 @@ def main() -> None:
                 for t in frames:
                     style = painter.styles[patients[number % len(patients)]]
                     image[t] = painter.paint(sequence.image[t], sequence.mask[t], sequence.spacing, style, rng)
-                painting += (time.process_time() - began) / len(frames) / len(subjects) / len(styles)
+                painting += (time.process_time() - began) / len(frames) / len(tested) / len(styles)
                 made[f"painted as {name}"] = image
             for name, image in made.items():
                 dices.setdefault(name, []).append(agreement(network, image[frames], sequence.mask[frames], sequence.spacing))
@@ -154,7 +125,7 @@ def main() -> None:
     about: dict[str, Any] = {
         "source": cohort.name,
         "fold": given.fold,
-        "painted": len(subjects),
+        "painted": len(tested),
         "segmenter": network.provenance["trainer"],
     }
     about["taught"] = {name: {"patients": len(p), "slices": sum(len(taught[one].slices) for one in p)} for name, p in styles.items()}

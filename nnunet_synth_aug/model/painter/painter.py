@@ -74,6 +74,7 @@ class Painter:
     around: Basis
     styles: dict[str, Style]
     device: torch.device
+    identity: str = ""  # of what it learnt from and how
 
     @torch.no_grad()
     def paint(
@@ -123,6 +124,11 @@ class Painter:
         return ((native + 1) / 2 * SPAN + BLACK).astype(np.float32)
 
 
+def painter_identity(config: PainterConfig, about: dict[str, Any]) -> str:
+    """A painter of another identity is another one; ``about`` is all that it depends on besides its settings, JSON."""
+    return hash_json(about | {"painter": asdict(config)})
+
+
 def train_painter(patients: list[PatientSlices], config: PainterConfig, path: Path, about: dict[str, Any], device: torch.device) -> Painter:
     """Train a painter and save it as ``path`` (.safetensors); a killed training goes on where it stopped.
 
@@ -130,7 +136,7 @@ def train_painter(patients: list[PatientSlices], config: PainterConfig, path: Pa
         patients: to learn from.
         config: settings.
         path: of the checkpoint; beside it lies that of a running training.
-        about: what else the painter depends on, JSON: other patients or contours make another one.
+        about: see :func:`painter_identity`.
         device: where to train.
 
     Raises:
@@ -159,13 +165,14 @@ def train_painter(patients: list[PatientSlices], config: PainterConfig, path: Pa
 
     torch.manual_seed(config.seed)
     network = PainterNetwork(config.width, config.blocks, config.embedding)
-    identity = about | {"painter": asdict(config), "styles": [one.style.to_json() for one in patients]}
-    trained = train(network, loss, config.train, path.parent, path.stem, config.seed, identity, device)
+    styles = [one.style.to_json() for one in patients]
+    identity = painter_identity(config, about)
+    trained = train(network, loss, config.train, path.parent, path.stem, config.seed, {"identity": identity, "styles": styles}, device)
     assert isinstance(trained, PainterNetwork)
     tensors = {f"net.{name}": tensor for name, tensor in trained.state_dict().items()}
     for name, basis in {"codes": codes, "around": around}.items():
         tensors |= {f"{name}.directions": basis.directions, f"{name}.spread": basis.spread}
-    header = {"identity": hash_json(identity), "config": asdict(config), "styles": identity["styles"], "about": about}
+    header = {"identity": identity, "config": asdict(config), "styles": styles, "about": about}
     save_checkpoint(path, tensors, header)
     (path.parent / f"{path.stem}.training.safetensors").unlink(missing_ok=True)
     (path.parent / f"{path.stem}.training.json").unlink(missing_ok=True)
@@ -188,4 +195,4 @@ def load_painter(path: Path, device: torch.device) -> Painter:
         styles = {style.patient: style for style in map(Style.from_json, header["styles"])}
     except (KeyError, TypeError, RuntimeError) as error:
         raise UserError(f"{path} is not a painter of this version ({' '.join(str(error).split())[:200]}); delete it") from error
-    return Painter(config, network.to(device).eval(), bases[0], bases[1], styles, device)
+    return Painter(config, network.to(device).eval(), bases[0], bases[1], styles, device, str(header["identity"]))

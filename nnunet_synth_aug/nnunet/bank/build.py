@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,14 +16,13 @@ from nnunet_synth_aug.core.errors import UserError
 from nnunet_synth_aug.core.files import hash_json, sha256, write_json
 from nnunet_synth_aug.core.paths import bank_folder
 from nnunet_synth_aug.data import looks as scanners
-from nnunet_synth_aug.data import styles as patients_looks
-from nnunet_synth_aug.data.styles import Style
 from nnunet_synth_aug.nnunet.bank.files import DamagedError, read_properties, whole, write_sums
 from nnunet_synth_aug.nnunet.bank.lock import bank_lock
 from nnunet_synth_aug.nnunet.bank.manifest import FORMAT, check_leak, known_sums, manifest_path, together
 from nnunet_synth_aug.nnunet.bank.preprocess import CASE_FILES, preprocess_frame, save_case
 from nnunet_synth_aug.nnunet.patients import case_patients, fold_cases
 from nnunet_synth_aug.nnunet.target import Target, label_lookup, load_target
+from nnunet_synth_aug.synthesis import painting
 from nnunet_synth_aug.synthesis.folder import Record, frames_within, read_index, read_record, read_sequence
 
 _STAMP = "synth_aug_source"  # key in a case's properties: digest of what it was made from
@@ -37,7 +36,7 @@ def build_bank_cases(
     plans: str = "nnUNetPlans",
     frames: int = 4,
     looks: int = 0,
-    styles: Sequence[Style] = (),
+    paint: painting.Paint | None = None,
 ) -> Path:
     """Preprocess frames of synthetic sequences exactly like nnU-Net's own cases.
 
@@ -51,8 +50,8 @@ def build_bank_cases(
         configuration: e.g. ``2d`` or ``3d_fullres``.
         plans: name of the plans.
         frames: cases per sequence and look: ED, ES and frames spread over the cycle.
-        looks: in which every frame is shown: of other scanners, see ``data.looks``, or of ``styles``; 0: in its own.
-        styles: of patients without contours, one of whom each look of a heart imitates.
+        looks: in which every frame is shown: of other scanners, see ``data.looks``, or painted; 0: in its own.
+        paint: shows each look of a heart as a patient without contours looks.
 
     Returns:
         path of the manifest, ``<bank>/manifest_<data identifier>.json``.
@@ -67,7 +66,7 @@ def build_bank_cases(
     cases = target.cases()
     train, val = fold_cases(target.dataset, fold, cases)
     ids, provenance = _listed(sequences, target, fold)
-    provenance |= {"styles": sorted(style.patient for style in styles)} if styles else {}
+    provenance |= {"styles": list(paint.patients)} if paint else {}
     if str(fold) != "all":
         check_leak(provenance, target, fold, train, val)
     lookup = label_lookup(target)
@@ -78,11 +77,11 @@ def build_bank_cases(
     # The names of the labels count, too: nnU-Net notes where to sample for each of its regions, and for the ignore label.
     names = target.dataset_json["labels"]
     recipe = hash_json({"format": FORMAT, "plans": target.preprocessing_hash(), "labels": lookup, "names": names})
-    imitated = {"styles": [style.to_json() for style in styles]} if styles else {}
-    shown_as = {"looks": looks, "version": patients_looks.VERSION if styles else scanners.VERSION, **imitated}
+    imitated = paint.about if paint else {}
+    shown_as = {"looks": looks, "version": painting.VERSION if paint else scanners.VERSION, **imitated}
     appearance = {"appearance": shown_as} if looks else {}
     if looks:
-        recipe = hash_json([recipe, imitated, patients_looks.VERSION] if styles else [recipe, scanners.VERSION])
+        recipe = hash_json([recipe, imitated, painting.VERSION] if paint else [recipe, scanners.VERSION])
     listed: list[dict[str, Any]] = []
     before = known_sums(manifest)
     with (
@@ -104,7 +103,7 @@ def build_bank_cases(
                 if open_cases:
                     manifest.unlink(missing_ok=True)  # it promises a complete bank
                     sequence = sequence or read_sequence(where.parent, sequence_id)
-                    shown = in_look(sequence, name, look, chosen, styles)
+                    shown = in_look(sequence, name, look, chosen, paint)
                     for case, frame in open_cases.items():
                         _make_case(shown, frame, lookup, target, workshop, folder, case, stamp)
                 about = {"look": look} if look else {}
@@ -151,10 +150,12 @@ def _listed(
     return found, makers[""] if isinstance(sequences, Path) else together(makers)
 
 
-def in_look(sequence: SyntheticSequence, heart: str, look: int, frames: Iterable[int], styles: Sequence[Style] = ()) -> SyntheticSequence:
-    """These frames of a heart in look number ``look``, of other scanners or of the patients whose styles are given; 0 is its own."""
-    if look and styles:
-        return patients_looks.styled(sequence, patients_looks.style_for(styles, heart, look), frames)
+def in_look(
+    sequence: SyntheticSequence, heart: str, look: int, frames: Iterable[int], paint: painting.Paint | None = None
+) -> SyntheticSequence:
+    """These frames of a heart in look number ``look``, of other scanners or painted; 0 is its own."""
+    if look and paint:
+        return paint.shown(sequence, heart, look, frames)
     vendor = sequence.requested.vendor if sequence.donor is None else None  # a donor's pixels are not of the vendor that was asked for
     return scanners.looked(sequence, scanners.look_of(heart, look, vendor), frames) if look else sequence
 

@@ -16,7 +16,6 @@ from nnunet_synth_aug.core.files import hash_json, read_json
 from nnunet_synth_aug.core.paths import bank_folder
 from nnunet_synth_aug.core.patients import refuse_shared
 from nnunet_synth_aug.core.settings import PlainName, Rule, read
-from nnunet_synth_aug.data.styles import Style
 from nnunet_synth_aug.nnunet.bank.files import refuse_other_files
 from nnunet_synth_aug.nnunet.bank.preprocess import CASE_FILES
 from nnunet_synth_aug.nnunet.patients import case_patients, fold_cases, leaked_patients, refuse_leak, splits_file
@@ -96,9 +95,10 @@ class Manifest:
         return hash_json(self.content | {"cases": [{k: v for k, v in c.items() if k != "sha256"} for c in self.content["cases"]]})
 
     @property
-    def styles(self) -> tuple[Style, ...]:
-        """Of the patients without contours whose looks its hearts are shown in."""
-        return tuple(map(Style.from_json, self.content.get("appearance", {}).get("styles", [])))
+    def painted(self) -> dict[str, Any] | None:
+        """What painted its hearts, see ``synthesis.painting.Paint.about``; None if nothing did."""
+        appearance: dict[str, Any] = self.content.get("appearance", {})
+        return appearance if "styles" in appearance else None
 
     @property
     def generator_hash(self) -> str | None:

@@ -18,10 +18,9 @@ from nnunet_synth_aug.core.paths import raw_folder
 from nnunet_synth_aug.core.patients import remake
 from nnunet_synth_aug.core.volumes import ENDINGS, read_volume, slice_axis, turn_onto
 from nnunet_synth_aug.data.anatomy_check import refuse_exchanged
-from nnunet_synth_aug.data.cohort import COHORT, Cohort, load_sequence
+from nnunet_synth_aug.data.cohort import COHORT, Cohort
 from nnunet_synth_aug.data.importers.nifti import refuse_impossible
 from nnunet_synth_aug.data.splits import fold_patients
-from nnunet_synth_aug.data.styles import Style, style_of
 from nnunet_synth_aug.nnunet.patients import case_patients, fold_cases, splits_file
 from nnunet_synth_aug.nnunet.target import Target, label_lookup, training_files
 from nnunet_synth_aug.synthesis.sources.copies import Original, cohort_originals
@@ -39,24 +38,6 @@ def training_cohort(target: Target, fold: int | str) -> tuple[Cohort, tuple[str,
     """An imported dataset, with no mask of those who are unlabelled in the fold, whatever lies in the folder; and the training patients."""
     split = fold_patients(cohort := Cohort.load(target.dataset), fold)
     return cohort.without_masks(split.unlabelled), split.train
-
-
-def unlabelled_styles(target: Target, fold: int | str) -> tuple[Style, ...]:
-    """The looks of the patients of a fold whom nobody has contoured; one volume alone tells none.
-
-    Raises:
-        UserError: the dataset was not imported, or has no such patient.
-    """
-    needed = "--appearance unlabelled needs patients without contours, with ED and ES"
-    if not is_imported(target):
-        raise UserError(f"{needed}, whom {target.dataset} lacks, as it was not imported; import it with 'synthaug import ... --unlabelled'")
-    cohort, patients = training_cohort(target, fold)
-    silent = [subject for subject in cohort.select(patients).subjects if not subject.masks and subject.n_frames > 1]
-    if not silent:
-        raise UserError(
-            f"{needed}, which fold {fold} of {target.dataset} lacks; import them with 'synthaug import ... --unlabelled FOLDER'"
-        )
-    return tuple(style_of(subject.patient, load_sequence(subject)) for subject in silent)
 
 
 def field_of_view(target: Target, fold: int | str) -> float | None:

@@ -12,10 +12,10 @@ from nnunet_synth_aug.core.cases import Sequence
 from nnunet_synth_aug.core.errors import UserError
 from nnunet_synth_aug.core.patients import read_name
 from nnunet_synth_aug.core.priors import Priors
-from nnunet_synth_aug.data.styles import Style
 from nnunet_synth_aug.nnunet.bank.build import in_look
 from nnunet_synth_aug.synthesis.contact_sheet import FOOT, Column, Tile, in_short, measured_in_short, spread, write_sheet
 from nnunet_synth_aug.synthesis.folder import read_index, read_sequence
+from nnunet_synth_aug.synthesis.painting import Paint
 from nnunet_synth_aug.synthesis.sources.copies import Original
 
 SHEET = "hearts.png"
@@ -24,7 +24,7 @@ SHOWN = 8
 
 
 def write_bank_sheet(
-    path: Path, folders: Mapping[str, Path], originals: Callable[[], list[Original]], looks: int = 0, styles: tuple[Style, ...] = ()
+    path: Path, folders: Mapping[str, Path], originals: Callable[[], list[Original]], looks: int = 0, paint: Paint | None = None
 ) -> None:
     """Write the sheet of a bank.
 
@@ -33,12 +33,12 @@ def write_bank_sheet(
         folders: source -> folder of its sequences.
         originals: gives contoured frames of the training patients; where it raises UserError, none are shown.
         looks: in which the bank shows its hearts; each heart of the sheet is shown in one of them.
-        styles: of the patients whose looks they are; none: looks of other scanners.
+        paint: paints them; None: looks of other scanners.
     """
     tiles: list[Tile] = []
     for (source, folder), number in zip(folders.items(), shared_out(max(SHOWN, len(folders)), len(folders)), strict=True):
         for name in spread(read_index(folder)[0], number):
-            tiles.append(_made(folder, name, source, len(folders) > 1, len(tiles) % looks + 1 if looks else 0, styles))
+            tiles.append(_made(folder, name, source, len(folders) > 1, len(tiles) % looks + 1 if looks else 0, paint))
     try:
         real = [_real(one) for one in spread(_whole(originals()), SHOWN)]
         heading = "Training patients"
@@ -47,9 +47,9 @@ def write_bank_sheet(
     write_sheet(path, [Column(f"Hearts of the bank: {' + '.join(folders)}", tiles), Column(heading, real)], FOOT)
 
 
-def _made(folder: Path, name: str, source: str, several: bool, look: int, styles: tuple[Style, ...]) -> Tile:
+def _made(folder: Path, name: str, source: str, several: bool, look: int, paint: Paint | None) -> Tile:
     heart = read_sequence(folder, name)
-    heart = in_look(heart, f"{source}_{name}" if several else name, look, sorted({heart.ed, heart.es}), styles)
+    heart = in_look(heart, f"{source}_{name}" if several else name, look, sorted({heart.ed, heart.es}), paint)
     asked = heart.requested
     title = ", ".join(part for part in (name, asked.diagnosis, f"look {look}" if look else asked.vendor) if part)
     wanted = in_short(asked)

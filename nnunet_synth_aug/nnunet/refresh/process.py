@@ -32,11 +32,13 @@ from nnunet_synth_aug.model.training.device import usable_device
 from nnunet_synth_aug.nnunet.bank.build import choose_frames, in_look, write_case
 from nnunet_synth_aug.nnunet.bank.manifest import Manifest, read_manifest
 from nnunet_synth_aug.nnunet.bank.originals import training_originals
+from nnunet_synth_aug.nnunet.painting import known_paint
 from nnunet_synth_aug.nnunet.refresh.cases import VERSION, add_to_journal, mend_journal, publish
 from nnunet_synth_aug.nnunet.refresh.trainer_side import STATE
 from nnunet_synth_aug.nnunet.target import Target, label_lookup, load_target
 from nnunet_synth_aug.synthesis.folder import frames_within, stored
 from nnunet_synth_aug.synthesis.hearts import Request
+from nnunet_synth_aug.synthesis.painting import Paint
 from nnunet_synth_aug.synthesis.quality.control import QualityControl
 from nnunet_synth_aug.synthesis.render import Renderer, donors_among
 from nnunet_synth_aug.synthesis.requests import PATIENTS, RequestPlan, priors_like
@@ -50,12 +52,29 @@ class HeartReplacer:
     """Makes hearts in turn and puts their frames in the place of bank cases."""
 
     def __init__(
-        self, generator: Generator, manifest: Manifest, target: Target, live: Path, journal: Path, show: Show | None = None
+        self,
+        generator: Generator,
+        manifest: Manifest,
+        target: Target,
+        live: Path,
+        journal: Path,
+        show: Show | None = None,
+        paint: Paint | None = None,
     ) -> None:
-        """Goes on after the last heart in ``journal``; ``live`` is the folder of the replaced cases, ``show`` as the bank's hearts were."""
-        self._show = show
+        """Goes on after the last heart in ``journal``.
+
+        Args:
+            generator: makes hearts.
+            manifest: of the bank.
+            target: of nnU-Net.
+            live: folder of the replaced cases.
+            journal: file.
+            show: in whose pixels the bank's hearts are.
+            paint: paints the bank's hearts.
+        """
+        self._show, self._paint = show, paint
         self._generator, self._target, self._lookup = generator, target, label_lookup(target)
-        self._sequences, self._styles = manifest.sequences, manifest.styles
+        self._sequences = manifest.sequences
         self._seed = int(manifest.hash[:12], 16)
         made = manifest.content["generator"]
         asked, like = PriorRequest.from_json(made.get("asked", {}), "the bank's manifest"), made.get("like", PATIENTS)
@@ -112,7 +131,7 @@ class HeartReplacer:
             within = frames_within(len(sequence.image), sequence.sound)
             for look, cases in self._by_look(heart).items():
                 frames = dict(zip(cases, choose_frames(len(sequence.image), sequence.ed, sequence.es, len(cases), within), strict=False))
-                shown = in_look(sequence, f"{self._seed}_{heart}", look, frames.values(), self._styles)
+                shown = in_look(sequence, f"{self._seed}_{heart}", look, frames.values(), self._paint)
                 for case, frame in frames.items():
                     write_case(shown, frame, self._lookup, self._target, self._workshop, case, {VERSION: version})
                 entry["cases"] |= frames
@@ -185,7 +204,9 @@ def open_replacer(job: dict[str, Any], live: Path) -> HeartReplacer:
             f"the generator in {job['generator']} is not the one that made the bank of fold {job['fold']}; make the bank again with "
             f"'{target.bank_command} -f {job['fold']}', or name its generator with 'synthaug plans --refresh-generator'"
         )
-    return HeartReplacer(generator, manifest, target, live, Path(job["journal"]), bank_show(manifest, target))
+    painted = manifest.painted
+    paint = None if painted is None else known_paint(target, job["fold"], painted, device)
+    return HeartReplacer(generator, manifest, target, live, Path(job["journal"]), bank_show(manifest, target), paint)
 
 
 def _leave_with_parent() -> None:
