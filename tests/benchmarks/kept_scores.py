@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pandas as pd
 
@@ -32,16 +33,16 @@ def keep(study: Study, at: Workspace, folder: Path, which: Iterable[tuple[Arm, i
     """Score these finished trainings of a study: arm and seed of each."""
     folder.mkdir(parents=True, exist_ok=True)
     datasets = {VALIDATION: at.raw, **{test.name: at.test_raw(test) for test in study.tests}}
-    os.environ |= at.environment()  # where the study's splits are; test sets may lie elsewhere
-    for arm, seed in which:
-        parts = []
-        for test, dataset in datasets.items():
-            where = at.model(arm, seed) if test == VALIDATION else at.predictions(arm, seed, test)
-            both = [_wide(read_sources({arm.name: [where]}, rules, dataset=dataset).table, end) for end, rules in RULES.items()]
-            parts.append(pd.concat(both, axis=1).reset_index().assign(test=test))
-        table = pd.concat(parts).rename(columns={REFERENCE_VOLUME: "mL"})
-        table = table[["test", *WHOSE, "mL", *(f"{name}{end}" for end in RULES for name in (*KEPT, "failure"))]]
-        table.to_csv(folder / f"{arm.name}_seed_{seed}.csv", index=False, float_format="%.4g")
+    with patch.dict(os.environ, at.environment()):  # where the study's splits are; test sets may lie elsewhere
+        for arm, seed in which:
+            parts = []
+            for test, dataset in datasets.items():
+                where = at.model(arm, seed) if test == VALIDATION else at.predictions(arm, seed, test)
+                both = [_wide(read_sources({arm.name: [where]}, rules, dataset=dataset).table, end) for end, rules in RULES.items()]
+                parts.append(pd.concat(both, axis=1).reset_index().assign(test=test))
+            table = pd.concat(parts).rename(columns={REFERENCE_VOLUME: "mL"})
+            table = table[["test", *WHOSE, "mL", *(f"{name}{end}" for end in RULES for name in (*KEPT, "failure"))]]
+            table.to_csv(folder / f"{arm.name}_seed_{seed}.csv", index=False, float_format="%.4g")
 
 
 def _wide(table: pd.DataFrame, end: str) -> pd.DataFrame:
