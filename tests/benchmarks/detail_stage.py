@@ -35,8 +35,9 @@ from nnunet_synth_aug.model.generator import Generator, load_generator
 from nnunet_synth_aug.model.grid import to_grid
 from nnunet_synth_aug.model.latents.encode import encode
 from nnunet_synth_aug.model.painter.codes import SIDE, Basis
+from nnunet_synth_aug.model.painter.network import Block
 from nnunet_synth_aug.model.training.loop import Step, train
-from nnunet_synth_aug.model.unet import group_norm, time_features
+from nnunet_synth_aug.model.unet import time_features
 from nnunet_synth_aug.reports.reconstruction import by_vendor, detail, psnr, ssim, worst_power
 
 CPU = torch.device("cpu")
@@ -56,22 +57,6 @@ class Slices:
     decoded: torch.Tensor  # (N, X, Y)
     valid: torch.Tensor  # (N, X, Y)
     latent: torch.Tensor  # (N, C, x, y)
-
-
-class Block(nn.Module):
-    """Residual block of slices with an embedding."""
-
-    def __init__(self, width: int, embedding: int) -> None:
-        super().__init__()
-        self.norm1, self.conv1 = group_norm(width), nn.Conv2d(width, width, 3, padding=1)
-        self.norm2, self.conv2 = group_norm(width), nn.Conv2d(width, width, 3, padding=1)
-        self.modulation = nn.Linear(embedding, 2 * width)
-        nn.init.zeros_(self.conv2.weight)
-
-    def forward(self, x: torch.Tensor, embedding: torch.Tensor) -> torch.Tensor:
-        h = self.conv1(F.silu(self.norm1(x)))
-        scale, shift = self.modulation(embedding)[:, :, None, None].chunk(2, 1)
-        return x + self.conv2(F.silu(self.norm2(h) * (1 + scale) + shift))
 
 
 class DetailNetwork(nn.Module):

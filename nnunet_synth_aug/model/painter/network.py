@@ -36,7 +36,9 @@ def folded(mask: torch.Tensor) -> torch.Tensor:
     return F.pixel_unshuffle(F.one_hot(mask.long(), N_CLASSES).movedim(-1, 1)[:, 1:].float(), SIDE)
 
 
-class _Block(nn.Module):
+class Block(nn.Module):
+    """Residual block of slices, whose second norm an embedding scales and shifts."""
+
     def __init__(self, width: int, embedding: int) -> None:
         super().__init__()
         self.norm1, self.conv1 = group_norm(width), nn.Conv2d(width, width, 3, padding=1)
@@ -45,6 +47,7 @@ class _Block(nn.Module):
         nn.init.zeros_(self.conv2.weight)
 
     def forward(self, x: torch.Tensor, embedding: torch.Tensor) -> torch.Tensor:
+        """(N, width, x, y) and (N, embedding) to (N, width, x, y)."""
         h = self.conv1(F.silu(self.norm1(x)))
         scale, shift = self.modulation(embedding)[:, :, None, None].chunk(2, 1)
         return x + self.conv2(F.silu(self.norm2(h) * (1 + scale) + shift))
@@ -59,7 +62,7 @@ class PainterNetwork(nn.Module):
         self.time = nn.Sequential(nn.Linear(embedding + STYLE, embedding), nn.SiLU(), nn.Linear(embedding, embedding), nn.SiLU())
         self.enter = nn.Conv2d(CODES + COARSE, width, 3, padding=1)
         self.contours = nn.Conv2d((N_CLASSES - 1) * SIDE**2, width, 3, padding=1)
-        self.blocks = nn.ModuleList(_Block(width, embedding) for _ in range(blocks))
+        self.blocks = nn.ModuleList(Block(width, embedding) for _ in range(blocks))
         self.leave = nn.Conv2d(width, CODES, 3, padding=1)
         nn.init.zeros_(self.leave.weight)
 
