@@ -16,7 +16,7 @@ from nnunet_synth_aug.core.errors import UserError
 from nnunet_synth_aug.core.labels import STRUCTURES
 from nnunet_synth_aug.core.lock import only_one
 from nnunet_synth_aug.core.paths import painter_file
-from nnunet_synth_aug.data.cohort import load_sequence
+from nnunet_synth_aug.data.cohort import Cohort, load_sequence
 from nnunet_synth_aug.model.painter.painter import Painter, PainterConfig, load_painter, painter_identity, train_painter
 from nnunet_synth_aug.model.painter.slices import PatientSlices
 from nnunet_synth_aug.nnunet.bank.originals import is_imported, training_cohort
@@ -45,8 +45,7 @@ def fold_paint(target: Target, fold: int | str, network: Segmenter, device: torc
     Raises:
         UserError: the dataset was not imported, has no such patient, or the network is sure about none of their slices.
     """
-    with_contours, silent = _patients(target, fold)
-    cohort, _ = training_cohort(target, fold)
+    cohort, with_contours, silent = _patients(target, fold)
     names = {"contoured": [s.patient for s in with_contours], "silent": [s.patient for s in silent]}
     about: dict[str, Any] = {"cohort": cohort.hash(), **names, "segmenter": dict(network.provenance)}
     path = painter_file(target.dataset, fold)
@@ -88,8 +87,8 @@ def known_paint(target: Target, fold: int | str, about: dict[str, Any], device: 
     return Paint(painter, tuple(style["patient"] for style in about["styles"]))
 
 
-def _patients(target: Target, fold: int | str) -> tuple[list[Subject], list[Subject]]:
-    """Training patients with contours, and those without."""
+def _patients(target: Target, fold: int | str) -> tuple[Cohort, list[Subject], list[Subject]]:
+    """The cohort, its training patients with contours, and those without."""
     if not is_imported(target):
         raise UserError(
             f"{_NEEDED}, whom {target.dataset} lacks, as it was not imported; import it with 'synthaug import ... --unlabelled'"
@@ -101,7 +100,7 @@ def _patients(target: Target, fold: int | str) -> tuple[list[Subject], list[Subj
         raise UserError(
             f"{_NEEDED}, which fold {fold} of {target.dataset} lacks; import them with 'synthaug import ... --unlabelled FOLDER'"
         )
-    return [subject for subject in subjects if subject.masks], silent
+    return cohort, [subject for subject in subjects if subject.masks], silent
 
 
 def contoured(subjects: Seq[Subject], network: Segmenter, pixel: float) -> list[PatientSlices]:
