@@ -96,7 +96,7 @@ def test_slices_that_are_contoured_otherwise_when_turned_teach_nothing(tmp_path:
     np.testing.assert_array_equal(found, heart("p9").masks["ED"])
     assert sure.tolist() == [False, *[True] * 5]
     seen: list[Any] = []
-    monkeypatch.setattr(painting, "train_painter", lambda patients, *_: seen.extend(patients) or (taught and _painter(patients)))
+    monkeypatch.setattr(painting, "train_painter", lambda patients, *_: seen.extend(patients) or _painter(patients))
     fold_paint(TARGET, 0, Network(unsure=True), CPU, SMALL)
     assert {one.style.patient: len(one.slices) for one in seen if one.style.patient in ("p6", "p7")} == {"p6": 10, "p7": 10}
 
