@@ -455,6 +455,9 @@ def test_patients_of_the_target_come_with_the_import_and_their_looks_into_banks(
     contoured = ["--contoured-by" in line for line in commands if "--appearance unlabelled" in line]
     assert contoured and all(contoured)
     assert any("--appearance unlabelled --looks 2 --render donor" in line for line in commands)
+    change["arms"] += ["mix_painter50", "mix_painter_3unlabelled50"]
+    painted = [line for line in script(written(tmp_path, GOOD | change), tmp_path / "out") if "--render painter" in line]
+    assert {("--contoured-by" in line, "--looks 3" in line) for line in painted} == {(False, False), (True, True)}
     assert any("synthaug fit" in line and "--contoured-only" in line for line in commands)
     for wrong, sentence in (
         (data | {"unlabelled_folder": None}, r"copies_3unlabelled50to00 needs patients without contours; give data\.unlabelled_folder"),

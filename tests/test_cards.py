@@ -199,12 +199,15 @@ def test_what_may_leave_depends_on_whose_pixels_it_shows(bank, generator, projec
     assert sourced(bank, phantoms).leave is Leave.YES
     assert "`hearts.png` shows training patients" in body(sourced(bank, phantoms)), "the sheet shows patients, whatever the hearts are"
     styled = sourced(bank, phantoms, appearance={"looks": 1, "styles": [{"patient": "patient009"}]})
-    assert styled.leave is Leave.ASK
-    assert "grey values of 1 patients" in body(styled)
+    assert styled.leave is Leave.NO
+    assert "those of 1 patients without contours, painted by a network" in body(styled)
     assert sourced(bank, fit | {"patients": people}).leave is Leave.AFTER_AUDIT
     assert sourced(bank, fit | {"patients": people, "donors": people}).leave is Leave.NO
     keep_audit(bank, an_audit(generator, flagged=False))
     assert sourced(bank, fit | {"patients": people}).leave is Leave.AFTER_AUDIT, "the ethics board remains"
+    painted = sourced(bank, fit | {"patients": people, "render": "painter", "styles": ["patient001", "patient009"]})
+    assert painted.leave is Leave.NO, "the audit is of the generator"
+    assert "learnt from slices of 2 patients" in body(painted)
     keep_audit(bank, an_audit(generator, flagged=True))
     assert sourced(bank, fit | {"patients": people}).leave is Leave.NO
     assert sourced(bank, fit | {"patients": people, "generator_hash": "another"}).audit is None

@@ -138,6 +138,8 @@ def test_arms_of_rendered_hearts():
     assert parse_arm("mix50").render == "decoder"
     with pytest.raises(UserError, match="only generated hearts"):
         parse_arm("copies_donor50")
+    assert (parse_arm("mix_painter50").render, parse_arm("mix_painter50").painted) == ("painter", "contoured")
+    assert (parse_arm("mix_painter_3unlabelled50").painted, parse_arm("mix_donor_3looks50").painted) == ("unlabelled", "")
     with pytest.raises(UserError, match=r"there is no arm 'mix_2looks_donor50'.* such as .*mix_donor_3looks50"):
         parse_arm("mix_2looks_donor50")
 

@@ -21,9 +21,10 @@ from typer.testing import CliRunner
 from evaluation.benchmark.study import parse_arm
 from evaluation.inputs.arms import generator_patients
 from nnunet_synth_aug.cli.app import app
-from nnunet_synth_aug.core.cases import Spacing
+from nnunet_synth_aug.core.cases import Spacing, SyntheticSequence
 from nnunet_synth_aug.core.errors import UserError
 from nnunet_synth_aug.core.paths import painter_file
+from nnunet_synth_aug.core.priors import Priors
 from nnunet_synth_aug.data.cohort import Cohort, load_sequence
 from nnunet_synth_aug.data.raw_dataset import write_dataset
 from nnunet_synth_aug.model.painter import painter as training
@@ -31,10 +32,10 @@ from nnunet_synth_aug.model.painter.painter import Painter, train_painter
 from nnunet_synth_aug.nnunet import painting
 from nnunet_synth_aug.nnunet.bank.build import build_bank_cases
 from nnunet_synth_aug.nnunet.bank.manifest import bank_status
-from nnunet_synth_aug.nnunet.painting import fold_paint, known_paint, sure_contours
+from nnunet_synth_aug.nnunet.painting import fold_paint, fold_painted, known_paint, known_painted, sure_contours
 from nnunet_synth_aug.nnunet.target import load_target
 from nnunet_synth_aug.reports.cards.write import renew_card
-from nnunet_synth_aug.synthesis.painting import Paint
+from nnunet_synth_aug.synthesis.painting import Paint, PaintedHearts
 
 #: Of a folder of results, as far as a fold's painter asks.
 TARGET: Any = SimpleNamespace(dataset="Dataset005_Toy", bank_command="synthaug bank -d 5")
@@ -83,6 +84,8 @@ def test_a_fold_gets_its_painter_once(tmp_path: Path, monkeypatch: pytest.Monkey
     assert known_paint(TARGET, 0, paint.about, CPU).about == paint.about
     other = fold_paint(TARGET, 0, Network(provenance={"checkpoint": "two"}), CPU, SMALL)
     assert other.painter.identity != paint.painter.identity
+    assert known_paint(TARGET, 0, paint.about, CPU).about == paint.about  # another one does not take its place
+    painter_file(TARGET.dataset, 0, paint.painter.identity).unlink()
     with pytest.raises(UserError, match=r"is not the painter of the bank; run 'synthaug bank -d 5 -f 0"):
         known_paint(TARGET, 0, paint.about, CPU)
     with pytest.raises(UserError, match="is not the painter of the bank"):  # made by a version that had none
@@ -111,7 +114,7 @@ def test_without_patients_to_imitate_there_is_no_painter(tmp_path: Path, monkeyp
     dataset(tmp_path, monkeypatch, silent=0)
     with pytest.raises(UserError, match="needs patients without contours, with ED and ES, which fold 0 of Dataset005_Toy lacks"):
         fold_paint(TARGET, 0, Network(), CPU, SMALL)
-    assert not painter_file(TARGET.dataset, 0).exists()
+    assert not painter_file(TARGET.dataset, 0, "").parent.parent.exists()
     (tmp_path / "nnUNet_raw" / TARGET.dataset / "cohort.json").unlink()
     with pytest.raises(UserError, match="as it was not imported; import it"):
         fold_paint(TARGET, 0, Network(), CPU, SMALL)
@@ -123,6 +126,35 @@ def test_a_network_that_finds_no_heart_is_named(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(blind, "segment", lambda image, spacing: np.zeros(image.shape, np.uint8))
     with pytest.raises(UserError, match="the network of --contoured-by is sure about no slice of the 2 patients without contours"):
         fold_paint(TARGET, 0, blind, CPU, SMALL)
+
+
+def test_the_generators_hearts_are_painted_as_contoured_patients_look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset(tmp_path, monkeypatch)
+    show = fold_painted(TARGET, 0, None, CPU, SMALL)
+    assert len(show.patients) == 2 and set(show.painter.styles) == set(show.patients)  # those without contours taught nothing
+    assert known_painted(TARGET, 0, show.about, CPU).patients == show.patients
+    taught_by_all = fold_painted(TARGET, 0, Network(), CPU, SMALL)  # type: ignore[arg-type]
+    assert taught_by_all.patients == show.patients and {"p6", "p7"} < set(taught_by_all.painter.styles)
+    assert known_painted(TARGET, 0, show.about, CPU).about == show.about != taught_by_all.about
+    with pytest.raises(UserError, match=r"is not the painter of the bank; run 'synthaug bank -d 5 -f 0 --render painter ...' again"):
+        known_painted(TARGET, 0, {"render": "painter", "painter": "0" * 64}, CPU)
+    (tmp_path / "nnUNet_raw" / TARGET.dataset / "cohort.json").unlink()
+    with pytest.raises(UserError, match="--render painter needs an imported dataset, and Dataset005_Toy was not imported; import it"):
+        fold_painted(TARGET, 0, None, CPU, SMALL)
+
+
+def test_a_heart_is_painted_the_same_again_and_a_still_heart_keeps_still(painter: Painter) -> None:
+    mask = np.stack([heart("p1").masks["ED"].astype(np.uint8)] * 3)
+    image = np.random.default_rng(0).uniform(0, 900, mask.shape[1:]).astype(np.float32)
+    still = SyntheticSequence(
+        "one", np.stack([image] * 3), mask, (2.0, 2.0, 10.0), 0, 2, 0.05, 3, Priors(), Priors(), motion_seed=4, context=(1.0, 2.0)
+    )
+    show = PaintedHearts(painter, ("p0", "p1", "p2", "p3"))
+    shown, again, other = show(still), show(still), show(replace(still, seed=5))
+    np.testing.assert_array_equal(shown.image, again.image)
+    np.testing.assert_array_equal(shown.image[0], shown.image[2])
+    np.testing.assert_array_equal(shown.mask, mask)
+    assert not np.array_equal(shown.image, other.image) and shown.context is None
 
 
 def test_looks_of_a_heart_are_of_different_patients_and_every_patient_serves(painter: Painter) -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
+import torch
 
 from nnunet_synth_aug.core.cases import Sequence, SyntheticSequence
 from nnunet_synth_aug.core.errors import UserError
@@ -21,6 +22,8 @@ from nnunet_synth_aug.synthesis import render
 from nnunet_synth_aug.synthesis.folder import read_sequence, write_sequence
 from nnunet_synth_aug.synthesis.render import Donor, Renderer, _drawn, donors_among, rendered
 from nnunet_synth_aug.synthesis.sources.copies import Original
+
+CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="module")
@@ -122,11 +125,19 @@ def test_new_hearts_of_a_training_are_shown_by_the_banks_donors(donors, monkeypa
     def bank(**maker: Any) -> Manifest:
         return Manifest({"fold": 2, "generator": maker}, Path())
 
-    show = process.bank_show(bank(render="donor", donors=["anna"]), target)
+    show = process.bank_show(bank(render="donor", donors=["anna"]), target, CPU)
     assert isinstance(show, Renderer) and show.about["donors"] == ["anna"]
-    assert process.bank_show(bank(), target) is None
+    assert process.bank_show(bank(), target, CPU) is None
     with pytest.raises(UserError, match="other patients' pixels than a new one; run 'synthaug bank -d 1 -f 2' again"):
-        process.bank_show(bank(render="donor", donors=["anna", "bert"]), target)
+        process.bank_show(bank(render="donor", donors=["anna", "bert"]), target, CPU)
+
+
+def test_new_hearts_of_a_training_are_painted_by_the_banks_painter(monkeypatch):
+    asked: list[Any] = []
+    monkeypatch.setattr(process, "known_painted", lambda *given: asked.append(given) or "painted")
+    maker, target = {"render": "painter", "painter": "abc"}, cast(Any, SimpleNamespace(bank_command="synthaug bank -d 1"))
+    assert process.bank_show(Manifest({"fold": 2, "generator": maker}, Path()), target, CPU) == "painted"
+    assert asked == [(target, 2, maker, CPU)]
 
 
 def test_a_donor_that_fails_at_ed_is_not_tried_at_es(heart, donors, monkeypatch):

@@ -131,6 +131,7 @@ class Shown:
     """Shows every heart brighter, but none whose motion has a seed that five divides."""
 
     about: ClassVar[dict[str, Any]] = {"render": "donor"}
+    keeps_masks: ClassVar[bool] = False
 
     def __call__(self, heart: SyntheticSequence) -> SyntheticSequence | list[str]:
         return replace(heart, image=heart.image + 1000, donor="somebody") if heart.motion_seed % 5 else ["donor_cannot_follow"]
@@ -156,6 +157,25 @@ def test_a_request_that_no_donor_can_meet_is_given_up_early_and_says_so(calls):
     assert sum(reasons == ["donor_cannot_follow"] for reasons in outcome.rejected) == MAX_UNSHOWN
     said = impossible(outcome.request, [["donor_cannot_follow"]] * MAX_UNSHOWN)
     assert "no training patient can be brought to" in said and "--render decoder" in said
+
+
+def test_a_painter_is_shown_only_hearts_that_are_sound_and_trusted_as_decoded_ones(calls, tmp_path):
+    seen: list[SyntheticSequence] = []
+
+    class Painted(Shown):
+        keeps_masks = True
+
+        def __call__(self, heart: SyntheticSequence) -> SyntheticSequence:
+            seen.append(heart)
+            return replace(heart, image=heart.image + 1000)
+
+    shown = [outcome.sequence for outcome in sample_accepted(GENERATOR, asked(), QualityControl(), Painted())]
+    plain = [outcome.sequence for outcome in sample_accepted(GENERATOR, asked(), QualityControl())]
+    assert len(seen) == len(shown) == N  # none is painted in vain
+    for one, decoded in zip(sorted(shown, key=lambda s: s.id), sorted(plain, key=lambda s: s.id), strict=True):
+        np.testing.assert_array_equal(one.mask, decoded.mask)
+        np.testing.assert_array_equal(one.image, decoded.image + 1000)
+        assert one.sound == decoded.sound is not None
 
 
 def test_contours_that_are_shown_are_checked_as_those_that_were_decoded(calls):

@@ -85,11 +85,13 @@ class RunSteps:
         if arm.needs_segmenter(size):
             witness = ["--segmenter", str(at.model(REAL, study.seeds[0]))]
             waits.append(self.train_id(REAL, fold, study.seeds[0]))
-        if arm.looks and arm.appearance == "unlabelled":
+        if arm.painted == "unlabelled":
             sizes += ["--contoured-by", str(at.model(REAL, study.seeds[0]))]
-            first = next(one for one in study.all_arms if one.looks and one.appearance == "unlabelled")  # whose bank trains the painter
+        if arm.painted:
+            first = next(one for one in study.all_arms if one.painted == arm.painted)  # whose bank trains the painter
             same = at.bank_name(first) == at.bank_name(arm)
-            waits.append(self.train_id(REAL, fold, study.seeds[0]) if same else self._bank_id(first, fold))
+            waits += [] if same else [self._bank_id(first, fold)]
+            waits += [self.train_id(REAL, fold, study.seeds[0])] if same and arm.painted == "unlabelled" else []
         command = fixed("synthaug", "bank", *which, *sizes, "--source", arm.source, *witness, "--allow-fewer", "-device", study.device)
         bank = at.bank(arm, fold)
         step = Step(

@@ -22,8 +22,8 @@ VALIDATION = "validation"
 #: What arms call their sources: mixNN draws from the generator.
 _KINDS = {source.arm: name for name, source in sources.REGISTRY.items()}
 _ARM = re.compile(
-    rf"(?P<kinds>({'|'.join(_KINDS)})(\+({'|'.join(_KINDS)}))*)(_(?P<render>donor|decoder))?(_(?P<looks>[1-9])(?P<whose>looks|unlabelled))?(?P<percent>\d\d|100)(to(?P<until>\d\d|100))?"
-    r"(_(?P<base>(?!donor|decoder)[A-Za-z]\w*))?"
+    rf"(?P<kinds>({'|'.join(_KINDS)})(\+({'|'.join(_KINDS)}))*)(_(?P<render>donor|decoder|painter))?(_(?P<looks>[1-9])(?P<whose>looks|unlabelled))?(?P<percent>\d\d|100)(to(?P<until>\d\d|100))?"
+    r"(_(?P<base>(?!donor|decoder|painter)[A-Za-z]\w*))?"
 )
 _REAL = re.compile(r"real_(?P<base>[A-Za-z]\w*)")
 Vendor = Annotated[str, OneOf(*VENDORS)]
@@ -147,7 +147,8 @@ class Arm:
     ``mixNNtoMM`` begins with NN per cent and ends with MM, linearly over the epochs; likewise for the others. ``copies+phantomNN``
     draws from a bank that holds as many copies as phantoms, and ``copies_3looksNN`` from one that shows each copy in three looks of other
     scanners, ``copies_3unlabelledNN`` in those of three patients without contours. ``mix_donorNN`` shows generated hearts in training
-    patients' pixels, as 'synthaug bank --render donor'. ``copiesNN_DA5`` and ``real_DA5`` train on top of ``nnUNetTrainerDA5``.
+    patients' pixels, as 'synthaug bank --render donor', and
+    ``mix_painterNN`` paints them. ``copiesNN_DA5`` and ``real_DA5`` train on top of ``nnUNetTrainerDA5``.
     """
 
     name: str
@@ -169,6 +170,11 @@ class Arm:
     def looks_of(self) -> str:
         """What its name calls its looks."""
         return "unlabelled" if self.appearance == "unlabelled" else "looks"
+
+    @property
+    def painted(self) -> str:
+        """Whose slices teach its painter: patients with contours, or those without as well; "" without a painter."""
+        return "unlabelled" if self.looks_of == "unlabelled" else "contoured" if self.render == "painter" else ""
 
     @property
     def needs_generator(self) -> bool:

@@ -34,8 +34,9 @@ if TYPE_CHECKING:
     from nnunet_synth_aug.core.prior_request import PriorRequest
     from nnunet_synth_aug.data.cohort import Cohort
     from nnunet_synth_aug.model.generator import Generator
+    from nnunet_synth_aug.nnunet.segmenter import Segmenter
     from nnunet_synth_aug.nnunet.target import Target
-    from nnunet_synth_aug.synthesis.painting import Paint
+    from nnunet_synth_aug.synthesis.painting import Paint, PaintedHearts
     from nnunet_synth_aug.synthesis.quality.control import QualityControl
     from nnunet_synth_aug.synthesis.sources.copies import Original
     from nnunet_synth_aug.synthesis.sources.job import Job, RealOnlyNetwork
@@ -89,9 +90,11 @@ def bank(
         ),
     ] = None,
     render: Annotated[
-        Literal["decoder", "donor"],
+        Literal["decoder", "donor", "painter"],
         typer.Option(
-            "--render", help="Of --source generator: hearts in decoded pixels, or in those of a training patient, warped to them."
+            "--render",
+            help="Of --source generator: hearts in decoded pixels, in those of a training patient warped to them, or painted around "
+            "their contours.",
         ),
     ] = "decoder",
     vendors: Annotated[
@@ -162,8 +165,8 @@ def bank(
         say(note)
     like = like or ("clinic" if render == "donor" else "patients")
     priors_like(like, target.dataset)  # refused before anything is deleted
-    shelf = _Shelf(target, fold, segmenter, min_agreement, generator, device, asked, like, render, named)
-    paint = None if contoured_by is None else shelf.paint(contoured_by)
+    shelf = _Shelf(target, fold, segmenter, min_agreement, generator, device, asked, like, render, named, contoured_by)
+    paint = None if contoured_by is None else shelf.paint()
     top = bank_folder(target.dataset, fold_of(fold)) / "sequences"
     folders = {part: top if len(parts) == 1 else top / part for part in parts}
     with bank_lock(target.dataset, fold_of(fold)):
@@ -248,6 +251,7 @@ class _Shelf:
     like: str
     render: str
     named_vendors: tuple[str, ...] | None  # None: the training patients'
+    contoured_by: Path | None  # the network that contours patients without contours for the painter
     _loaded: dict[str, Generator] = field(default_factory=dict)  # a bank of two sources loads its generator once
 
     def job(self, source: str, folder: Path, n: int, seed: int, strength: float | None) -> Job:
@@ -264,6 +268,7 @@ class _Shelf:
             generator=self.generator,
             segmenter=self.segmenter,
             quality_control=self.quality_control,
+            painted=self.painted,
             priors=self.asked,
             strength=strength,
             like=self.like,
@@ -295,12 +300,24 @@ class _Shelf:
         assert self.segmenter_folder is not None  # refused before
         return real_only_network(self.target.dataset, self.fold, self.segmenter_folder, self.device)
 
-    def paint(self, contoured_by: Path) -> Paint:
+    def paint(self) -> Paint:
         """The painter of the fold, in the styles of its patients without contours."""
         from nnunet_synth_aug.nnunet.painting import fold_paint
 
-        network = real_only_network(self.target.dataset, self.fold, contoured_by, self.device)
+        network = self._contours()
+        assert network is not None  # refused before
         return fold_paint(self.target, fold_of(self.fold), network, torch_device(self.device))
+
+    def painted(self) -> PaintedHearts:
+        """The painter of the fold, in the styles of its patients with contours."""
+        from nnunet_synth_aug.nnunet.painting import fold_painted
+
+        return fold_painted(self.target, fold_of(self.fold), self._contours(), torch_device(self.device))
+
+    def _contours(self) -> Segmenter | None:
+        if self.contoured_by is None:
+            return None
+        return real_only_network(self.target.dataset, self.fold, self.contoured_by, self.device)
 
     def cohort(self) -> tuple[Cohort, tuple[str, ...]]:
         from nnunet_synth_aug.nnunet.bank.originals import training_cohort

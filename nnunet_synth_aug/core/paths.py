@@ -72,9 +72,9 @@ def generator_folder(name: str, fold: int | str) -> Path:
     return nnunet_folder("nnUNet_results") / name / "synth_aug_generator" / f"fold_{fold}"
 
 
-def painter_file(name: str, fold: int | str) -> Path:
-    """The painter of one fold."""
-    return nnunet_folder("nnUNet_results") / name / "synth_aug_painter" / f"fold_{fold}" / "painter.safetensors"
+def painter_file(name: str, fold: int | str, identity: str) -> Path:
+    """A painter of one fold; its identity tells whom it learnt from and how."""
+    return nnunet_folder("nnUNet_results") / name / "synth_aug_painter" / f"fold_{fold}" / identity[:8] / "painter.safetensors"
 
 
 def pretraining_folder(name: str) -> Path:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence as Seq
-from dataclasses import replace
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,7 +20,7 @@ from nnunet_synth_aug.model.painter.painter import Painter, PainterConfig, load_
 from nnunet_synth_aug.model.painter.slices import PatientSlices
 from nnunet_synth_aug.nnunet.bank.originals import is_imported, training_cohort
 from nnunet_synth_aug.nnunet.target import Target
-from nnunet_synth_aug.synthesis.painting import Paint
+from nnunet_synth_aug.synthesis.painting import Paint, PaintedHearts
 
 if TYPE_CHECKING:
     from nnunet_synth_aug.nnunet.segmenter import Segmenter
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
 USUAL = PainterConfig()
 #: Dice of a slice's contours with those found in the slice turned by 90 degrees, of each structure, from which on they are believed.
 SURE = 0.8
-_NEEDED = "--appearance unlabelled needs patients without contours, with ED and ES"
 
 
 def fold_paint(target: Target, fold: int | str, network: Segmenter, device: torch.device, config: PainterConfig = USUAL) -> Paint:
@@ -45,62 +43,106 @@ def fold_paint(target: Target, fold: int | str, network: Segmenter, device: torc
     Raises:
         UserError: the dataset was not imported, has no such patient, or the network is sure about none of their slices.
     """
-    cohort, with_contours, silent = _patients(target, fold)
-    names = {"contoured": [s.patient for s in with_contours], "silent": [s.patient for s in silent]}
-    about: dict[str, Any] = {"cohort": cohort.hash(), **names, "segmenter": dict(network.provenance)}
-    path = painter_file(target.dataset, fold)
-    does = f"trains the painter of fold {fold} of {target.dataset} now; wait for its end, or end it and run this command again"
-    with only_one(path.with_name("painter.lock"), does):
-        painter = _trained(path, (with_contours, silent), network, device, config, about)
-    return Paint(painter, tuple(sorted(set(painter.styles) & set(names["silent"]))))
+    wants = "--appearance unlabelled needs patients without contours, with ED and ES"
+    pupils = _pupils(target, fold, f"{wants}, whom {target.dataset} lacks, as it was not imported", "synthaug import ... --unlabelled")
+    if not pupils.silent:
+        raise UserError(f"{wants}, which fold {fold} of {target.dataset} lacks; import them with 'synthaug import ... --unlabelled FOLDER'")
+    painter = _painter(target, fold, pupils, network, device, config)
+    return Paint(painter, tuple(sorted(set(painter.styles) & {s.patient for s in pupils.silent})))
 
 
-def _trained(
-    path: Path,
-    patients: tuple[list[Subject], list[Subject]],
-    network: Segmenter,
-    device: torch.device,
-    config: PainterConfig,
-    about: dict[str, Any],
+def fold_painted(
+    target: Target, fold: int | str, network: Segmenter | None, device: torch.device, config: PainterConfig = USUAL
+) -> PaintedHearts:
+    """The painter of a fold, in the styles of the patients with contours; trained now if it is not there.
+
+    Args:
+        target: of nnU-Net.
+        fold: index in the splits, or "all".
+        network: a real-only nnU-Net of the fold, if patients without contours are to teach the painter, too.
+        device: where to train and paint.
+        config: settings.
+
+    Raises:
+        UserError: the dataset was not imported, or nobody's contours show all of RV, MYO and LV.
+    """
+    pupils = _pupils(target, fold, f"--render painter needs an imported dataset, and {target.dataset} was not imported", "synthaug import")
+    return _painted(_painter(target, fold, pupils if network else replace(pupils, silent=()), network, device, config), pupils)
+
+
+def _painted(painter: Painter, pupils: _Pupils) -> PaintedHearts:
+    return PaintedHearts(painter, tuple(sorted(set(painter.styles) & {s.patient for s in pupils.contoured})))
+
+
+@dataclass(frozen=True)
+class _Pupils:
+    """Patients of the training from whom a painter may learn."""
+
+    cohort: Cohort
+    contoured: tuple[Subject, ...]
+    silent: tuple[Subject, ...]  # without contours
+
+
+def _pupils(target: Target, fold: int | str, lacking: str, command: str) -> _Pupils:
+    if not is_imported(target):
+        raise UserError(f"{lacking}; import it with '{command}'")
+    cohort, patients = training_cohort(target, fold)
+    subjects = cohort.select(patients).subjects
+    silent = tuple(subject for subject in subjects if not subject.masks and subject.n_frames > 1)
+    return _Pupils(cohort, tuple(subject for subject in subjects if subject.masks), silent)
+
+
+def _painter(
+    target: Target, fold: int | str, pupils: _Pupils, network: Segmenter | None, device: torch.device, config: PainterConfig
 ) -> Painter:
-    """The painter at ``path`` if it is this one, else a new one; ``patients`` are those with contours and those without."""
-    painter = load_painter(path, device) if path.is_file() else None
-    if painter is None or painter.identity != painter_identity(config, about):
-        with_contours, silent = patients
-        known = [PatientSlices.of(s.patient, load_sequence(s), config.pixel) for s in with_contours]
-        found = [one for one in known if one is not None] + contoured(silent, network, config.pixel)
+    """The painter that these patients teach; trained now if it is not there."""
+    about: dict[str, Any] = {
+        "cohort": pupils.cohort.hash(),
+        "contoured": [s.patient for s in pupils.contoured],
+        "silent": [s.patient for s in pupils.silent],
+        "segmenter": None if network is None else dict(network.provenance),
+    }
+    path = painter_file(target.dataset, fold, painter_identity(config, about))
+    does = f"trains this painter of fold {fold} of {target.dataset} now; wait for its end, or end it and run this command again"
+    with only_one(path.with_name("painter.lock"), does):
+        if path.is_file():
+            return load_painter(path, device)
+        known = [PatientSlices.of(s.patient, load_sequence(s), config.pixel) for s in pupils.contoured]
+        found = [one for one in known if one is not None]
+        found += contoured(pupils.silent, network, config.pixel) if network is not None else []
         painter = train_painter(found, config, path, about, device)
         console.print(f"painter is complete: {path}")
-    return painter
+        return painter
 
 
 def known_paint(target: Target, fold: int | str, about: dict[str, Any], device: torch.device) -> Paint:
-    """The painter with which a bank was made, as its manifest describes it.
+    """The painter with which a bank's looks were made, as its manifest describes it.
 
     Raises:
         UserError: it is not there any more.
     """
-    path = painter_file(target.dataset, fold)
+    again = f"run '{target.bank_command} -f {fold} --appearance unlabelled ...' again"
+    return Paint(_known(target, fold, about, device, again), tuple(style["patient"] for style in about["styles"]))
+
+
+def known_painted(target: Target, fold: int | str, about: dict[str, Any], device: torch.device) -> PaintedHearts:
+    """The painter with which a bank's hearts were made, as its provenance describes it.
+
+    Raises:
+        UserError: it is not there any more.
+    """
+    again = f"run '{target.bank_command} -f {fold} --render painter ...' again"
+    painter = _known(target, fold, about, device, again)
+    return _painted(painter, _pupils(target, fold, f"{target.dataset} is not an imported dataset any more", "synthaug import"))
+
+
+def _known(target: Target, fold: int | str, about: dict[str, Any], device: torch.device, again: str) -> Painter:
+    identity = str(about.get("painter", ""))
+    path = painter_file(target.dataset, fold, identity)
     painter = load_painter(path, device) if path.is_file() else None
-    if painter is None or painter.identity != about.get("painter"):
-        raise UserError(f"{path} is not the painter of the bank; run '{target.bank_command} -f {fold} --appearance unlabelled ...' again")
-    return Paint(painter, tuple(style["patient"] for style in about["styles"]))
-
-
-def _patients(target: Target, fold: int | str) -> tuple[Cohort, list[Subject], list[Subject]]:
-    """The cohort, its training patients with contours, and those without."""
-    if not is_imported(target):
-        raise UserError(
-            f"{_NEEDED}, whom {target.dataset} lacks, as it was not imported; import it with 'synthaug import ... --unlabelled'"
-        )
-    cohort, patients = training_cohort(target, fold)
-    subjects = cohort.select(patients).subjects
-    silent = [subject for subject in subjects if not subject.masks and subject.n_frames > 1]
-    if not silent:
-        raise UserError(
-            f"{_NEEDED}, which fold {fold} of {target.dataset} lacks; import them with 'synthaug import ... --unlabelled FOLDER'"
-        )
-    return cohort, [subject for subject in subjects if subject.masks], silent
+    if painter is None or painter.identity != identity:
+        raise UserError(f"{path} is not the painter of the bank; {again}")
+    return painter
 
 
 def contoured(subjects: Seq[Subject], network: Segmenter, pixel: float) -> list[PatientSlices]:

@@ -1,4 +1,4 @@
-"""Hearts painted as patients look whom nobody has contoured."""
+"""Hearts painted: bank hearts as patients look whom nobody has contoured, the generator's as its training patients look."""
 
 from __future__ import annotations
 
@@ -47,3 +47,25 @@ class Paint:
             rng = np.random.default_rng([zlib.crc32(heart.encode()), look, frame, VERSION])
             image[frame] = self.painter.paint(sequence.image[frame], sequence.mask[frame], sequence.spacing, style, rng)
         return replace(sequence, image=image, context=None)
+
+
+@dataclass(frozen=True)
+class PaintedHearts:
+    """Paints the generator's hearts around their own masks, as :data:`nnunet_synth_aug.synthesis.sample.Show` does."""
+
+    painter: Painter
+    patients: tuple[str, ...]  # sorted; in whose styles
+    keeps_masks = True
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """What the provenance says: how hearts are shown, by which painter, and who taught it."""
+        return {"render": "painter", "painter": self.painter.identity, "styles": sorted(self.painter.styles)}
+
+    def __call__(self, heart: SyntheticSequence) -> SyntheticSequence:
+        """All frames from the same noise, in one style that is drawn from the heart's seed."""
+        seeds = [heart.seed, heart.motion_seed, 11, VERSION]
+        style = self.painter.styles[self.patients[int(np.random.default_rng(seeds).integers(len(self.patients)))]]
+        frames = zip(heart.image, heart.mask, strict=True)
+        painted = [self.painter.paint(image, mask, heart.spacing, style, np.random.default_rng(seeds)) for image, mask in frames]
+        return replace(heart, image=np.stack(painted), context=None)

@@ -79,6 +79,7 @@ class Renderer:
     """Shows hearts in donors' pixels, as :data:`nnunet_synth_aug.synthesis.sample.Show` does."""
 
     donors: tuple[Donor, ...]
+    keeps_masks = False
 
     @property
     def about(self) -> dict[str, Any]:

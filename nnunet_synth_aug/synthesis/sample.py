@@ -59,11 +59,15 @@ class _Attempt:
 
 
 class Show(Protocol):
-    """Shows accepted hearts in other pixels, such as a donor's."""
+    """Shows accepted hearts in other pixels, such as a donor's or a painter's."""
 
     @property
     def about(self) -> dict[str, Any]:
         """What the provenance says of it; with another one it makes other hearts."""
+
+    @property
+    def keeps_masks(self) -> bool:
+        """Whether the contours stay the cascade's own, so that these are checked before anything is shown."""
 
     def __call__(self, heart: SyntheticSequence) -> SyntheticSequence | list[str]:
         """The heart, or reasons why it cannot be shown."""
@@ -81,7 +85,7 @@ def sample_accepted(generator: Generator, requests: list[Request], quality: Qual
         show: in what pixels hearts are shown that passed it; None: as they were decoded.
     """
     attempts = [_Attempt.of(request) for request in requests]
-    decoded = quality if show is None else replace(quality, outlines_only=True)
+    decoded = quality if show is None or show.keeps_masks else replace(quality, outlines_only=True)
     while attempts:
         _find_anatomies(generator, attempts, decoded)
         yield from (Outcome(a.request, None, a.rejected) for a in attempts if a.anatomy is None)
@@ -91,7 +95,8 @@ def sample_accepted(generator: Generator, requests: list[Request], quality: Qual
         cycles = stream_cycles(generator, anatomies, [a.cycle_seeds.pop(0) for a in attempts]) if attempts else iter(())
         for attempt, sequence in zip(attempts, cycles, strict=True):
             reasons = decoded.motion(sequence)
-            shown = quality.with_trust(sequence) if reasons or show is None else show(sequence)
+            trusted = quality.with_trust(sequence) if decoded is quality else sequence
+            shown = trusted if reasons or show is None else show(trusted)
             if isinstance(shown, list):
                 reasons = shown
                 attempt.unshown += 1
@@ -99,7 +104,7 @@ def sample_accepted(generator: Generator, requests: list[Request], quality: Qual
                     attempt.anatomy_seeds, attempt.cycle_seeds = [], []
             elif not reasons:
                 # Of the cascade's own masks the outlines were checked above; these contours are what nnU-Net is given.
-                reasons = (quality.motion(shown) if show else []) or quality.witness(shown)
+                reasons = ([] if decoded is quality else quality.motion(shown)) or quality.witness(shown)
             if reasons or isinstance(shown, list):
                 attempt.rejected.append(reasons)
                 unfinished.append(attempt)

@@ -66,7 +66,7 @@ def build_bank_cases(
     cases = target.cases()
     train, val = fold_cases(target.dataset, fold, cases)
     ids, provenance = _listed(sequences, target, fold)
-    provenance |= {"styles": list(paint.patients)} if paint else {}
+    provenance |= {"styles": sorted({*provenance.get("styles", ()), *paint.patients})} if paint else {}
     if str(fold) != "all":
         check_leak(provenance, target, fold, train, val)
     lookup = label_lookup(target)

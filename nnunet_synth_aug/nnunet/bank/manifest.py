@@ -254,10 +254,9 @@ def together(makers: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
     Args:
         makers: provenance by the source's name.
     """
-    seen = {
-        key: sorted({str(one) for maker in makers.values() for one in maker.get(key) or []}) for key in ("patients", "phantoms", "donors")
-    }
-    seen = {key: names for key, names in seen.items() if names or key != "donors"}
+    keys = ("patients", "phantoms", "donors", "styles")
+    seen = {key: sorted({str(one) for maker in makers.values() for one in maker.get(key) or []}) for key in keys}
+    seen = {key: names for key, names in seen.items() if names or key not in ("donors", "styles")}
     hashes = [maker["generator_hash"] for maker in makers.values() if "generator_hash" in maker]
     own = {"generator_hash": hashes[0]} if hashes else {}  # a fold has one generator
     return {"source": "+".join(makers), **seen, **own, "parts": dict(makers)}

@@ -32,7 +32,7 @@ from nnunet_synth_aug.model.training.device import usable_device
 from nnunet_synth_aug.nnunet.bank.build import choose_frames, in_look, write_case
 from nnunet_synth_aug.nnunet.bank.manifest import Manifest, read_manifest
 from nnunet_synth_aug.nnunet.bank.originals import training_originals
-from nnunet_synth_aug.nnunet.painting import known_paint
+from nnunet_synth_aug.nnunet.painting import known_paint, known_painted
 from nnunet_synth_aug.nnunet.refresh.cases import VERSION, add_to_journal, mend_journal, publish
 from nnunet_synth_aug.nnunet.refresh.trainer_side import STATE
 from nnunet_synth_aug.nnunet.target import Target, label_lookup, load_target
@@ -171,13 +171,15 @@ def bank_quality_control(manifest: Manifest) -> QualityControl:
     return QualityControl(quality.get("checked", True))
 
 
-def bank_show(manifest: Manifest, target: Target) -> Show | None:
+def bank_show(manifest: Manifest, target: Target, device: torch.device) -> Show | None:
     """In whose pixels the bank's own hearts were shown; None: as they were decoded.
 
     Raises:
-        UserError: other patients would lend theirs now.
+        UserError: other patients would lend theirs now, or the painter is not there any more.
     """
     maker, fold = manifest.content["generator"], manifest.content["fold"]
+    if maker.get("render") == "painter":
+        return known_painted(target, fold, maker, device)
     if maker.get("render") != "donor":
         return None
     show = Renderer(donors_among(training_originals(target, fold)))
@@ -206,7 +208,7 @@ def open_replacer(job: dict[str, Any], live: Path) -> HeartReplacer:
         )
     painted = manifest.painted
     paint = None if painted is None else known_paint(target, job["fold"], painted, device)
-    return HeartReplacer(generator, manifest, target, live, Path(job["journal"]), bank_show(manifest, target), paint)
+    return HeartReplacer(generator, manifest, target, live, Path(job["journal"]), bank_show(manifest, target, device), paint)
 
 
 def _leave_with_parent() -> None:

@@ -25,7 +25,6 @@ class Leave(Enum):
 
     NO = "no"
     AFTER_AUDIT = "after the audit and with the ethics board"
-    ASK = "with the ethics board"
     YES = "yes"
 
 
@@ -36,6 +35,7 @@ class Part:
     source: str  # as in --source
     folder: str  # of its sequences, below the bank's
     rendered: bool  # in the pixels of a donor
+    painted: bool  # by a network that learnt from patients' slices, and that no audit knows
     people: tuple[str, ...]  # training patients who taught it, or whose pixels it shows
     phantoms: int  # digital hearts that taught it or are shown
     hearts: int
@@ -44,13 +44,13 @@ class Part:
     @property
     def name(self) -> str:
         """For tables and sentences."""
-        return f"{self.source}, in pixels of training hearts" if self.rendered else self.source
+        return f"{self.source}{', in pixels of training hearts' if self.rendered else ', painted' if self.painted else ''}"
 
     def leave(self, audit: Audit | None) -> Leave:
         """Whether these hearts may leave the site."""
         if not self.people:
             return Leave.YES
-        if self.rendered or self.source in PIXELS or (audit is not None and audit.flagged):
+        if self.rendered or self.painted or self.source in PIXELS or (audit is not None and audit.flagged):
             return Leave.NO
         return Leave.AFTER_AUDIT
 
@@ -85,7 +85,7 @@ class Facts:
     def leave(self) -> Leave:
         """Whether all of it may leave the site: the strictest of its parts."""
         if self.kind == "bank":
-            told = [part.leave(self.audit) for part in self.parts] + ([Leave.ASK] if self.imitates_people else [])
+            told = [part.leave(self.audit) for part in self.parts] + ([Leave.NO] if self.imitates_people else [])
             return next(one for one in Leave if one in told)
         if not self.people:
             return Leave.YES
@@ -228,11 +228,11 @@ def _parts(manifest: _Manifest) -> list[Part]:
 
 
 def _part(source: str, about: dict[str, Any], manifest: _Manifest, folder: str) -> Part:
-    names = [str(one) for key in ("patients", "donors") for one in about.get(key) or []]
+    names = [str(one) for key in ("patients", "donors", "styles") for one in about.get(key) or []]
     people = _people(manifest.dataset, names)
     own = {case.sequence for case in manifest.cases if case.source in (None, source)}
     digital = len(about.get("phantoms") or []) + len(set(names)) - len(people)
-    return Part(source, folder, bool(about.get("donors")), people, digital, len(own), about)
+    return Part(source, folder, bool(about.get("donors")), about.get("render") == "painter", people, digital, len(own), about)
 
 
 def _people(dataset: str, names: tuple[str, ...] | list[str]) -> tuple[str, ...]:

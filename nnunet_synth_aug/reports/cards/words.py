@@ -131,7 +131,6 @@ def leave_sentences(facts: Facts) -> list[str]:
     told = {
         Leave.NO: "**No.**",
         Leave.AFTER_AUDIT: "**Only after the memorisation audit, and if your ethics board agrees.**",
-        Leave.ASK: "**Only if your ethics board agrees.**",
         Leave.YES: "**Yes.** No patient's data are in it: digital hearts are computed, not scanned.",
     }
     if facts.leave is Leave.YES and facts.named:
@@ -146,7 +145,10 @@ def leave_sentences(facts: Facts) -> list[str]:
     if facts.kind == "bank":
         lines += [_bullets(_why(part, facts.audit) for part in facts.parts)] if facts.people else []
         if facts.imitates_people:
-            lines.append(f"Its looks imitate the grey values of {facts.imitated} patients without contours; their pixels are not in it.")
+            lines.append(
+                f"Its looks are those of {facts.imitated} patients without contours, painted by a network that learnt from their slices. "
+                "No audit tells whether it remembers them."
+            )
         if facts.people or facts.named:
             lines.append(
                 "`hearts.png` shows training patients, and `manifest_*.json` and every `index.json` name them as the data set does: "
@@ -162,6 +164,8 @@ def _why(part: Part, audit: Audit | None) -> str:
         return f"`{part.source}`: yes, they are computed."
     if part.rendered:
         return f"`{part.source}`: no. Every heart is shown in the pixels of one of {n} patients."
+    if part.painted:
+        return f"`{part.source}`: no. Their painter learnt from slices of {n} patients, and no audit tells whether it remembers them."
     if part.source in ("copies", "bent", "pseudolabels"):
         return f"`{part.source}`: no. They are the pixels of {n} patients, in the same frames or bent."
     if part.source == "variations":

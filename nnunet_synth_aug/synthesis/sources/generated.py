@@ -15,6 +15,6 @@ def make(job: Job) -> list[str]:
     plan = RequestPlan(seed=job.seed, priors=job.priors, like=job.like, others=priors_like(job.like, job.dataset))
     about = ({"asked": job.priors.to_json()} if job.priors else {}) | ({"like": job.like} if job.like != PATIENTS else {})
     quality = job.quality_control(generator)
-    show = Renderer(donors_among(job.originals())) if job.render == "donor" else None
+    show = Renderer(donors_among(job.originals())) if job.render == "donor" else job.painted() if job.render == "painter" else None
     sample_to_folder(generator, plan.requests(generator, job.n), job.folder, skip_impossible=True, quality=quality, about=about, show=show)
     return describe(job.folder, generator)
