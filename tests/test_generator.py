@@ -216,7 +216,7 @@ def test_sampling_resumes_and_equals_an_undisturbed_run(world, tmp_path):
             assert read_json(path) == read_json(other)
     for sequence_id in ("synth_00002", "synth_00003"):
         assert np.array_equal(read_sequence(tmp_path / "a", sequence_id).image, read_sequence(tmp_path / "b", sequence_id).image)
-    with pytest.raises(UserError, match="another generator, request or quality control"):
+    with pytest.raises(UserError, match="another generator, request, quality control or way of showing them"):
         sample_to_folder(generator, RequestPlan(1, n_frames=4).requests(generator, 4), tmp_path / "b", UNCHECKED)
 
 

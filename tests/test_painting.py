@@ -6,12 +6,12 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock
 from nnunet_fixture import DATASET, PATIENTS, PLANS, Project, write_sequences
 from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2
 from test_dataset import heart
@@ -30,15 +30,15 @@ from nnunet_synth_aug.data.raw_dataset import write_dataset
 from nnunet_synth_aug.model.painter import painter as training
 from nnunet_synth_aug.model.painter.painter import Painter, train_painter
 from nnunet_synth_aug.nnunet import painting
-from nnunet_synth_aug.nnunet.bank.build import build_bank_cases
+from nnunet_synth_aug.nnunet.bank.build import build_bank_cases, in_look
 from nnunet_synth_aug.nnunet.bank.manifest import bank_status
 from nnunet_synth_aug.nnunet.painting import fold_paint, fold_painted, known_paint, known_painted, sure_contours
 from nnunet_synth_aug.nnunet.target import load_target
 from nnunet_synth_aug.reports.cards.write import renew_card
+from nnunet_synth_aug.synthesis.folder import read_sequence, write_sequence
 from nnunet_synth_aug.synthesis.painting import Paint, PaintedHearts
 
-#: Of a folder of results, as far as a fold's painter asks.
-TARGET: Any = SimpleNamespace(dataset="Dataset005_Toy", bank_command="synthaug bank -d 5")
+TOY = "Dataset005_Toy"
 
 
 @pytest.fixture(scope="module")
@@ -76,20 +76,20 @@ def dataset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, silent: int = 2) ->
 
 def test_a_fold_gets_its_painter_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     dataset(tmp_path, monkeypatch)
-    paint = fold_paint(TARGET, 0, Network(), CPU, SMALL)
+    paint = fold_paint(TOY, 0, Network(), CPU, SMALL)
     assert paint.patients == ("p6", "p7")
     assert {"p6", "p7"} < set(paint.painter.styles) and len(paint.painter.styles) == 4  # two of four train
-    again = fold_paint(TARGET, 0, network := Network(), CPU, SMALL)
+    again = fold_paint(TOY, 0, network := Network(), CPU, SMALL)
     assert again.about == paint.about and network.asked == 0
-    assert known_paint(TARGET, 0, paint.about, CPU).about == paint.about
-    other = fold_paint(TARGET, 0, Network(provenance={"checkpoint": "two"}), CPU, SMALL)
+    assert known_paint(TOY, 0, paint.about, CPU).about == paint.about
+    other = fold_paint(TOY, 0, Network(provenance={"checkpoint": "two"}), CPU, SMALL)
     assert other.painter.identity != paint.painter.identity
-    assert known_paint(TARGET, 0, paint.about, CPU).about == paint.about  # another one does not take its place
-    painter_file(TARGET.dataset, 0, paint.painter.identity).unlink()
-    with pytest.raises(UserError, match=r"is not the painter of the bank; run 'synthaug bank -d 5 -f 0"):
-        known_paint(TARGET, 0, paint.about, CPU)
+    assert known_paint(TOY, 0, paint.about, CPU).about == paint.about  # another one does not take its place
+    painter_file(TOY, 0, paint.painter.identity).unlink()
+    with pytest.raises(UserError, match=r"is not the painter of the bank; run 'synthaug bank -d Dataset005_Toy -f 0"):
+        known_paint(TOY, 0, paint.about, CPU)
     with pytest.raises(UserError, match="is not the painter of the bank"):  # made by a version that had none
-        known_paint(TARGET, 0, {"styles": [{"patient": "p6"}]}, CPU)
+        known_paint(TOY, 0, {"styles": [{"patient": "p6"}]}, CPU)
 
 
 def test_slices_that_are_contoured_otherwise_when_turned_teach_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -100,7 +100,7 @@ def test_slices_that_are_contoured_otherwise_when_turned_teach_nothing(tmp_path:
     assert sure.tolist() == [False, *[True] * 5]
     seen: list[Any] = []
     monkeypatch.setattr(painting, "train_painter", lambda patients, *_: seen.extend(patients) or _painter(patients))
-    fold_paint(TARGET, 0, Network(unsure=True), CPU, SMALL)
+    fold_paint(TOY, 0, Network(unsure=True), CPU, SMALL)
     assert {one.style.patient: len(one.slices) for one in seen if one.style.patient in ("p6", "p7")} == {"p6": 10, "p7": 10}
 
 
@@ -113,11 +113,11 @@ def _painter(patients: list[Any]) -> Painter:
 def test_without_patients_to_imitate_there_is_no_painter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     dataset(tmp_path, monkeypatch, silent=0)
     with pytest.raises(UserError, match="needs patients without contours, with ED and ES, which fold 0 of Dataset005_Toy lacks"):
-        fold_paint(TARGET, 0, Network(), CPU, SMALL)
-    assert not painter_file(TARGET.dataset, 0, "").parent.parent.exists()
-    (tmp_path / "nnUNet_raw" / TARGET.dataset / "cohort.json").unlink()
+        fold_paint(TOY, 0, Network(), CPU, SMALL)
+    assert not painter_file(TOY, 0, "").parent.parent.exists()
+    (tmp_path / "nnUNet_raw" / TOY / "cohort.json").unlink()
     with pytest.raises(UserError, match="as it was not imported; import it"):
-        fold_paint(TARGET, 0, Network(), CPU, SMALL)
+        fold_paint(TOY, 0, Network(), CPU, SMALL)
 
 
 def test_a_network_that_finds_no_heart_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -125,22 +125,43 @@ def test_a_network_that_finds_no_heart_is_named(tmp_path: Path, monkeypatch: pyt
     blind = Network()
     monkeypatch.setattr(blind, "segment", lambda image, spacing: np.zeros(image.shape, np.uint8))
     with pytest.raises(UserError, match="the network of --contoured-by is sure about no slice of the 2 patients without contours"):
-        fold_paint(TARGET, 0, blind, CPU, SMALL)
+        fold_paint(TOY, 0, blind, CPU, SMALL)
 
 
 def test_the_generators_hearts_are_painted_as_contoured_patients_look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     dataset(tmp_path, monkeypatch)
-    show = fold_painted(TARGET, 0, None, CPU, SMALL)
-    assert len(show.patients) == 2 and set(show.painter.styles) == set(show.patients)  # those without contours taught nothing
-    assert known_painted(TARGET, 0, show.about, CPU).patients == show.patients
-    taught_by_all = fold_painted(TARGET, 0, Network(), CPU, SMALL)  # type: ignore[arg-type]
-    assert taught_by_all.patients == show.patients and {"p6", "p7"} < set(taught_by_all.painter.styles)
-    assert known_painted(TARGET, 0, show.about, CPU).about == show.about != taught_by_all.about
-    with pytest.raises(UserError, match=r"is not the painter of the bank; run 'synthaug bank -d 5 -f 0 --render painter ...' again"):
-        known_painted(TARGET, 0, {"render": "painter", "painter": "0" * 64}, CPU)
-    (tmp_path / "nnUNet_raw" / TARGET.dataset / "cohort.json").unlink()
-    with pytest.raises(UserError, match="--render painter needs an imported dataset, and Dataset005_Toy was not imported; import it"):
-        fold_painted(TARGET, 0, None, CPU, SMALL)
+    show = fold_painted(TOY, 0, None, CPU, SMALL)
+    file = painter_file(TOY, 0, show.identity)
+    assert len(show.shown_as) == 2 and show.taught == show.shown_as and not file.exists()  # nothing is trained before a heart is shown
+    again = f"run 'synthaug bank -d {TOY} -f 0 --render painter ...' again"
+    with pytest.raises(UserError, match=f"is not the painter of the bank; {again}"):
+        known_painted(TOY, 0, show.about, CPU)
+    assert set(show.painter.styles) == set(show.shown_as) and file.is_file()  # those without contours taught nothing
+    assert known_painted(TOY, 0, show.about, CPU).about == show.about
+    with pytest.raises(UserError, match=f"painted by another version; {again}"):
+        known_painted(TOY, 0, show.about | {"painting": 0}, CPU)
+    taught_by_all = fold_painted(TOY, 0, Network(), CPU, SMALL)  # type: ignore[arg-type]
+    assert taught_by_all.shown_as == show.shown_as and {"p6", "p7"} < set(taught_by_all.painter.styles) == set(taught_by_all.taught)
+    assert known_painted(TOY, 0, show.about, CPU).about == show.about != taught_by_all.about
+    (tmp_path / "nnUNet_raw" / TOY / "cohort.json").unlink()
+    with pytest.raises(UserError, match=f"--render painter needs an imported dataset, and {TOY} was not imported; import it"):
+        fold_painted(TOY, 0, None, CPU, SMALL)
+
+
+def test_a_trained_painter_is_used_while_another_process_holds_its_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset(tmp_path, monkeypatch)
+    show = fold_painted(TOY, 0, None, CPU, SMALL)
+    lock = painter_file(TOY, 0, show.identity).with_name("painter.lock")
+    lock.parent.mkdir(parents=True)
+    with FileLock(lock), pytest.raises(UserError, match=r"trains this painter of fold 0 of Dataset005_Toy now; wait for its end"):
+        assert show.painter
+    assert show.painter
+    with FileLock(lock):
+        assert fold_painted(TOY, 0, None, CPU, SMALL).painter.identity == show.identity
+
+
+def painted_hearts(painter: Painter, *shown_as: str) -> PaintedHearts:
+    return PaintedHearts(painter.identity, tuple(painter.styles), shown_as, lambda: painter)
 
 
 def test_a_heart_is_painted_the_same_again_and_a_still_heart_keeps_still(painter: Painter) -> None:
@@ -149,12 +170,30 @@ def test_a_heart_is_painted_the_same_again_and_a_still_heart_keeps_still(painter
     still = SyntheticSequence(
         "one", np.stack([image] * 3), mask, (2.0, 2.0, 10.0), 0, 2, 0.05, 3, Priors(), Priors(), motion_seed=4, context=(1.0, 2.0)
     )
-    show = PaintedHearts(painter, ("p0", "p1", "p2", "p3"))
+    show = painted_hearts(painter, "p0", "p1", "p2", "p3")
     shown, again, other = show(still), show(still), show(replace(still, seed=5))
     np.testing.assert_array_equal(shown.image, again.image)
     np.testing.assert_array_equal(shown.image[0], shown.image[2])
     np.testing.assert_array_equal(shown.mask, mask)
     assert not np.array_equal(shown.image, other.image) and shown.context is None
+    assert shown.painted_as in painter.styles
+    assert {show(replace(still, seed=seed, image=image[None], mask=mask[:1])).painted_as for seed in range(12)} == set(painter.styles)
+    with pytest.raises(UserError, match="none shows how to paint; use --render decoder"):
+        painted_hearts(painter, "somebody else")(still)
+
+
+def test_a_painted_heart_keeps_whose_style_it_has_and_is_of_no_vendor(painter: Painter, tmp_path: Path) -> None:
+    mask = np.stack([heart("p1").masks["ED"].astype(np.uint8)] * 2)
+    image = np.random.default_rng(0).uniform(0, 900, mask.shape).astype(np.float32)
+    asked = Priors(vendor="Philips")
+    decoded = SyntheticSequence("one", image, mask, (2.0, 2.0, 10.0), 0, 1, 0.05, 3, asked, Priors(), motion_seed=4)
+    shown = painted_hearts(painter, "p2")(decoded)
+    write_sequence(tmp_path, shown)
+    assert (read_sequence(tmp_path, "one").painted_as, read_sequence(tmp_path, "one").donor) == ("p2", None)
+    plain = replace(shown, requested=Priors())
+    np.testing.assert_array_equal(in_look(shown, "one", 1, [0]).image, in_look(plain, "one", 1, [0]).image)
+    own = (in_look(one, "one", 1, [0]).image for one in (decoded, replace(decoded, requested=Priors())))
+    assert not np.array_equal(*own)
 
 
 def test_looks_of_a_heart_are_of_different_patients_and_every_patient_serves(painter: Painter) -> None:

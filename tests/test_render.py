@@ -135,9 +135,9 @@ def test_new_hearts_of_a_training_are_shown_by_the_banks_donors(donors, monkeypa
 def test_new_hearts_of_a_training_are_painted_by_the_banks_painter(monkeypatch):
     asked: list[Any] = []
     monkeypatch.setattr(process, "known_painted", lambda *given: asked.append(given) or "painted")
-    maker, target = {"render": "painter", "painter": "abc"}, cast(Any, SimpleNamespace(bank_command="synthaug bank -d 1"))
+    maker, target = {"render": "painter", "painter": "abc"}, cast(Any, SimpleNamespace(dataset="Dataset001_A"))
     assert process.bank_show(Manifest({"fold": 2, "generator": maker}, Path()), target, CPU) == "painted"
-    assert asked == [(target, 2, maker, CPU)]
+    assert asked == [("Dataset001_A", 2, maker, CPU)]
 
 
 def test_a_donor_that_fails_at_ed_is_not_tried_at_es(heart, donors, monkeypatch):

@@ -143,7 +143,7 @@ def test_what_cannot_be_shown_is_tried_again_and_counted(calls, tmp_path):
     made = [read_sequence(tmp_path, one) for one in ids]
     assert all(one.motion_seed % 5 and one.image.min() >= 1000 and one.donor == "somebody" for one in made)
     assert provenance["render"] == "donor" and provenance["quality"]["reasons"]["donor_cannot_follow"] > 0
-    with pytest.raises(UserError, match="another generator, request or quality control"):
+    with pytest.raises(UserError, match="another generator, request, quality control or way of showing them"):
         sample_to_folder(GENERATOR, asked(), tmp_path)
 
 
@@ -315,7 +315,7 @@ def test_a_bank_says_which_segmenter_checked_it_and_how_strictly(calls, tmp_path
     quality = read_index(tmp_path)[1]["quality"]
     assert (quality["image_mask_checked"], quality["min_agreement"], quality["segmenter"]) == (True, 0.7, {"checkpoint_sha256": "a"})
     sample_to_folder(GENERATOR, asked(2), tmp_path, quality=checked_by("a"))  # it may grow
-    with pytest.raises(UserError, match="or quality control; choose another folder"):
+    with pytest.raises(UserError, match="way of showing them; choose another folder"):
         sample_to_folder(GENERATOR, asked(2), tmp_path, quality=checked_by("b"))
 
 

@@ -126,11 +126,11 @@ def test_sequences_say_how_they_were_made_and_do_not_mix_with_others(generator, 
     assert ids == [r.id for r in plain]
     assert (provenance["source"], provenance["strength"]) == ("variations", STRENGTH)
     assert provenance["patients"] == generator.provenance["patients"]
-    with pytest.raises(UserError, match="another generator, request or quality control"):
+    with pytest.raises(UserError, match="another generator, request, quality control or way of showing them"):
         sample_to_folder(
             still, [replace(r, origin=replace(r.origin, strength=OTHER)) for r in plain], tmp_path, QualityControl(check=False)
         )
-    with pytest.raises(UserError, match="another generator, request or quality control"):
+    with pytest.raises(UserError, match="another generator, request, quality control or way of showing them"):
         sample_to_folder(still, [replace(r, origin=None) for r in plain], tmp_path, QualityControl(check=False))
 
 

@@ -73,7 +73,7 @@ class Proposal:
 def _in_words(arm: Arm) -> str:
     whose = "patients without contours" if arm.appearance == "unlabelled" else "other scanners"
     looks = f", in {arm.looks} look{'s' if arm.looks > 1 else ''} of {whose}"
-    pixels = " in your patients' pixels" if arm.render == "donor" else ""
+    pixels = {"donor": " in your patients' pixels", "painter": " painted"}.get(arm.render, "")
     named = [SHORT[part] + (pixels if part == "generator" else "") for part in arm.parts]
     return ", ".join(named[:-1]) + (" and " if len(named) > 1 else "") + named[-1] + (looks if arm.looks else "")
 

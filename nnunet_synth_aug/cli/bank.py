@@ -306,13 +306,13 @@ class _Shelf:
 
         network = self._contours()
         assert network is not None  # refused before
-        return fold_paint(self.target, fold_of(self.fold), network, torch_device(self.device))
+        return fold_paint(self.target.dataset, fold_of(self.fold), network, torch_device(self.device))
 
     def painted(self) -> PaintedHearts:
         """The painter of the fold, in the styles of its patients with contours."""
         from nnunet_synth_aug.nnunet.painting import fold_painted
 
-        return fold_painted(self.target, fold_of(self.fold), self._contours(), torch_device(self.device))
+        return fold_painted(self.target.dataset, fold_of(self.fold), self._contours(), torch_device(self.device))
 
     def _contours(self) -> Segmenter | None:
         if self.contoured_by is None:
@@ -322,7 +322,7 @@ class _Shelf:
     def cohort(self) -> tuple[Cohort, tuple[str, ...]]:
         from nnunet_synth_aug.nnunet.bank.originals import training_cohort
 
-        return training_cohort(self.target, fold_of(self.fold))
+        return training_cohort(self.target.dataset, fold_of(self.fold))
 
     def originals(self) -> list[Original]:
         from nnunet_synth_aug.nnunet.bank.originals import training_originals
@@ -341,7 +341,7 @@ class _Shelf:
 
         if self.named_vendors is not None:
             return self.named_vendors
-        if not is_imported(self.target):
+        if not is_imported(self.target.dataset):
             return ()
         cohort, patients = self.cohort()
         return tuple(sorted({vendor for s in cohort.select(patients).subjects if (vendor := s.priors.vendor) is not None}))

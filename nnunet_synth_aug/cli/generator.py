@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -125,6 +125,10 @@ def sample(
     min_agreement: MinAgreement = None,
     open_loop: Annotated[bool, typer.Option("--open-loop", help="Without calibration of EDV and EF on the sample.")] = False,
     grain: Annotated[bool, typer.Option("--grain/--no-grain", help="With the noise of real images, or without any.")] = True,
+    render: Annotated[
+        Literal["decoder", "painter"],
+        typer.Option("--render", help="Hearts in decoded pixels, or painted around their contours; the first time trains the painter."),
+    ] = "decoder",
     gif: Annotated[bool, typer.Option("--gif/--no-gif", help="One beating-heart GIF per sequence.")] = True,
     generator: GeneratorFolder = None,
     device: Device = "cpu",
@@ -149,7 +153,12 @@ def sample(
     for line in beyond_training(asked, cascade):
         say(line)
     plan = RequestPlan(seed, asked, frames, free, not open_loop, grain)
-    ids = sample_to_folder(cascade, plan.requests(cascade, n), out, quality=quality)
+    show = None
+    if render == "painter":
+        from nnunet_synth_aug.nnunet.painting import fold_painted
+
+        show = fold_painted(dataset_name(dataset), fold_of(fold), None, torch_device(device))
+    ids = sample_to_folder(cascade, plan.requests(cascade, n), out, quality=quality, show=show)
     if gif:
         write_gifs(out, ids)
     for line in describe(out, cascade):

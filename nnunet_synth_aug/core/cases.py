@@ -74,6 +74,7 @@ class SyntheticSequence:
     motion_seed: int = 0  # of the motion LDM, given the anatomy that `seed` makes
     open_loop: Priors | None = None  # with calibration: what would have been measured without it
     donor: str | None = None  # training patient or case whose pixels show it; None: they were decoded, or nobody's
+    painted_as: str | None = None  # training patient in whose style it was painted; None: it was not
     #: Frame -> first slice and last + 1 whose contours can be trusted, of masks that a network decoded; frames with torn slices in the
     #: middle are not in it. None where contours were drawn or moved with the image: all of them can be.
     sound: Mapping[int, tuple[int, int]] | None = None

@@ -19,7 +19,6 @@ from nnunet_synth_aug.data.cohort import Cohort, load_sequence
 from nnunet_synth_aug.model.painter.painter import Painter, PainterConfig, load_painter, painter_identity, train_painter
 from nnunet_synth_aug.model.painter.slices import PatientSlices
 from nnunet_synth_aug.nnunet.bank.originals import is_imported, training_cohort
-from nnunet_synth_aug.nnunet.target import Target
 from nnunet_synth_aug.synthesis.painting import Paint, PaintedHearts
 
 if TYPE_CHECKING:
@@ -30,11 +29,11 @@ USUAL = PainterConfig()
 SURE = 0.8
 
 
-def fold_paint(target: Target, fold: int | str, network: Segmenter, device: torch.device, config: PainterConfig = USUAL) -> Paint:
+def fold_paint(dataset: str, fold: int | str, network: Segmenter, device: torch.device, config: PainterConfig = USUAL) -> Paint:
     """The painter of a fold, in the styles of the patients whom nobody has contoured; trained now if it is not there.
 
     Args:
-        target: of nnU-Net.
+        dataset: whole name.
         fold: index in the splits, or "all".
         network: a real-only nnU-Net of the fold, which contours them.
         device: where to train and paint.
@@ -44,34 +43,34 @@ def fold_paint(target: Target, fold: int | str, network: Segmenter, device: torc
         UserError: the dataset was not imported, has no such patient, or the network is sure about none of their slices.
     """
     wants = "--appearance unlabelled needs patients without contours, with ED and ES"
-    pupils = _pupils(target, fold, f"{wants}, whom {target.dataset} lacks, as it was not imported", "synthaug import ... --unlabelled")
+    pupils = _pupils(dataset, fold, f"{wants}, whom {dataset} lacks, as it was not imported", "synthaug import ... --unlabelled")
     if not pupils.silent:
-        raise UserError(f"{wants}, which fold {fold} of {target.dataset} lacks; import them with 'synthaug import ... --unlabelled FOLDER'")
-    painter = _painter(target, fold, pupils, network, device, config)
+        raise UserError(f"{wants}, which fold {fold} of {dataset} lacks; import them with 'synthaug import ... --unlabelled FOLDER'")
+    painter = _load(_About(dataset, fold, pupils, network, config), device)
     return Paint(painter, tuple(sorted(set(painter.styles) & {s.patient for s in pupils.silent})))
 
 
 def fold_painted(
-    target: Target, fold: int | str, network: Segmenter | None, device: torch.device, config: PainterConfig = USUAL
+    dataset: str, fold: int | str, network: Segmenter | None, device: torch.device, config: PainterConfig = USUAL
 ) -> PaintedHearts:
-    """The painter of a fold, in the styles of the patients with contours; trained now if it is not there.
+    """The painter of a fold, in the styles of the patients with contours; trained when the first heart is shown, if it is not there.
 
     Args:
-        target: of nnU-Net.
+        dataset: whole name.
         fold: index in the splits, or "all".
         network: a real-only nnU-Net of the fold, if patients without contours are to teach the painter, too.
         device: where to train and paint.
         config: settings.
 
     Raises:
-        UserError: the dataset was not imported, or nobody's contours show all of RV, MYO and LV.
+        UserError: the dataset was not imported, or nobody has contours.
     """
-    pupils = _pupils(target, fold, f"--render painter needs an imported dataset, and {target.dataset} was not imported", "synthaug import")
-    return _painted(_painter(target, fold, pupils if network else replace(pupils, silent=()), network, device, config), pupils)
-
-
-def _painted(painter: Painter, pupils: _Pupils) -> PaintedHearts:
-    return PaintedHearts(painter, tuple(sorted(set(painter.styles) & {s.patient for s in pupils.contoured})))
+    pupils = _pupils(dataset, fold, f"--render painter needs an imported dataset, and {dataset} was not imported", "synthaug import")
+    if not pupils.contoured:
+        raise UserError(f"no training patient of fold {fold} of {dataset} has contours, so none shows how to paint; use --render decoder")
+    about = _About(dataset, fold, pupils if network else replace(pupils, silent=()), network, config)
+    contoured, silent = (tuple(s.patient for s in some) for some in (about.pupils.contoured, about.pupils.silent))
+    return PaintedHearts(about.identity, contoured + silent, contoured, lambda: _load(about, device))
 
 
 @dataclass(frozen=True)
@@ -83,62 +82,85 @@ class _Pupils:
     silent: tuple[Subject, ...]  # without contours
 
 
-def _pupils(target: Target, fold: int | str, lacking: str, command: str) -> _Pupils:
-    if not is_imported(target):
+def _pupils(dataset: str, fold: int | str, lacking: str, command: str) -> _Pupils:
+    if not is_imported(dataset):
         raise UserError(f"{lacking}; import it with '{command}'")
-    cohort, patients = training_cohort(target, fold)
+    cohort, patients = training_cohort(dataset, fold)
     subjects = cohort.select(patients).subjects
     silent = tuple(subject for subject in subjects if not subject.masks and subject.n_frames > 1)
     return _Pupils(cohort, tuple(subject for subject in subjects if subject.masks), silent)
 
 
-def _painter(
-    target: Target, fold: int | str, pupils: _Pupils, network: Segmenter | None, device: torch.device, config: PainterConfig
-) -> Painter:
+@dataclass(frozen=True)
+class _About:
+    """All that a painter depends on."""
+
+    dataset: str
+    fold: int | str
+    pupils: _Pupils
+    network: Segmenter | None
+    config: PainterConfig
+
+    @property
+    def told(self) -> dict[str, Any]:
+        """For its file, JSON."""
+        return {
+            "cohort": self.pupils.cohort.hash(),
+            "contoured": [s.patient for s in self.pupils.contoured],
+            "silent": [s.patient for s in self.pupils.silent],
+            "segmenter": None if self.network is None else dict(self.network.provenance),
+        }
+
+    @property
+    def identity(self) -> str:
+        return painter_identity(self.config, self.told)
+
+
+def _load(about: _About, device: torch.device) -> Painter:
     """The painter that these patients teach; trained now if it is not there."""
-    about: dict[str, Any] = {
-        "cohort": pupils.cohort.hash(),
-        "contoured": [s.patient for s in pupils.contoured],
-        "silent": [s.patient for s in pupils.silent],
-        "segmenter": None if network is None else dict(network.provenance),
-    }
-    path = painter_file(target.dataset, fold, painter_identity(config, about))
-    does = f"trains this painter of fold {fold} of {target.dataset} now; wait for its end, or end it and run this command again"
+    path = painter_file(about.dataset, about.fold, about.identity)
+    if path.is_file():
+        return load_painter(path, device)
+    does = f"trains this painter of fold {about.fold} of {about.dataset} now; wait for its end, or end it and run this command again"
     with only_one(path.with_name("painter.lock"), does):
         if path.is_file():
             return load_painter(path, device)
-        known = [PatientSlices.of(s.patient, load_sequence(s), config.pixel) for s in pupils.contoured]
+        pixel, network = about.config.pixel, about.network
+        known = [PatientSlices.of(s.patient, load_sequence(s), pixel) for s in about.pupils.contoured]
         found = [one for one in known if one is not None]
-        found += contoured(pupils.silent, network, config.pixel) if network is not None else []
-        painter = train_painter(found, config, path, about, device)
+        found += contoured(about.pupils.silent, network, pixel) if network is not None else []
+        painter = train_painter(found, about.config, path, about.told, device)
         console.print(f"painter is complete: {path}")
         return painter
 
 
-def known_paint(target: Target, fold: int | str, about: dict[str, Any], device: torch.device) -> Paint:
+def known_paint(dataset: str, fold: int | str, about: dict[str, Any], device: torch.device) -> Paint:
     """The painter with which a bank's looks were made, as its manifest describes it.
 
     Raises:
         UserError: it is not there any more.
     """
-    again = f"run '{target.bank_command} -f {fold} --appearance unlabelled ...' again"
-    return Paint(_known(target, fold, about, device, again), tuple(style["patient"] for style in about["styles"]))
+    again = f"run 'synthaug bank -d {dataset} -f {fold} --appearance unlabelled ...' again"
+    return Paint(_known(dataset, fold, about, device, again), tuple(style["patient"] for style in about["styles"]))
 
 
-def known_painted(target: Target, fold: int | str, about: dict[str, Any], device: torch.device) -> PaintedHearts:
+def known_painted(dataset: str, fold: int | str, about: dict[str, Any], device: torch.device) -> PaintedHearts:
     """The painter with which a bank's hearts were made, as its provenance describes it.
 
     Raises:
-        UserError: it is not there any more.
+        UserError: it is not there any more, or this version paints otherwise.
     """
-    again = f"run '{target.bank_command} -f {fold} --render painter ...' again"
-    painter = _known(target, fold, about, device, again)
-    return _painted(painter, _pupils(target, fold, f"{target.dataset} is not an imported dataset any more", "synthaug import"))
+    again = f"run 'synthaug bank -d {dataset} -f {fold} --render painter ...' again"
+    painter = _known(dataset, fold, about, device, again)
+    shown = PaintedHearts(painter.identity, tuple(about["styles"]), tuple(about["shown_as"]), lambda: painter)
+    if shown.about["painting"] != about.get("painting"):
+        raise UserError(f"the bank of fold {fold} was painted by another version; {again}")
+    return shown
 
 
-def _known(target: Target, fold: int | str, about: dict[str, Any], device: torch.device, again: str) -> Painter:
+def _known(dataset: str, fold: int | str, about: dict[str, Any], device: torch.device, again: str) -> Painter:
     identity = str(about.get("painter", ""))
-    path = painter_file(target.dataset, fold, identity)
+    path = painter_file(dataset, fold, identity)
     painter = load_painter(path, device) if path.is_file() else None
     if painter is None or painter.identity != identity:
         raise UserError(f"{path} is not the painter of the bank; {again}")

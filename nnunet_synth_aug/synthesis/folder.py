@@ -49,6 +49,7 @@ class Record:
     open_loop: dict[str, Any] | None
     sound: dict[str, tuple[FromZero, FromZero]] | None = None  # folders of earlier versions lack it
     donor: str | None = None
+    painted_as: str | None = None
 
     @property
     def sound_slices(self) -> dict[int, tuple[int, int]] | None:
@@ -96,7 +97,7 @@ def write_sequence(folder: Path, sequence: SyntheticSequence) -> None:
             "open_loop": None if sequence.open_loop is None else sequence.open_loop.specified(),
             "sound": None if sequence.sound is None else {str(frame): slices for frame, slices in sequence.sound.items()},
         }
-        | ({} if sequence.donor is None else {"donor": sequence.donor}),
+        | {key: who for key, who in (("donor", sequence.donor), ("painted_as", sequence.painted_as)) if who is not None},
     )
 
 
@@ -139,6 +140,7 @@ def read_sequence(folder: Path, sequence_id: str) -> SyntheticSequence:
         open_loop=None if record.open_loop is None else _measured(record.open_loop),
         sound=record.sound_slices,
         donor=record.donor,
+        painted_as=record.painted_as,
     )
 
 

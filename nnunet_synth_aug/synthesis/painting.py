@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from nnunet_synth_aug.core.cases import SyntheticSequence
+from nnunet_synth_aug.core.errors import UserError
 from nnunet_synth_aug.model.painter.painter import Painter
 
 #: Changes when the same painter gives another look.
@@ -53,19 +55,34 @@ class Paint:
 class PaintedHearts:
     """Paints the generator's hearts around their own masks, as :data:`nnunet_synth_aug.synthesis.sample.Show` does."""
 
-    painter: Painter
-    patients: tuple[str, ...]  # sorted; in whose styles
+    identity: str  # of the painter
+    taught: tuple[str, ...]  # patients from whom it learnt
+    shown_as: tuple[str, ...]  # those of them in whose styles hearts are painted
+    load: Callable[[], Painter]  # gives the painter; trains it if need be
     keeps_masks = True
 
     @property
     def about(self) -> dict[str, Any]:
-        """What the provenance says: how hearts are shown, by which painter, and who taught it."""
-        return {"render": "painter", "painter": self.painter.identity, "styles": sorted(self.painter.styles)}
+        """What the provenance says: how hearts are shown, by which painter, who taught it, and in whose styles."""
+        who = {"styles": sorted(self.taught), "shown_as": sorted(self.shown_as)}
+        return {"render": "painter", "painter": self.identity, "painting": VERSION, **who}
+
+    @cached_property
+    def painter(self) -> Painter:
+        """Loaded, or trained, when the first heart is shown."""
+        return self.load()
+
+    @cached_property
+    def _patients(self) -> list[str]:
+        found = sorted(set(self.shown_as) & set(self.painter.styles))
+        if not found:
+            raise UserError("no training patient has contours of all of RV, MYO and LV, so none shows how to paint; use --render decoder")
+        return found
 
     def __call__(self, heart: SyntheticSequence) -> SyntheticSequence:
         """All frames from the same noise, in one style that is drawn from the heart's seed."""
         seeds = [heart.seed, heart.motion_seed, 11, VERSION]
-        style = self.painter.styles[self.patients[int(np.random.default_rng(seeds).integers(len(self.patients)))]]
-        frames = zip(heart.image, heart.mask, strict=True)
+        patient = self._patients[int(np.random.default_rng(seeds).integers(len(self._patients)))]
+        style, frames = self.painter.styles[patient], zip(heart.image, heart.mask, strict=True)
         painted = [self.painter.paint(image, mask, heart.spacing, style, np.random.default_rng(seeds)) for image, mask in frames]
-        return replace(heart, image=np.stack(painted), context=None)
+        return replace(heart, image=np.stack(painted), context=None, painted_as=patient)

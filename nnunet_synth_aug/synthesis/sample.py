@@ -264,7 +264,7 @@ def _agree(path: Path, generator: Generator, requests: list[Request], quality: Q
     conflict = [i for i, h in asked.items() if known["requests"].get(i, h) != h]
     if conflict or any(known.get(k) != same.get(k) for k in (same.keys() | known.keys()) - {"requests"}):
         raise OtherSequencesError(
-            f"{path.parent} holds sequences of another generator, request or quality control; choose another folder, "
+            f"{path.parent} holds sequences of another generator, request, quality control or way of showing them; choose another folder, "
             "or add --replace to 'synthaug bank', which deletes them first"
         )
     write_json(path, same | {"requests": known["requests"] | asked})

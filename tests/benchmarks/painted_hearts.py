@@ -32,10 +32,8 @@ from nnunet_synth_aug.core.labels import STRUCTURES
 from nnunet_synth_aug.data.cohort import Cohort, load_sequence
 from nnunet_synth_aug.model.generator import load_generator
 from nnunet_synth_aug.nnunet.painting import fold_painted
-from nnunet_synth_aug.nnunet.target import load_target
-from nnunet_synth_aug.reports.cines import labelled_sequence, request_group
+from nnunet_synth_aug.reports.cines import labelled_sequence, patients, request_group
 from nnunet_synth_aug.reports.controllability.agreement import average
-from nnunet_synth_aug.reports.reference_patients import patients
 from nnunet_synth_aug.reports.two_sample import two_sample, views
 from nnunet_synth_aug.synthesis.quality.control import ALL_CHECKS
 from nnunet_synth_aug.synthesis.requests import RequestPlan
@@ -48,8 +46,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("-d", dest="dataset", required=True)
     parser.add_argument("-f", dest="fold", type=int, default=0)
-    parser.add_argument("-c", dest="configuration", default="2d")
-    parser.add_argument("-p", dest="plans", default="nnUNetPlans")
     parser.add_argument("-n", type=int, default=40)
     parser.add_argument("--segmenter", type=Path, required=True)
     parser.add_argument("--generator", type=Path)
@@ -57,9 +53,9 @@ def main() -> None:
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
     generator = load_generator(generator_at(given.dataset, str(given.fold), given.generator), CPU)
-    cohort, target = Cohort.load(given.dataset), load_target(given.dataset, given.configuration, given.plans)
+    cohort = Cohort.load(given.dataset)
     network = real_only_network(given.dataset, str(given.fold), given.segmenter, "cpu")
-    show = fold_painted(target, given.fold, None, CPU)
+    show = fold_painted(cohort.name, given.fold, None, CPU)
     asked = RequestPlan(seed=0, n_frames=6).requests(generator, given.n)
     dices: dict[str, list[dict[str, float]]] = {}
     shown: dict[str, list[Any]] = {}

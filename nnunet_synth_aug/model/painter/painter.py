@@ -143,7 +143,10 @@ def train_painter(patients: list[PatientSlices], config: PainterConfig, path: Pa
         UserError: nobody to learn from.
     """
     if not patients:
-        raise UserError("no patient shows RV, MYO and LV with contours, so nothing tells how hearts look; check the segmenter's masks")
+        raise UserError(
+            "no patient shows RV, MYO and LV with contours, so nothing tells how hearts look; use --render decoder, or "
+            "--appearance scanners"
+        )
     sampler = SliceSampler(patients, config.side)
     images, masks, _ = sampler.draw(np.random.default_rng([config.seed, 1]), MEASURED)
     everywhere = torch.ones_like(images)

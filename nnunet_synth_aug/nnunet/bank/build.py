@@ -156,7 +156,8 @@ def in_look(
     """These frames of a heart in look number ``look``, of other scanners or painted; 0 is its own."""
     if look and paint:
         return paint.shown(sequence, heart, look, frames)
-    vendor = sequence.requested.vendor if sequence.donor is None else None  # a donor's pixels are not of the vendor that was asked for
+    # What a donor or a painter shows is not as the vendor's that was asked for.
+    vendor = sequence.requested.vendor if sequence.donor is None and sequence.painted_as is None else None
     return scanners.looked(sequence, scanners.look_of(heart, look, vendor), frames) if look else sequence
 
 

@@ -29,14 +29,14 @@ from nnunet_synth_aug.synthesis.sources.copies import Original, cohort_originals
 LOOKED_AT, SIDES = 20, (50, 500)
 
 
-def is_imported(target: Target) -> bool:
-    """Whether the dataset says who its patients are."""
-    return (raw_folder(target.dataset) / COHORT).is_file()
+def is_imported(dataset: str) -> bool:
+    """Whether the dataset, by its whole name, says who its patients are."""
+    return (raw_folder(dataset) / COHORT).is_file()
 
 
-def training_cohort(target: Target, fold: int | str) -> tuple[Cohort, tuple[str, ...]]:
+def training_cohort(dataset: str, fold: int | str) -> tuple[Cohort, tuple[str, ...]]:
     """An imported dataset, with no mask of those who are unlabelled in the fold, whatever lies in the folder; and the training patients."""
-    split = fold_patients(cohort := Cohort.load(target.dataset), fold)
+    split = fold_patients(cohort := Cohort.load(dataset), fold)
     return cohort.without_masks(split.unlabelled), split.train
 
 
@@ -68,7 +68,7 @@ def training_originals(target: Target, fold: int | str) -> list[Original]:
     Raises:
         UserError: as :func:`raw_originals`, or no training patient has contours.
     """
-    return cohort_originals(*training_cohort(target, fold)) if is_imported(target) else raw_originals(target, fold)
+    return cohort_originals(*training_cohort(target.dataset, fold)) if is_imported(target.dataset) else raw_originals(target, fold)
 
 
 def raw_originals(target: Target, fold: int | str) -> list[Original]:

@@ -140,7 +140,7 @@ class HeartReplacer:
                 "motion_seed": sequence.motion_seed,
                 "requested": sequence.requested.specified(),
                 "measured": sequence.measured.specified(),
-            } | ({} if sequence.donor is None else {"donor": sequence.donor})
+            } | {key: who for key, who in (("donor", sequence.donor), ("painted_as", sequence.painted_as)) if who is not None}
         add_to_journal(self._journal, entry)  # first: no version without its line
         for case in entry["cases"]:
             publish(self._workshop, self._live, case)
@@ -179,7 +179,7 @@ def bank_show(manifest: Manifest, target: Target, device: torch.device) -> Show 
     """
     maker, fold = manifest.content["generator"], manifest.content["fold"]
     if maker.get("render") == "painter":
-        return known_painted(target, fold, maker, device)
+        return known_painted(target.dataset, fold, maker, device)
     if maker.get("render") != "donor":
         return None
     show = Renderer(donors_among(training_originals(target, fold)))
@@ -207,7 +207,7 @@ def open_replacer(job: dict[str, Any], live: Path) -> HeartReplacer:
             f"'{target.bank_command} -f {job['fold']}', or name its generator with 'synthaug plans --refresh-generator'"
         )
     painted = manifest.painted
-    paint = None if painted is None else known_paint(target, job["fold"], painted, device)
+    paint = None if painted is None else known_paint(target.dataset, job["fold"], painted, device)
     return HeartReplacer(generator, manifest, target, live, Path(job["journal"]), bank_show(manifest, target, device), paint)
 
 

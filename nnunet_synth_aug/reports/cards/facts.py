@@ -35,7 +35,7 @@ class Part:
     source: str  # as in --source
     folder: str  # of its sequences, below the bank's
     rendered: bool  # in the pixels of a donor
-    painted: bool  # by a network that learnt from patients' slices, and that no audit knows
+    painted: tuple[str, ...]  # patients who taught the network that painted it, which no audit knows
     people: tuple[str, ...]  # training patients who taught it, or whose pixels it shows
     phantoms: int  # digital hearts that taught it or are shown
     hearts: int
@@ -228,11 +228,12 @@ def _parts(manifest: _Manifest) -> list[Part]:
 
 
 def _part(source: str, about: dict[str, Any], manifest: _Manifest, folder: str) -> Part:
-    names = [str(one) for key in ("patients", "donors", "styles") for one in about.get(key) or []]
+    names = [str(one) for key in ("patients", "donors") for one in about.get(key) or []]
     people = _people(manifest.dataset, names)
+    painted = _people(manifest.dataset, [str(one) for one in about.get("styles") or []]) if about.get("render") == "painter" else ()
     own = {case.sequence for case in manifest.cases if case.source in (None, source)}
     digital = len(about.get("phantoms") or []) + len(set(names)) - len(people)
-    return Part(source, folder, bool(about.get("donors")), about.get("render") == "painter", people, digital, len(own), about)
+    return Part(source, folder, bool(about.get("donors")), painted, tuple(sorted({*people, *painted})), digital, len(own), about)
 
 
 def _people(dataset: str, names: tuple[str, ...] | list[str]) -> tuple[str, ...]:

@@ -165,7 +165,8 @@ def _why(part: Part, audit: Audit | None) -> str:
     if part.rendered:
         return f"`{part.source}`: no. Every heart is shown in the pixels of one of {n} patients."
     if part.painted:
-        return f"`{part.source}`: no. Their painter learnt from slices of {n} patients, and no audit tells whether it remembers them."
+        learnt = f"Their painter learnt from slices of {len(part.painted)} patients"
+        return f"`{part.source}`: no. {learnt}, and no audit tells whether it remembers them."
     if part.source in ("copies", "bent", "pseudolabels"):
         return f"`{part.source}`: no. They are the pixels of {n} patients, in the same frames or bent."
     if part.source == "variations":
