@@ -32,11 +32,11 @@ from nnunet_synth_aug.model.painter.painter import Painter, train_painter
 from nnunet_synth_aug.nnunet import painting
 from nnunet_synth_aug.nnunet.bank.build import build_bank_cases, in_look
 from nnunet_synth_aug.nnunet.bank.manifest import bank_status
-from nnunet_synth_aug.nnunet.painting import fold_paint, fold_painted, known_paint, known_painted, sure_contours
+from nnunet_synth_aug.nnunet.painting import fold_hearts, fold_looks, known_hearts, known_looks, sure_contours
 from nnunet_synth_aug.nnunet.target import load_target
 from nnunet_synth_aug.reports.cards.write import renew_card
 from nnunet_synth_aug.synthesis.folder import read_sequence, write_sequence
-from nnunet_synth_aug.synthesis.painting import Paint, PaintedHearts
+from nnunet_synth_aug.synthesis.painting import PaintedHearts, PaintedLooks
 
 TOY = "Dataset005_Toy"
 
@@ -76,20 +76,20 @@ def dataset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, silent: int = 2) ->
 
 def test_a_fold_gets_its_painter_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     dataset(tmp_path, monkeypatch)
-    paint = fold_paint(TOY, 0, Network(), CPU, SMALL)
+    paint = fold_looks(TOY, 0, Network(), CPU, SMALL)
     assert paint.patients == ("p6", "p7")
     assert {"p6", "p7"} < set(paint.painter.styles) and len(paint.painter.styles) == 4  # two of four train
-    again = fold_paint(TOY, 0, network := Network(), CPU, SMALL)
+    again = fold_looks(TOY, 0, network := Network(), CPU, SMALL)
     assert again.about == paint.about and network.asked == 0
-    assert known_paint(TOY, 0, paint.about, CPU).about == paint.about
-    other = fold_paint(TOY, 0, Network(provenance={"checkpoint": "two"}), CPU, SMALL)
+    assert known_looks(TOY, 0, paint.about, CPU).about == paint.about
+    other = fold_looks(TOY, 0, Network(provenance={"checkpoint": "two"}), CPU, SMALL)
     assert other.painter.identity != paint.painter.identity
-    assert known_paint(TOY, 0, paint.about, CPU).about == paint.about  # another one does not take its place
+    assert known_looks(TOY, 0, paint.about, CPU).about == paint.about  # another one does not take its place
     painter_file(TOY, 0, paint.painter.identity).unlink()
     with pytest.raises(UserError, match=r"is not the painter of the bank; run 'synthaug bank -d Dataset005_Toy -f 0"):
-        known_paint(TOY, 0, paint.about, CPU)
+        known_looks(TOY, 0, paint.about, CPU)
     with pytest.raises(UserError, match="is not the painter of the bank"):  # made by a version that had none
-        known_paint(TOY, 0, {"styles": [{"patient": "p6"}]}, CPU)
+        known_looks(TOY, 0, {"styles": [{"patient": "p6"}]}, CPU)
 
 
 def test_slices_that_are_contoured_otherwise_when_turned_teach_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -100,7 +100,7 @@ def test_slices_that_are_contoured_otherwise_when_turned_teach_nothing(tmp_path:
     assert sure.tolist() == [False, *[True] * 5]
     seen: list[Any] = []
     monkeypatch.setattr(painting, "train_painter", lambda patients, *_: seen.extend(patients) or _painter(patients))
-    fold_paint(TOY, 0, Network(unsure=True), CPU, SMALL)
+    fold_looks(TOY, 0, Network(unsure=True), CPU, SMALL)
     assert {one.style.patient: len(one.slices) for one in seen if one.style.patient in ("p6", "p7")} == {"p6": 10, "p7": 10}
 
 
@@ -113,11 +113,11 @@ def _painter(patients: list[Any]) -> Painter:
 def test_without_patients_to_imitate_there_is_no_painter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     dataset(tmp_path, monkeypatch, silent=0)
     with pytest.raises(UserError, match="needs patients without contours, with ED and ES, which fold 0 of Dataset005_Toy lacks"):
-        fold_paint(TOY, 0, Network(), CPU, SMALL)
+        fold_looks(TOY, 0, Network(), CPU, SMALL)
     assert not painter_file(TOY, 0, "").parent.parent.exists()
     (tmp_path / "nnUNet_raw" / TOY / "cohort.json").unlink()
     with pytest.raises(UserError, match="as it was not imported; import it"):
-        fold_paint(TOY, 0, Network(), CPU, SMALL)
+        fold_looks(TOY, 0, Network(), CPU, SMALL)
 
 
 def test_a_network_that_finds_no_heart_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -125,39 +125,39 @@ def test_a_network_that_finds_no_heart_is_named(tmp_path: Path, monkeypatch: pyt
     blind = Network()
     monkeypatch.setattr(blind, "segment", lambda image, spacing: np.zeros(image.shape, np.uint8))
     with pytest.raises(UserError, match="the network of --contoured-by is sure about no slice of the 2 patients without contours"):
-        fold_paint(TOY, 0, blind, CPU, SMALL)
+        fold_looks(TOY, 0, blind, CPU, SMALL)
 
 
 def test_the_generators_hearts_are_painted_as_contoured_patients_look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     dataset(tmp_path, monkeypatch)
-    show = fold_painted(TOY, 0, None, CPU, SMALL)
+    show = fold_hearts(TOY, 0, None, CPU, SMALL)
     file = painter_file(TOY, 0, show.identity)
     assert len(show.shown_as) == 2 and show.taught == show.shown_as and not file.exists()  # nothing is trained before a heart is shown
     again = f"run 'synthaug bank -d {TOY} -f 0 --render painter ...' again"
     with pytest.raises(UserError, match=f"is not the painter of the bank; {again}"):
-        known_painted(TOY, 0, show.about, CPU)
+        known_hearts(TOY, 0, show.about, CPU)
     assert set(show.painter.styles) == set(show.shown_as) and file.is_file()  # those without contours taught nothing
-    assert known_painted(TOY, 0, show.about, CPU).about == show.about
+    assert known_hearts(TOY, 0, show.about, CPU).about == show.about
     with pytest.raises(UserError, match=f"painted by another version; {again}"):
-        known_painted(TOY, 0, show.about | {"painting": 0}, CPU)
-    taught_by_all = fold_painted(TOY, 0, Network(), CPU, SMALL)  # type: ignore[arg-type]
+        known_hearts(TOY, 0, show.about | {"painting": 0}, CPU)
+    taught_by_all = fold_hearts(TOY, 0, Network(), CPU, SMALL)  # type: ignore[arg-type]
     assert taught_by_all.shown_as == show.shown_as and {"p6", "p7"} < set(taught_by_all.painter.styles) == set(taught_by_all.taught)
-    assert known_painted(TOY, 0, show.about, CPU).about == show.about != taught_by_all.about
+    assert known_hearts(TOY, 0, show.about, CPU).about == show.about != taught_by_all.about
     (tmp_path / "nnUNet_raw" / TOY / "cohort.json").unlink()
     with pytest.raises(UserError, match=f"--render painter needs an imported dataset, and {TOY} was not imported; import it"):
-        fold_painted(TOY, 0, None, CPU, SMALL)
+        fold_hearts(TOY, 0, None, CPU, SMALL)
 
 
 def test_a_trained_painter_is_used_while_another_process_holds_its_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     dataset(tmp_path, monkeypatch)
-    show = fold_painted(TOY, 0, None, CPU, SMALL)
+    show = fold_hearts(TOY, 0, None, CPU, SMALL)
     lock = painter_file(TOY, 0, show.identity).with_name("painter.lock")
     lock.parent.mkdir(parents=True)
     with FileLock(lock), pytest.raises(UserError, match=r"trains this painter of fold 0 of Dataset005_Toy now; wait for its end"):
         assert show.painter
     assert show.painter
     with FileLock(lock):
-        assert fold_painted(TOY, 0, None, CPU, SMALL).painter.identity == show.identity
+        assert fold_hearts(TOY, 0, None, CPU, SMALL).painter.identity == show.identity
 
 
 def painted_hearts(painter: Painter, *shown_as: str) -> PaintedHearts:
@@ -197,7 +197,7 @@ def test_a_painted_heart_keeps_whose_style_it_has_and_is_of_no_vendor(painter: P
 
 
 def test_looks_of_a_heart_are_of_different_patients_and_every_patient_serves(painter: Painter) -> None:
-    paint = Paint(painter, ("p0", "p1", "p2", "p3"))
+    paint = PaintedLooks(painter, ("p0", "p1", "p2", "p3"))
     drawn = {name: [paint.patient(name, number) for number in (1, 2, 3)] for name in map(str, range(40))}
     assert all(len(set(names)) == 3 for names in drawn.values())
     assert min(sum(names[0] == one for names in drawn.values()) for one in paint.patients) >= 4
@@ -213,7 +213,7 @@ def test_a_painted_bank_names_its_patients_and_is_refused_where_one_is_validated
     project: Project, fold1: None, tmp_path: Path, painter: Painter
 ) -> None:
     sequences = write_sequences(tmp_path / "sequences", patients=PATIENTS[2:])
-    target, paint = load_target(DATASET, "2d", PLANS), Paint(painter, ("p0", "p1"))
+    target, paint = load_target(DATASET, "2d", PLANS), PaintedLooks(painter, ("p0", "p1"))
     build_bank_cases(sequences, DATASET, 1, "2d", PLANS, frames=2, looks=2, paint=paint)
     manifest = bank_status(target, 1)
     assert manifest.painted is not None
@@ -229,7 +229,7 @@ def test_a_painted_bank_names_its_patients_and_is_refused_where_one_is_validated
     assert {path.name: path.read_bytes() for path in manifest.folder.iterdir()} == files
     renew_card(manifest.folder.parent)
     assert "each in 2 looks of 2 patients without contours" in (manifest.folder.parent / "README.md").read_text()
-    leaking = Paint(painter, ("p0", PATIENTS[0]))  # fold 1 validates on this one
+    leaking = PaintedLooks(painter, ("p0", PATIENTS[0]))  # fold 1 validates on this one
     with pytest.raises(UserError, match=r"validation patients of fold 1 \(patient001\)"):
         build_bank_cases(sequences, DATASET, 1, "2d", PLANS, frames=2, looks=2, paint=leaking)
 

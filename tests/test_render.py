@@ -134,7 +134,7 @@ def test_new_hearts_of_a_training_are_shown_by_the_banks_donors(donors, monkeypa
 
 def test_new_hearts_of_a_training_are_painted_by_the_banks_painter(monkeypatch):
     asked: list[Any] = []
-    monkeypatch.setattr(process, "known_painted", lambda *given: asked.append(given) or "painted")
+    monkeypatch.setattr(process, "known_hearts", lambda *given: asked.append(given) or "painted")
     maker, target = {"render": "painter", "painter": "abc"}, cast(Any, SimpleNamespace(dataset="Dataset001_A"))
     assert process.bank_show(Manifest({"fold": 2, "generator": maker}, Path()), target, CPU) == "painted"
     assert asked == [("Dataset001_A", 2, maker, CPU)]

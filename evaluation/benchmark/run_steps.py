@@ -89,9 +89,10 @@ class RunSteps:
             sizes += ["--contoured-by", str(at.model(REAL, study.seeds[0]))]
         if arm.painted:
             first = next(one for one in study.all_arms if one.painted == arm.painted)  # whose bank trains the painter
-            same = at.bank_name(first) == at.bank_name(arm)
-            waits += [] if same else [self._bank_id(first, fold)]
-            waits += [self.train_id(REAL, fold, study.seeds[0])] if same and arm.painted == "unlabelled" else []
+            if at.bank_name(first) != at.bank_name(arm):
+                waits.append(self._bank_id(first, fold))
+            elif arm.painted == "unlabelled":
+                waits.append(self.train_id(REAL, fold, study.seeds[0]))
         command = fixed("synthaug", "bank", *which, *sizes, "--source", arm.source, *witness, "--allow-fewer", "-device", study.device)
         bank = at.bank(arm, fold)
         step = Step(

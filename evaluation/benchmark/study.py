@@ -147,8 +147,8 @@ class Arm:
     ``mixNNtoMM`` begins with NN per cent and ends with MM, linearly over the epochs; likewise for the others. ``copies+phantomNN``
     draws from a bank that holds as many copies as phantoms, and ``copies_3looksNN`` from one that shows each copy in three looks of other
     scanners, ``copies_3unlabelledNN`` in those of three patients without contours. ``mix_donorNN`` shows generated hearts in training
-    patients' pixels, as 'synthaug bank --render donor', and
-    ``mix_painterNN`` paints them. ``copiesNN_DA5`` and ``real_DA5`` train on top of ``nnUNetTrainerDA5``.
+    patients' pixels, as 'synthaug bank --render donor', and ``mix_painterNN`` paints them. ``copiesNN_DA5`` and ``real_DA5`` train on top
+    of ``nnUNetTrainerDA5``.
     """
 
     name: str
@@ -174,7 +174,7 @@ class Arm:
     @property
     def painted(self) -> str:
         """Whose slices teach its painter: patients with contours, or those without as well; "" without a painter."""
-        return "unlabelled" if self.looks_of == "unlabelled" else "contoured" if self.render == "painter" else ""
+        return "unlabelled" if self.appearance == "unlabelled" else "contoured" if self.render == "painter" else ""
 
     @property
     def needs_generator(self) -> bool:

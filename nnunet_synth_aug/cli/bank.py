@@ -36,8 +36,9 @@ if TYPE_CHECKING:
     from nnunet_synth_aug.model.generator import Generator
     from nnunet_synth_aug.nnunet.segmenter import Segmenter
     from nnunet_synth_aug.nnunet.target import Target
-    from nnunet_synth_aug.synthesis.painting import Paint, PaintedHearts
+    from nnunet_synth_aug.synthesis.painting import PaintedLooks
     from nnunet_synth_aug.synthesis.quality.control import QualityControl
+    from nnunet_synth_aug.synthesis.sample import Show
     from nnunet_synth_aug.synthesis.sources.copies import Original
     from nnunet_synth_aug.synthesis.sources.job import Job, RealOnlyNetwork
 
@@ -268,11 +269,10 @@ class _Shelf:
             generator=self.generator,
             segmenter=self.segmenter,
             quality_control=self.quality_control,
-            painted=self.painted,
+            show=self.show,
             priors=self.asked,
             strength=strength,
             like=self.like,
-            render=self.render,
             vendors=self.vendors,
             field_of_view=self.field_of_view,
         )
@@ -300,19 +300,25 @@ class _Shelf:
         assert self.segmenter_folder is not None  # refused before
         return real_only_network(self.target.dataset, self.fold, self.segmenter_folder, self.device)
 
-    def paint(self) -> Paint:
+    def paint(self) -> PaintedLooks:
         """The painter of the fold, in the styles of its patients without contours."""
-        from nnunet_synth_aug.nnunet.painting import fold_paint
+        from nnunet_synth_aug.nnunet.painting import fold_looks
 
         network = self._contours()
         assert network is not None  # refused before
-        return fold_paint(self.target.dataset, fold_of(self.fold), network, torch_device(self.device))
+        return fold_looks(self.target.dataset, fold_of(self.fold), network, torch_device(self.device))
 
-    def painted(self) -> PaintedHearts:
-        """The painter of the fold, in the styles of its patients with contours."""
-        from nnunet_synth_aug.nnunet.painting import fold_painted
+    def show(self) -> Show | None:
+        """In what pixels the generator's hearts are shown; None: as they are decoded."""
+        if self.render == "painter":
+            from nnunet_synth_aug.nnunet.painting import fold_hearts
 
-        return fold_painted(self.target.dataset, fold_of(self.fold), self._contours(), torch_device(self.device))
+            return fold_hearts(self.target.dataset, fold_of(self.fold), self._contours(), torch_device(self.device))
+        if self.render == "donor":
+            from nnunet_synth_aug.synthesis.render import Renderer, donors_among
+
+            return Renderer(donors_among(self.originals()))
+        return None
 
     def _contours(self) -> Segmenter | None:
         if self.contoured_by is None:

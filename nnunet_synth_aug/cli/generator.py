@@ -155,9 +155,9 @@ def sample(
     plan = RequestPlan(seed, asked, frames, free, not open_loop, grain)
     show = None
     if render == "painter":
-        from nnunet_synth_aug.nnunet.painting import fold_painted
+        from nnunet_synth_aug.nnunet.painting import fold_hearts
 
-        show = fold_painted(dataset_name(dataset), fold_of(fold), None, torch_device(device))
+        show = fold_hearts(dataset_name(dataset), fold_of(fold), None, torch_device(device))
     ids = sample_to_folder(cascade, plan.requests(cascade, n), out, quality=quality, show=show)
     if gif:
         write_gifs(out, ids)

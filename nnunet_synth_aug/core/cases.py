@@ -79,6 +79,11 @@ class SyntheticSequence:
     #: middle are not in it. None where contours were drawn or moved with the image: all of them can be.
     sound: Mapping[int, tuple[int, int]] | None = None
 
+    @property
+    def looks_like(self) -> dict[str, str]:
+        """The training patient whose pixels or style it has, under ``donor`` or ``painted_as``; empty where it has nobody's."""
+        return {key: who for key, who in (("donor", self.donor), ("painted_as", self.painted_as)) if who is not None}
+
     def trusted(self, frame: int) -> tuple[np.ndarray, np.ndarray]:
         """Image and mask (X, Y, Z) of one frame, of the slices whose contours can be trusted."""
         first, last = (self.sound or {}).get(frame, (0, self.mask.shape[-1]))

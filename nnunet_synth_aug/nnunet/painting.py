@@ -19,7 +19,7 @@ from nnunet_synth_aug.data.cohort import Cohort, load_sequence
 from nnunet_synth_aug.model.painter.painter import Painter, PainterConfig, load_painter, painter_identity, train_painter
 from nnunet_synth_aug.model.painter.slices import PatientSlices
 from nnunet_synth_aug.nnunet.bank.originals import is_imported, training_cohort
-from nnunet_synth_aug.synthesis.painting import Paint, PaintedHearts
+from nnunet_synth_aug.synthesis.painting import PaintedHearts, PaintedLooks
 
 if TYPE_CHECKING:
     from nnunet_synth_aug.nnunet.segmenter import Segmenter
@@ -29,7 +29,7 @@ USUAL = PainterConfig()
 SURE = 0.8
 
 
-def fold_paint(dataset: str, fold: int | str, network: Segmenter, device: torch.device, config: PainterConfig = USUAL) -> Paint:
+def fold_looks(dataset: str, fold: int | str, network: Segmenter, device: torch.device, config: PainterConfig = USUAL) -> PaintedLooks:
     """The painter of a fold, in the styles of the patients whom nobody has contoured; trained now if it is not there.
 
     Args:
@@ -47,10 +47,10 @@ def fold_paint(dataset: str, fold: int | str, network: Segmenter, device: torch.
     if not pupils.silent:
         raise UserError(f"{wants}, which fold {fold} of {dataset} lacks; import them with 'synthaug import ... --unlabelled FOLDER'")
     painter = _load(_About(dataset, fold, pupils, network, config), device)
-    return Paint(painter, tuple(sorted(set(painter.styles) & {s.patient for s in pupils.silent})))
+    return PaintedLooks(painter, tuple(sorted(set(painter.styles) & {s.patient for s in pupils.silent})))
 
 
-def fold_painted(
+def fold_hearts(
     dataset: str, fold: int | str, network: Segmenter | None, device: torch.device, config: PainterConfig = USUAL
 ) -> PaintedHearts:
     """The painter of a fold, in the styles of the patients with contours; trained when the first heart is shown, if it is not there.
@@ -134,17 +134,17 @@ def _load(about: _About, device: torch.device) -> Painter:
         return painter
 
 
-def known_paint(dataset: str, fold: int | str, about: dict[str, Any], device: torch.device) -> Paint:
+def known_looks(dataset: str, fold: int | str, about: dict[str, Any], device: torch.device) -> PaintedLooks:
     """The painter with which a bank's looks were made, as its manifest describes it.
 
     Raises:
         UserError: it is not there any more.
     """
     again = f"run 'synthaug bank -d {dataset} -f {fold} --appearance unlabelled ...' again"
-    return Paint(_known(dataset, fold, about, device, again), tuple(style["patient"] for style in about["styles"]))
+    return PaintedLooks(_known(dataset, fold, about, device, again), tuple(style["patient"] for style in about["styles"]))
 
 
-def known_painted(dataset: str, fold: int | str, about: dict[str, Any], device: torch.device) -> PaintedHearts:
+def known_hearts(dataset: str, fold: int | str, about: dict[str, Any], device: torch.device) -> PaintedHearts:
     """The painter with which a bank's hearts were made, as its provenance describes it.
 
     Raises:

@@ -97,7 +97,7 @@ def write_sequence(folder: Path, sequence: SyntheticSequence) -> None:
             "open_loop": None if sequence.open_loop is None else sequence.open_loop.specified(),
             "sound": None if sequence.sound is None else {str(frame): slices for frame, slices in sequence.sound.items()},
         }
-        | {key: who for key, who in (("donor", sequence.donor), ("painted_as", sequence.painted_as)) if who is not None},
+        | sequence.looks_like,
     )
 
 

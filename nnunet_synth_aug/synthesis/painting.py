@@ -19,7 +19,7 @@ VERSION = 1
 
 
 @dataclass(frozen=True)
-class Paint:
+class PaintedLooks:
     """A painter, and whose styles it paints in."""
 
     painter: Painter

@@ -31,7 +31,7 @@ from nnunet_synth_aug.core.files import write_json
 from nnunet_synth_aug.core.labels import STRUCTURES
 from nnunet_synth_aug.data.cohort import Cohort, load_sequence
 from nnunet_synth_aug.model.generator import load_generator
-from nnunet_synth_aug.nnunet.painting import fold_painted
+from nnunet_synth_aug.nnunet.painting import fold_hearts
 from nnunet_synth_aug.reports.cines import labelled_sequence, patients, request_group
 from nnunet_synth_aug.reports.controllability.agreement import average
 from nnunet_synth_aug.reports.two_sample import two_sample, views
@@ -55,7 +55,7 @@ def main() -> None:
     generator = load_generator(generator_at(given.dataset, str(given.fold), given.generator), CPU)
     cohort = Cohort.load(given.dataset)
     network = real_only_network(given.dataset, str(given.fold), given.segmenter, "cpu")
-    show = fold_painted(cohort.name, given.fold, None, CPU)
+    show = fold_hearts(cohort.name, given.fold, None, CPU)
     asked = RequestPlan(seed=0, n_frames=6).requests(generator, given.n)
     dices: dict[str, list[dict[str, float]]] = {}
     shown: dict[str, list[Any]] = {}

@@ -36,7 +36,7 @@ def build_bank_cases(
     plans: str = "nnUNetPlans",
     frames: int = 4,
     looks: int = 0,
-    paint: painting.Paint | None = None,
+    paint: painting.PaintedLooks | None = None,
 ) -> Path:
     """Preprocess frames of synthetic sequences exactly like nnU-Net's own cases.
 
@@ -151,13 +151,14 @@ def _listed(
 
 
 def in_look(
-    sequence: SyntheticSequence, heart: str, look: int, frames: Iterable[int], paint: painting.Paint | None = None
+    sequence: SyntheticSequence, heart: str, look: int, frames: Iterable[int], paint: painting.PaintedLooks | None = None
 ) -> SyntheticSequence:
     """These frames of a heart in look number ``look``, of other scanners or painted; 0 is its own."""
     if look and paint:
         return paint.shown(sequence, heart, look, frames)
-    # What a donor or a painter shows is not as the vendor's that was asked for.
-    vendor = sequence.requested.vendor if sequence.donor is None and sequence.painted_as is None else None
+    vendor = (
+        None if sequence.looks_like else sequence.requested.vendor
+    )  # a patient's pixels or style are not of the vendor that was asked for
     return scanners.looked(sequence, scanners.look_of(heart, look, vendor), frames) if look else sequence
 
 

@@ -96,7 +96,7 @@ class Manifest:
 
     @property
     def painted(self) -> dict[str, Any] | None:
-        """What painted its hearts, see ``synthesis.painting.Paint.about``; None if nothing did."""
+        """What painted its hearts, see ``synthesis.painting.PaintedLooks.about``; None if nothing did."""
         appearance: dict[str, Any] = self.content.get("appearance", {})
         return appearance if "styles" in appearance else None
 

@@ -15,7 +15,7 @@ from nnunet_synth_aug.core.priors import Priors
 from nnunet_synth_aug.nnunet.bank.build import in_look
 from nnunet_synth_aug.synthesis.contact_sheet import FOOT, Column, Tile, in_short, measured_in_short, spread, write_sheet
 from nnunet_synth_aug.synthesis.folder import read_index, read_sequence
-from nnunet_synth_aug.synthesis.painting import Paint
+from nnunet_synth_aug.synthesis.painting import PaintedLooks
 from nnunet_synth_aug.synthesis.sources.copies import Original
 
 SHEET = "hearts.png"
@@ -24,7 +24,7 @@ SHOWN = 8
 
 
 def write_bank_sheet(
-    path: Path, folders: Mapping[str, Path], originals: Callable[[], list[Original]], looks: int = 0, paint: Paint | None = None
+    path: Path, folders: Mapping[str, Path], originals: Callable[[], list[Original]], looks: int = 0, paint: PaintedLooks | None = None
 ) -> None:
     """Write the sheet of a bank.
 
@@ -47,7 +47,7 @@ def write_bank_sheet(
     write_sheet(path, [Column(f"Hearts of the bank: {' + '.join(folders)}", tiles), Column(heading, real)], FOOT)
 
 
-def _made(folder: Path, name: str, source: str, several: bool, look: int, paint: Paint | None) -> Tile:
+def _made(folder: Path, name: str, source: str, several: bool, look: int, paint: PaintedLooks | None) -> Tile:
     heart = read_sequence(folder, name)
     heart = in_look(heart, f"{source}_{name}" if several else name, look, sorted({heart.ed, heart.es}), paint)
     asked = heart.requested

@@ -32,13 +32,13 @@ from nnunet_synth_aug.model.training.device import usable_device
 from nnunet_synth_aug.nnunet.bank.build import choose_frames, in_look, write_case
 from nnunet_synth_aug.nnunet.bank.manifest import Manifest, read_manifest
 from nnunet_synth_aug.nnunet.bank.originals import training_originals
-from nnunet_synth_aug.nnunet.painting import known_paint, known_painted
+from nnunet_synth_aug.nnunet.painting import known_hearts, known_looks
 from nnunet_synth_aug.nnunet.refresh.cases import VERSION, add_to_journal, mend_journal, publish
 from nnunet_synth_aug.nnunet.refresh.trainer_side import STATE
 from nnunet_synth_aug.nnunet.target import Target, label_lookup, load_target
 from nnunet_synth_aug.synthesis.folder import frames_within, stored
 from nnunet_synth_aug.synthesis.hearts import Request
-from nnunet_synth_aug.synthesis.painting import Paint
+from nnunet_synth_aug.synthesis.painting import PaintedLooks
 from nnunet_synth_aug.synthesis.quality.control import QualityControl
 from nnunet_synth_aug.synthesis.render import Renderer, donors_among
 from nnunet_synth_aug.synthesis.requests import PATIENTS, RequestPlan, priors_like
@@ -59,7 +59,7 @@ class HeartReplacer:
         live: Path,
         journal: Path,
         show: Show | None = None,
-        paint: Paint | None = None,
+        paint: PaintedLooks | None = None,
     ) -> None:
         """Goes on after the last heart in ``journal``.
 
@@ -140,7 +140,7 @@ class HeartReplacer:
                 "motion_seed": sequence.motion_seed,
                 "requested": sequence.requested.specified(),
                 "measured": sequence.measured.specified(),
-            } | {key: who for key, who in (("donor", sequence.donor), ("painted_as", sequence.painted_as)) if who is not None}
+            } | sequence.looks_like
         add_to_journal(self._journal, entry)  # first: no version without its line
         for case in entry["cases"]:
             publish(self._workshop, self._live, case)
@@ -179,7 +179,7 @@ def bank_show(manifest: Manifest, target: Target, device: torch.device) -> Show 
     """
     maker, fold = manifest.content["generator"], manifest.content["fold"]
     if maker.get("render") == "painter":
-        return known_painted(target.dataset, fold, maker, device)
+        return known_hearts(target.dataset, fold, maker, device)
     if maker.get("render") != "donor":
         return None
     show = Renderer(donors_among(training_originals(target, fold)))
@@ -207,7 +207,7 @@ def open_replacer(job: dict[str, Any], live: Path) -> HeartReplacer:
             f"'{target.bank_command} -f {job['fold']}', or name its generator with 'synthaug plans --refresh-generator'"
         )
     painted = manifest.painted
-    paint = None if painted is None else known_paint(target.dataset, job["fold"], painted, device)
+    paint = None if painted is None else known_looks(target.dataset, job["fold"], painted, device)
     return HeartReplacer(generator, manifest, target, live, Path(job["journal"]), bank_show(manifest, target, device), paint)
 
 

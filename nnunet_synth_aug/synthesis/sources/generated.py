@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from nnunet_synth_aug.synthesis.figures import describe
-from nnunet_synth_aug.synthesis.render import Renderer, donors_among
 from nnunet_synth_aug.synthesis.requests import PATIENTS, RequestPlan, priors_like
 from nnunet_synth_aug.synthesis.sample import sample_to_folder
 from nnunet_synth_aug.synthesis.sources.job import Job
@@ -15,6 +14,6 @@ def make(job: Job) -> list[str]:
     plan = RequestPlan(seed=job.seed, priors=job.priors, like=job.like, others=priors_like(job.like, job.dataset))
     about = ({"asked": job.priors.to_json()} if job.priors else {}) | ({"like": job.like} if job.like != PATIENTS else {})
     quality = job.quality_control(generator)
-    show = Renderer(donors_among(job.originals())) if job.render == "donor" else job.painted() if job.render == "painter" else None
-    sample_to_folder(generator, plan.requests(generator, job.n), job.folder, skip_impossible=True, quality=quality, about=about, show=show)
+    asked = plan.requests(generator, job.n)
+    sample_to_folder(generator, asked, job.folder, skip_impossible=True, quality=quality, about=about, show=job.show())
     return describe(job.folder, generator)

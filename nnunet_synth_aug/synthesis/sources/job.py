@@ -15,8 +15,8 @@ from nnunet_synth_aug.data.predicted_masks import Segment
 
 if TYPE_CHECKING:
     from nnunet_synth_aug.model.generator import Generator
-    from nnunet_synth_aug.synthesis.painting import PaintedHearts
     from nnunet_synth_aug.synthesis.quality.control import QualityControl
+    from nnunet_synth_aug.synthesis.sample import Show
     from nnunet_synth_aug.synthesis.sources.copies import Original
 
 
@@ -48,11 +48,10 @@ class Job:
     vendors: Callable[[], tuple[str, ...]] = field(repr=False)  # whose scanners phantoms imitate; none for all
     field_of_view: Callable[[], float | None] = field(repr=False)  # side of the training images, mm, which phantoms show; None: unknown
     quality_control: Callable[[Generator], QualityControl] = field(repr=False)
-    painted: Callable[[], PaintedHearts] = field(repr=False)  # how --render painter shows hearts
+    show: Callable[[], Show | None] = field(repr=False)  # in what pixels the generator's hearts are shown; None: as they are decoded
     priors: PriorRequest = PriorRequest()  # what sampled hearts are asked for
     strength: float | None = None  # of variations; None: the usual one
     like: str = "patients"  # whom the generator's hearts are like, see synthesis.requests
-    render: str = "decoder"  # of the generator's hearts: in decoded pixels, in a donor's, or painted
 
 
 def make(job: Job) -> list[str]:
