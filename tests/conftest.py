@@ -1,4 +1,4 @@
-"""Fixtures that many test files share, each made once per run, and the rules of the fast tier.
+"""Fixtures that many test files share, each made once per run.
 
 Plain ``pytest`` runs the fast tier on all cores; ``pytest -m slow`` the slow one. A run of named files or tests stays in one process.
 """
@@ -26,37 +26,11 @@ settings.load_profile("shared cores")
 TRAINERS = Path(__file__).resolve().parents[1] / "trainers"
 #: Processes of a run of all tests: each takes about 2 GB.
 MOST_WORKERS = 8
-#: Processor time that a fast test may take in CI, with the processes it waits for and without what its fixtures take. Not the time on the
-#: clock, which depends on what else the machine does.
-SECONDS = 10.0
-#: The same for the few tests that start nnU-Net's own command, whose imports alone take most of that.
-START_SECONDS = 60.0
-SPENT = pytest.StashKey[float]()
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     named = config.args_source == pytest.Config.ArgsSource.ARGS and all(Path(word.partition("::")[0]).suffix for word in config.args)
     return 0 if named else min(os.cpu_count() or 1, MOST_WORKERS)
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_call(item: pytest.Item) -> Any:
-    before = sum(os.times()[:4])
-    try:
-        return (yield)
-    finally:
-        item.stash[SPENT] = sum(os.times()[:4]) - before
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Any:
-    report = yield
-    spent = item.stash.get(SPENT, 0.0)
-    limit = START_SECONDS if item.get_closest_marker("real_start") else SECONDS
-    if os.environ.get("CI") and report.when == "call" and report.passed and spent > limit and not item.get_closest_marker("slow"):
-        report.outcome = "failed"
-        report.longrepr = f"took {spent:.1f} s of processor time, and a test without the mark `slow` may take {limit:.0f} s in CI"
-    return report
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,6 @@ import math
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -195,17 +194,15 @@ def test_options_reach_the_command_and_the_files(study: Study) -> None:
         assert sentence in str(failed.exception)
 
 
-def test_compare_starts_without_torch_and_soon(tmp_path: Path) -> None:
-    """Until the first sentence about the folders: CPU time, because the machine may be busy."""
+def test_compare_starts_without_the_heavy_libraries(tmp_path: Path) -> None:
+    """Until the first sentence about the folders."""
     code = (
-        "import sys, time\n"
+        "import sys\n"
         "from nnunet_synth_aug.cli.app import main\n"
         f"sys.argv = ['synthaug', 'compare', '--baseline', 'absent', '--augmented', 'absent', '-o', {str(tmp_path / 'out')!r}]\n"
         "try:\n    main()\nexcept SystemExit as end:\n"
-        "    print(end.code, time.process_time(), [m for m in ('torch', 'nnunetv2', 'matplotlib', 'medpy') if m in sys.modules])\n"
+        "    print(end.code, [m for m in ('torch', 'nnunetv2', 'matplotlib', 'medpy') if m in sys.modules])\n"
     )
-    start = time.monotonic()
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    status, seconds, heavy = done.stdout.split(maxsplit=2)
+    status, heavy = done.stdout.split(maxsplit=1)
     assert (status, heavy.strip()) == ("2", "[]"), done.stderr
-    assert float(seconds) < 2, f"{seconds} s of CPU time, {time.monotonic() - start:.1f} s in all"

@@ -258,7 +258,6 @@ def test_nnunets_own_command_trains_on_the_mix_to_its_end(trained_by_command: Pr
     assert len(list((folder / "validation").glob("*.nii.gz"))) == 4
 
 
-@pytest.mark.real_start
 def test_leak_stops_the_command_before_any_step(project: Project, manifest: Path) -> None:
     content = read_json(manifest)
     content["generator"]["patients"] = list(PATIENTS[:5])

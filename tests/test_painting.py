@@ -194,6 +194,7 @@ def test_a_painted_heart_keeps_whose_style_it_has_and_is_of_no_vendor(painter: P
     np.testing.assert_array_equal(in_look(shown, "one", 1, [0]).image, in_look(plain, "one", 1, [0]).image)
     own = (in_look(one, "one", 1, [0]).image for one in (decoded, replace(decoded, requested=Priors())))
     assert not np.array_equal(*own)
+    assert (shown.vendor, decoded.vendor) == (None, "Philips")
 
 
 def test_looks_of_a_heart_are_of_different_patients_and_every_patient_serves(painter: Painter) -> None:

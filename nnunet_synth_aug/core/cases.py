@@ -84,6 +84,11 @@ class SyntheticSequence:
         """The training patient whose pixels or style it has, under ``donor`` or ``painted_as``; empty where it has nobody's."""
         return {key: who for key, who in (("donor", self.donor), ("painted_as", self.painted_as)) if who is not None}
 
+    @property
+    def vendor(self) -> str | None:
+        """Whose scanner it looks like: the vendor that was asked for, but None where it has a patient's pixels or style."""
+        return None if self.looks_like else self.requested.vendor
+
     def trusted(self, frame: int) -> tuple[np.ndarray, np.ndarray]:
         """Image and mask (X, Y, Z) of one frame, of the slices whose contours can be trusted."""
         first, last = (self.sound or {}).get(frame, (0, self.mask.shape[-1]))

@@ -156,10 +156,7 @@ def in_look(
     """These frames of a heart in look number ``look``, of other scanners or painted; 0 is its own."""
     if look and paint:
         return paint.shown(sequence, heart, look, frames)
-    vendor = (
-        None if sequence.looks_like else sequence.requested.vendor
-    )  # a patient's pixels or style are not of the vendor that was asked for
-    return scanners.looked(sequence, scanners.look_of(heart, look, vendor), frames) if look else sequence
+    return scanners.looked(sequence, scanners.look_of(heart, look, sequence.vendor), frames) if look else sequence
 
 
 def choose_frames(n_frames: int, ed: int, es: int, count: int, within: Collection[int]) -> list[int]:

@@ -51,7 +51,8 @@ def _made(folder: Path, name: str, source: str, several: bool, look: int, paint:
     heart = read_sequence(folder, name)
     heart = in_look(heart, f"{source}_{name}" if several else name, look, sorted({heart.ed, heart.es}), paint)
     asked = heart.requested
-    title = ", ".join(part for part in (name, asked.diagnosis, f"look {look}" if look else asked.vendor) if part)
+    whose = f"look {look}" if look else next((f"as {patient}" for patient in heart.looks_like.values()), heart.vendor)
+    title = ", ".join(part for part in (name, asked.diagnosis, whose) if part)
     wanted = in_short(asked)
     return Tile.of(heart, title, in_short(heart.measured), f"asked: {wanted}" if wanted else "")
 
