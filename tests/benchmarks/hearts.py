@@ -60,6 +60,7 @@ ARMS_S3: tuple[str, ...] = ("real_DA5", "real_DAExtGPU", "copies+phantom50to00",
 ARMS_S3 += ("copies+phantom_3unlabelled50to00",)
 ARMS_S3 += ("mix+phantom_donor50to00", "mix+phantom_donor_3looks50to00", "mix+phantom_donor_3unlabelled50to00")
 ARMS_S3 += ("mix+phantom_donor_3looks50to00_DA5", "mix_donor50to00", "bent_3looks50to00", "mix_donor_3looks50to00")
+ARMS_S3 += ("mix_3looks50to00", "mix_painter_3looks50to00")
 #: Who trains: two patients of each group, or six normal ones.
 PATIENTS: dict[str, dict[str, Any]] = {"S2": {"diagnoses": ("NOR",), "per_group": 6}, "S3": {"per_group": 2}}
 #: What synthetic hearts cannot beat: the same network trained on real patients of all groups, five of each.
