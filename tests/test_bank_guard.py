@@ -330,7 +330,7 @@ def test_fewer_hearts_than_asked_for_end_with_a_code_of_their_own(
         return []
 
     monkeypatch.setattr("nnunet_synth_aug.synthesis.sources.generated.make", make)
-    words = ["synthaug", "bank", "-d", "731", "-f", "1", "-p", PLANS, "-n", "4", "--gif", "0"]
+    words = ["synthaug", "bank", "-d", "731", "-f", "1", "-p", PLANS, "-n", "4", "--gif", "0", "--looks", "1"]
     try:
         monkeypatch.setattr(sys, "argv", words)
         with pytest.raises(SystemExit) as caught:

@@ -15,6 +15,7 @@ from benchmark_fixture import LIMITS, synthaug
 from nnunet_fixture import VALIDATION, Project
 
 from evaluation.benchmark.main import benchmark
+from evaluation.trial.proposal import PLAIN
 from nnunet_synth_aug.core.errors import UserError
 from nnunet_synth_aug.core.files import read_json, write_json
 
@@ -60,8 +61,8 @@ def test_a_try_and_what_its_user_makes_of_it(unknown: dict[str, str], tmp_path: 
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert {path: path.read_bytes() for path in tmp_path.glob("nnUNet_*/**/*") if path.is_file()} == before, "the user's files changed"
     assert ended.stdout.startswith(f"{UNKNOWN}, fold 1\n")
-    assert "(arm copies+phantom50to00)" in ended.stdout
-    assert ended.stdout.count("train copies+phantom50to00, fold 1, seed 0: ") == 1
+    assert f"(arm {PLAIN})" in ended.stdout
+    assert ended.stdout.count(f"train {PLAIN}, fold 1, seed 0: ") == 1
 
     answer = read_json(out / "verdict.json")
     assert answer["verdict"] == "no_difference"
@@ -72,7 +73,10 @@ def test_a_try_and_what_its_user_makes_of_it(unknown: dict[str, str], tmp_path: 
 
     figures = read_json(out / "report" / "benchmark.json")
     assert str(tmp_path) not in json.dumps(figures)
-    assert [(run["arm"], run["fold"], run["iterations"]) for run in figures["runs"]] == [("real", 1, 10), ("copies+phantom50to00", 1, 10)]
+    assert [(run["arm"], run["fold"], run["iterations"]) for run in figures["runs"]] == [
+        ("real", 1, 10),
+        (PLAIN, 1, 10),
+    ]
     real, mixed = (run["synthetic_samples"] for run in figures["runs"])
     assert real == 0 < mixed < figures["runs"][1]["samples"] == figures["runs"][0]["samples"]
 
@@ -90,9 +94,12 @@ def test_a_try_and_what_its_user_makes_of_it(unknown: dict[str, str], tmp_path: 
     said = again(tests=[{"name": "others", "source": "nnunet", "dataset": OTHERS}])
     assert "train" not in said.split("# Dataset734")[0], "a finished study trains nothing"
     by_test = read_json(out / "report" / "benchmark.json")["comparisons"]
-    assert {test: by_arm["copies+phantom50to00"]["headline"][0]["n"] for test, by_arm in by_test.items()} == {"validation": 2, "others": 2}
+    assert {test: by_arm[PLAIN]["headline"][0]["n"] for test, by_arm in by_test.items()} == {
+        "validation": 2,
+        "others": 2,
+    }
     for by_arm in by_test.values():
-        assert (out / "report" / by_arm["copies+phantom50to00"]["report"]).is_file()
+        assert (out / "report" / by_arm[PLAIN]["report"]).is_file()
     with pytest.raises(UserError, match="training, epochs was 10 and is 3"):
         again(training={"epochs": 3, "iterations": 5})
     with pytest.raises(UserError, match="5 is out of range"):

@@ -104,7 +104,7 @@ def test_options_of_the_segmenter_that_do_not_go_together(project: Project, monk
         ([*words, "--segmenter", str(project.root), "--source", "phantom"], "phantom are not sampled; leave it out"),
         ([*words, "--vendors", "GE"], "--vendors is of --source phantom"),
         ([*words[:-2], "--source", "phantom", "--vendors", "GE,Acme"], "--vendors GE,Acme: there is no 'Acme'; give all, own"),
-        ([*words, "--looks", "2"], "--looks is of --appearance scanners or unlabelled; add one of them"),
+        ([*words, "--appearance", "own", "--looks", "2"], "--looks is of --appearance scanners or unlabelled, and this bank"),
         ([*words, "--strength", "0.5"], "--strength is of --source variations, and this bank is of generator"),
         (
             [*words, "--source", "variation"],

@@ -78,7 +78,7 @@ class RunSteps:
         which = ["-d", number(at), "-f", str(fold), "-c", study.plans.configuration, "-p", PLANS]
         sizes = ["-n", str(size.sequences), "--frames", str(size.frames), "--seed", str(size.seed)]
         sizes += ["--strength", str(size.strength)] if "variations" in arm.parts else []
-        sizes += ["--appearance", arm.appearance, "--looks", str(arm.looks)] if arm.looks else []
+        sizes += ["--appearance", arm.appearance, "--looks", str(arm.looks)] if arm.looks else ["--appearance", "own"]
         sizes += ["--render", arm.render] if arm.render != "decoder" else []
         sizes += ["--vendors", size.vendors] if "phantom" in arm.parts else []
         witness, waits = [], [one.id for one in generator]

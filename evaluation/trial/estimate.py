@@ -11,7 +11,6 @@ from evaluation.benchmark.runner import kind_of
 from evaluation.benchmark.study import Minutes, Study
 from evaluation.benchmark.workspace import Workspace
 from evaluation.trial.facts import Facts
-from evaluation.trial.proposal import CHEST
 
 #: One iteration of the small network on the machine where the following were measured (docs/results/try.md): its pace scales them.
 REFERENCE_STEP_S = 0.44
@@ -26,9 +25,9 @@ EPOCH_END_S = 1.2
 #: Write both arms' report: at least, and for each scored case.
 REPORT_S, SCORED_CASE_S = 12.0, 0.7
 #: Megabytes: a phantom in the bank for each frame, the sequence beside it, and a report. Other hearts are as large as their patients, and
-#: so are phantoms where images show the whole chest; there the sequence grows with the area, from this on a side of so many mm.
+#: so are phantoms where images show the whole chest (a side of so many mm); there the sequence grows with the area, from this on.
 PHANTOM_CASE_MB, PHANTOM_MB, REPORT_MB = 0.5, 5.0, 5.0
-CHEST_MB, CHEST_SIDE = 12.4, 350.0
+CHEST, CHEST_MB, CHEST_SIDE = 250.0, 12.4, 350.0
 #: Frames of a generated heart's sequence, roughly; copies have two.
 GENERATED_FRAMES = 12
 

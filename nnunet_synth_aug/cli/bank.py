@@ -70,13 +70,13 @@ def bank(
         typer.Option("--strength", min=0.05, max=1, help="How much variations vary: 1 makes new hearts in old chests. [default: 0.5]"),
     ] = None,
     appearance: Annotated[
-        Literal["own", "scanners", "unlabelled"],
+        Literal["scanners", "own", "unlabelled"],
         typer.Option(
             "--appearance",
-            help="own: hearts look as their source gives them. scanners: as on other scanners, with the same contours. unlabelled: "
+            help="scanners: hearts look as on other scanners, with the same contours. own: as their source gives them. unlabelled: "
             "painted as the fold's patients look whom nobody has contoured; needs --contoured-by.",
         ),
-    ] = "own",
+    ] = "scanners",
     looks: Annotated[
         int | None,
         typer.Option(
@@ -144,7 +144,7 @@ def bank(
     numbers = shared_out(n, len(parts))
     asked = parse_priors(prior or [])
     if looks is not None and appearance == "own":
-        raise UserError("--looks is of --appearance scanners or unlabelled; add one of them, or leave out --looks")
+        raise UserError("--looks is of --appearance scanners or unlabelled, and this bank shows hearts in their own look; leave it out")
     own = (
         ("generator", "--render", render != "decoder"),
         ("generator", "--like", like is not None),
