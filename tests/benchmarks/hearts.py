@@ -65,6 +65,9 @@ ARMS_S3 += ("mix_3looks50to00", "mix_painter_3looks50to00")
 PATIENTS: dict[str, dict[str, Any]] = {"S2": {"diagnoses": ("NOR",), "per_group": 6}, "S3": {"per_group": 2}}
 #: What synthetic hearts cannot beat: the same network trained on real patients of all groups, five of each.
 PATIENTS["ceiling"] = {"per_group": 5}
+#: Do looks help in images cut to the heart? The other patients of the same folder are tested.
+PATIENTS["cropped"] = {"per_group": 2}
+ARMS_CROPPED: tuple[str, ...] = ("copies+phantom50to00", "copies+phantom_3looks50to00")
 #: M&Ms' files here have lost their slice distance, without which nothing is imported; looks do not use it [mm].
 SLICES = 10.0
 
@@ -209,10 +212,11 @@ def main() -> None:
     os.environ |= {"nnUNet_raw": str(raw), "nnUNet_preprocessed": str(out / "preprocessed"), "nnUNet_results": str(out / "results")}
     third = given.study == "S3"
     settings = (given.study, given.acdc.resolve(), given.size)
-    default = {"S3": ARMS_S3, "ceiling": ()}.get(given.study, ARMS)
+    default = {"S3": ARMS_S3, "ceiling": (), "cropped": ARMS_CROPPED}.get(given.study, ARMS)
     arms = default if given.arms is None else tuple(given.arms)
     more: dict[str, Any] = {"autocast": given.autocast}
     more |= {"tests": other_scanners(given.sunnybrook and given.sunnybrook.resolve())} if third else {}
+    more |= {"tests": ()} if given.study == "cropped" else {}
     more |= {"silent": without_contours(given.mnms, out / "unlabelled")} if third else {}
     if any(arm.endswith("DAExtGPU") for arm in arms):
         prepare_smauglab(out)
