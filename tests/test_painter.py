@@ -92,17 +92,34 @@ def test_the_margin_is_part_of_the_heart() -> None:
 @given(st.floats(0.7, 1.4))
 def test_a_style_in_another_contrast_is_that_of_the_patient_in_it(gamma: float) -> None:
     slices = taught(1)[0].slices
-    style = style_of("p", slices)
-    shown = style_of("p", [Slice(contrasted(one.image, gamma), one.mask) for one in slices])
+    style = style_of("p", slices, 2.0, (0.0, 1.0))
+    shown = style_of("p", [Slice(contrasted(one.image, gamma), one.mask) for one in slices], 2.0, (0.0, 1.0))
     assert style is not None and shown is not None
     np.testing.assert_allclose(style.told(gamma), shown.told(), atol=0.03)
 
 
 def test_a_style_knows_the_grey_values_of_the_structures() -> None:
     style = taught(1)[0].style
-    order = np.argsort([*style.greys, style.around[TOLD[2]]])
+    order = np.argsort([*style.greys, style.around[-1][TOLD[2]]])
     assert order.tolist() == [3, 1, 0, 2]  # background, MYO, RV, LV
     assert Style.from_json(style.to_json()) == style
+
+
+def test_a_part_of_the_chest_has_the_greys_of_that_part_and_the_normalisation_of_the_whole() -> None:
+    shown = patient("p", np.random.default_rng(0))
+    dark = ((0, 0), (60, 60), (60, 60), (0, 0))  # 368 mm, beyond 128 mm nothing but dark air
+    whole = replace(shown, image=np.pad(shown.image, dark, constant_values=1.0), mask=np.pad(shown.mask, dark))
+    found = PatientSlices.of("p", whole, 2.0)
+    assert found is not None
+    style = found.style
+    medians = [style.around_in(side)[20] for side in (120.0, 200.0, 250.0, 368.0)]
+    assert medians[0] > medians[1] == medians[2] == medians[3] == -1  # dark air is more than half of all squares but the smallest
+    assert style.around_in(360) == style.around[-1]
+    assert style.context(350) is None
+    context = style.context(200)
+    assert context is not None
+    as_nnunet = [scaled(whole.image[t]) for t in range(2)]
+    assert context == pytest.approx((np.mean(as_nnunet), np.std(as_nnunet)), abs=0.02)
 
 
 def test_who_shows_no_lv_has_no_style() -> None:

@@ -175,7 +175,10 @@ def test_a_heart_is_painted_the_same_again_and_a_still_heart_keeps_still(painter
     np.testing.assert_array_equal(shown.image, again.image)
     np.testing.assert_array_equal(shown.image[0], shown.image[2])
     np.testing.assert_array_equal(shown.mask, mask)
-    assert not np.array_equal(shown.image, other.image) and shown.context is None
+    assert not np.array_equal(shown.image, other.image)
+    assert shown.painted_as is not None
+    style = painter.styles[shown.painted_as]
+    assert shown.context == painter.context(image, still.spacing, style) != still.context  # 80 mm of the style's 128
     assert shown.painted_as in painter.styles
     assert {show(replace(still, seed=seed, image=image[None], mask=mask[:1])).painted_as for seed in range(12)} == set(painter.styles)
     with pytest.raises(UserError, match="none shows how to paint; use --render decoder"):

@@ -15,6 +15,9 @@ from nnunet_synth_aug.core.labels import N_CLASSES
 from nnunet_synth_aug.data.remodel import RadialMap
 from nnunet_synth_aug.model.config import GridConfig
 
+#: Share of an image's area from which on a picture of its middle counts as showing all of it.
+SHOWS_ALL = 0.8
+
 
 @dataclass(frozen=True)
 class Grid:
@@ -183,7 +186,7 @@ def to_grid(
         cut=cut,
         grey=(low, high),
         # Unclipped on purpose: nnU-Net's z-score sees the bright outliers too.
-        context=None if shown > 0.8 else _context(sequence, low, high),
+        context=None if shown > SHOWS_ALL else _context(sequence, low, high),
     )
 
 

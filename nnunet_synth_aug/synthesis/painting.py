@@ -15,7 +15,7 @@ from nnunet_synth_aug.core.errors import UserError
 from nnunet_synth_aug.model.painter.painter import Painter
 
 #: Changes when the same painter gives another look.
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class PaintedLooks:
         for frame in frames:
             rng = np.random.default_rng([zlib.crc32(heart.encode()), look, frame, VERSION])
             image[frame] = self.painter.paint(sequence.image[frame], sequence.mask[frame], sequence.spacing, style, rng)
-        return replace(sequence, image=image, context=None)
+        return replace(sequence, image=image, context=self.painter.context(image[0], sequence.spacing, style))
 
 
 @dataclass(frozen=True)
@@ -85,4 +85,5 @@ class PaintedHearts:
         patient = self._patients[int(np.random.default_rng(seeds).integers(len(self._patients)))]
         style, frames = self.painter.styles[patient], zip(heart.image, heart.mask, strict=True)
         painted = [self.painter.paint(image, mask, heart.spacing, style, np.random.default_rng(seeds)) for image, mask in frames]
-        return replace(heart, image=np.stack(painted), context=None, painted_as=patient)
+        context = self.painter.context(painted[0], heart.spacing, style)
+        return replace(heart, image=np.stack(painted), context=context, painted_as=patient)

@@ -72,7 +72,7 @@ def main() -> None:
                 painting += time.process_time() - began
                 frames = sorted({heart.ed, heart.es})
                 for name, one in {"decoded": heart, "painted": painted}.items():
-                    dices.setdefault(name, []).append(agreement(network, one.image[frames], one.mask[frames], one.spacing))
+                    dices.setdefault(name, []).append(agreement(network, one.image[frames], one.mask[frames], one.spacing, one.context))
                     shown.setdefault(name, []).append(views(labelled_sequence(one), request_group(one)))
                 if len(rows) < 8:
                     rows.append(np.concatenate([square(one.image[one.ed], one.mask[one.ed]) for one in (heart, painted)], 1))

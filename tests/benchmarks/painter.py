@@ -50,9 +50,11 @@ def dice(one: np.ndarray, other: np.ndarray) -> float:
     return 2 * np.count_nonzero(one & other) / total if total else float("nan")
 
 
-def agreement(network: Segmenter, image: np.ndarray, mask: np.ndarray, spacing: Spacing) -> dict[str, float]:
+def agreement(
+    network: Segmenter, image: np.ndarray, mask: np.ndarray, spacing: Spacing, context: tuple[float, float] | None = None
+) -> dict[str, float]:
     """Dice of the segmenter's masks with the given ones, frames (T, X, Y, Z) pooled."""
-    found = np.stack([network.segment(one, spacing) for one in image])
+    found = np.stack([network.segment(one, spacing, context) for one in image])
     return {name: dice(found == label, mask == label) for name, label in STRUCTURES.items()}
 
 

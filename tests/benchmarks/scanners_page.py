@@ -10,9 +10,8 @@ from page_table import difference, kept, number, table
 
 #: Patches of 96 pixels, and of 160.
 SIZES = ("benchmarks/other-scanners", "benchmarks/other-scanners-160")
-#: Test sets, the heading of each, and what is contoured there.
-TESTS = {"Siemens": ("Siemens elsewhere", "RV MYO LV"), "Philips": ("Philips", "RV MYO LV"), "GE": ("GE", "LV")}
-TESTS |= {"validation": ("ACDC", "RV MYO LV")}
+#: Test sets, and the heading of each.
+TESTS = {"Siemens": "Siemens elsewhere", "Philips": "Philips", "GE": "GE", "validation": "ACDC"}
 ALONE = " without islands"
 
 
@@ -22,8 +21,9 @@ def _rows(figure: str, test: str, arm: str) -> dict[tuple[str, str], dict[str, A
 
 
 def _arms(figure: str) -> dict[str, list[int]]:
-    """Arm -> seeds that are compared."""
-    return {arm: one["seeds"] for arm, one in kept(figure)["differences"]["pooled"].items()}
+    """Arm -> seeds that are compared; the arm that gained most comes first."""
+    seeds = {arm: one["seeds"] for arm, one in kept(figure)["differences"]["pooled"].items()}
+    return dict(sorted(seeds.items(), key=lambda one: -_rows(figure, "pooled", one[0])["mean", "Dice"]["difference"]))
 
 
 def pooled(figure: str) -> str:
@@ -37,30 +37,31 @@ def pooled(figure: str) -> str:
     return table(["arm", "seeds", *names, *(f"{name}, largest heart alone" for name in names)], rows)
 
 
-def by_scanner(figure: str, metric: str, end: str = "") -> str:
-    """Every structure on every scanner: what real only reaches, and what each arm changes."""
-    arms, rows = _arms(figure), []
-    for test, (title, structures) in TESTS.items():
-        for structure in structures.split():
-            found = [_rows(figure, f"{test}{end}", arm).get((structure, metric)) for arm in arms]
-            real = next((row["baseline_mean"] for row in found if row), None)
-            rows.append([title, structure, number(real), *map(difference, found)])
-    return table(["scanner", "structure", "`real`", *(f"`{arm}`" for arm in arms)], rows)
+def by_scanner(figure: str, structure: str, metric: str, end: str = "") -> str:
+    """One structure on every scanner: what real only reaches, and what each arm changes."""
+    arms = _arms(figure)
+    found = {arm: [_rows(figure, f"{test}{end}", arm).get((structure, metric)) for test in TESTS] for arm in arms}
+    most = max(arms, key=lambda arm: len(arms[arm]))  # of all seeds of real only
+    rows = [["`real`", len(arms[most]), *(number(row and row["baseline_mean"]) for row in found[most])]]
+    rows += [[f"`{arm}`", len(seeds), *map(difference, found[arm])] for arm, seeds in arms.items()]
+    return table(["arm", "trainings", *TESTS.values()], rows)
 
 
 def poor(figure: str) -> str:
     """How many patients are found badly."""
     counts, arms = kept(figure)["poorly_found"], ["real", *_arms(figure)]
-    rows = [[title, counts[test]["real"][1], *(f"{counts[test][arm][0]:g}" for arm in arms)] for test, (title, _) in TESTS.items()]
-    return table(["scanner", "patients", *(f"`{arm}`" for arm in arms)], rows)
+    rows = [["patients", *(counts[test]["real"][1] for test in TESTS)]]
+    rows += [[f"`{arm}`", *(f"{counts[test][arm][0]:g}" for test in TESTS)] for arm in arms]
+    return table(["arm", *TESTS.values()], rows)
 
 
 def _of(figure: str, ending: str) -> dict[str, Callable[[], str]]:
     return {
         f"scanners pooled{ending}": partial(pooled, figure),
-        f"scanners dice{ending}": partial(by_scanner, figure, "Dice"),
+        f"scanners dice{ending}": partial(by_scanner, figure, "mean", "Dice"),
+        f"scanners lv{ending}": partial(by_scanner, figure, "LV", "Dice"),
         f"scanners poor{ending}": partial(poor, figure),
-        f"scanners hd{ending}": partial(by_scanner, figure, "HD", ALONE),
+        f"scanners hd{ending}": partial(by_scanner, figure, "LV", "HD", ALONE),
     }
 
 

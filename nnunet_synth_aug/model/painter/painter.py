@@ -47,6 +47,8 @@ UNTOLD = 0.15
 NEAR_HEART, BY_SPREAD, MOST_SPREAD = 3.0, 0.6, 4.0
 #: Sampling: steps of Heun's method, and guidance towards the contours.
 SAMPLER_STEPS, GUIDANCE = 5, 2.0
+#: Changes when a painter of the same patients and settings is another one.
+FORMAT = 2
 #: Grey values of what is painted: -1 becomes 1, because nnU-Net takes 0 for what lies outside of the scan, and 1 becomes 201.
 BLACK, SPAN = 1.0, 200.0
 
@@ -102,7 +104,7 @@ class Painter:
         outside = inside.permute(1, 2, 0)[:x, :y].numpy() == 0
         if outside.any():  # the grey values around become the style's
             own = np.quantile(coarse[outside], QUANTILES) + np.arange(len(QUANTILES)) * 1e-6
-            coarse = np.interp(coarse, own, style.around).astype(np.float32)
+            coarse = np.interp(coarse, own, style.around_in(_side(image, spacing))).astype(np.float32)
         slices = F.pad(torch.from_numpy(coarse).permute(2, 0, 1)[:, None], pad, mode="replicate")[:, 0]
         around = self.around.code(slices * (1 - inside))
         noise = torch.from_numpy(rng.standard_normal((depth, COARSE + CODES, *around.shape[2:]), dtype=np.float32))
@@ -123,10 +125,20 @@ class Painter:
         native = zoom(painted, [n / m for n, m in zip(image.shape, painted.shape, strict=True)], order=1, mode="nearest", grid_mode=True)
         return ((native + 1) / 2 * SPAN + BLACK).astype(np.float32)
 
+    def context(self, image: np.ndarray, spacing: Spacing, style: Style) -> tuple[float, float] | None:
+        """Mean and standard deviation of the style's whole image, as :meth:`paint` would show it; None if the frame shows all of it."""
+        found = style.context(_side(image, spacing))
+        return None if found is None else ((found[0] + 1) / 2 * SPAN + BLACK, found[1] / 2 * SPAN)
+
+
+def _side(image: np.ndarray, spacing: Spacing) -> float:
+    """Root of the area of a frame (X, Y, Z) [mm]."""
+    return float(np.sqrt(image.shape[0] * spacing[0] * image.shape[1] * spacing[1]))
+
 
 def painter_identity(config: PainterConfig, about: dict[str, Any]) -> str:
     """A painter of another identity is another one; ``about`` is all that it depends on besides its settings, JSON."""
-    return hash_json(about | {"painter": asdict(config)})
+    return hash_json(about | {"painter": asdict(config), "format": FORMAT})
 
 
 def train_painter(patients: list[PatientSlices], config: PainterConfig, path: Path, about: dict[str, Any], device: torch.device) -> Painter:

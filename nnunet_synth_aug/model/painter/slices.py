@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from scipy.ndimage import gaussian_filter, zoom
 
 from nnunet_synth_aug.core.cases import Sequence, Spacing
 from nnunet_synth_aug.core.labels import LV, MYO, RV
+from nnunet_synth_aug.model.grid import SHOWS_ALL
 from nnunet_synth_aug.model.painter.network import STYLE
 
 #: Quantiles of the grey values of a whole volume that become -1 and 1.
@@ -21,6 +22,8 @@ WHOLE = (0.005, 0.995)
 MARGIN = 3
 #: Quantiles of the grey values around the heart: those that a style keeps, and those of them that the network is told.
 QUANTILES, TOLD = np.linspace(0, 1, 41), (2, 10, 20, 30, 38)
+#: Sides of squares around the heart [mm]: a style knows what lies in each, because other images show less of the chest than the patient's.
+SIDES = (150.0, 200.0, 250.0)
 #: In training: rotation [rad], logarithm of the scale, shift [pixels], logarithm of gamma.
 TURN, SCALE, SHIFT, GAMMA = 0.35, 0.2, 20.0, 0.25
 #: Share of the training slices that show the heart.
@@ -33,22 +36,36 @@ class Style:
 
     patient: str
     greys: tuple[float, ...]  # means of RV, MYO and LV
-    around: tuple[float, ...]  # QUANTILES of what lies around the heart
+    around: tuple[tuple[float, ...], ...]  # QUANTILES of what lies around the heart, in squares of SIDES and in the whole image
+    whole: tuple[float, float]  # mean and standard deviation of the whole image, not clipped to -1 and 1
+    side: float  # of the image: root of its area [mm]
 
     def told(self, gamma: float = 1.0) -> np.ndarray:
         """What the network is told of it (STYLE,); ``gamma`` is the contrast in which the patient is shown."""
-        values = np.array([*self.greys, *(self.around[index] for index in TOLD)])
+        values = np.array([*self.greys, *(self.around[-1][index] for index in TOLD)])
         assert len(values) == STYLE
         return contrasted(values, gamma)
 
+    def around_in(self, side: float) -> tuple[float, ...]:
+        """QUANTILES of what lies around the heart in an image of this side [mm]."""
+        sides = [one for one in SIDES if one < self.side] + [self.side]
+        nearest = int(np.argmin([abs(one - side) for one in sides]))
+        return self.around[-1] if nearest == len(sides) - 1 else self.around[nearest]
+
+    def context(self, side: float) -> tuple[float, float] | None:
+        """Mean and standard deviation of the patient's whole image, for one of this side [mm]; None if that shows all of it."""
+        return None if side**2 > SHOWS_ALL * self.side**2 else self.whole
+
     def to_json(self) -> dict[str, Any]:
         """As :meth:`from_json` reads it."""
-        return {"patient": self.patient, "greys": list(self.greys), "around": list(self.around)}
+        return asdict(self)
 
     @staticmethod
     def from_json(values: dict[str, Any]) -> Style:
         """The inverse of :meth:`to_json`."""
-        return Style(str(values["patient"]), tuple(map(float, values["greys"])), tuple(map(float, values["around"])))
+        mean, deviation = map(float, values["whole"])
+        around = tuple(tuple(map(float, one)) for one in values["around"])
+        return Style(str(values["patient"]), tuple(map(float, values["greys"])), around, (mean, deviation), float(values["side"]))
 
 
 @dataclass(frozen=True)
@@ -83,7 +100,7 @@ class PatientSlices:
             )
             for z in range(image.shape[2])
         ]
-        style = style_of(patient, own)
+        style = style_of(patient, own, pixel, _moments(sequence))
         return None if style is None else PatientSlices(style, tuple(own))
 
 
@@ -94,9 +111,19 @@ def contrasted(values: np.ndarray, gamma: float) -> np.ndarray:
 
 def scaled(image: np.ndarray) -> np.ndarray:
     """A volume in any grey values as float32 from -1 to 1; what a scanner left black does not count."""
+    return np.clip(_unclipped(image), -1, 1).astype(np.float32)
+
+
+def _unclipped(image: np.ndarray) -> np.ndarray:
     seen = image[image != 0]
     low, high = np.quantile(seen, WHOLE) if seen.size else (0.0, 1.0)
-    return np.clip((image - low) / max(float(high - low), 1e-6) * 2 - 1, -1, 1).astype(np.float32)
+    return np.asarray((image - low) / max(float(high - low), 1e-6) * 2 - 1)
+
+
+def _moments(sequence: Sequence) -> tuple[float, float]:
+    """Mean and standard deviation of the labelled frames, each by itself: as nnU-Net's z-score sees them, bright outliers included."""
+    found = [_unclipped(sequence.image[t]) for t in sequence.labelled]
+    return tuple(round(float(np.mean([function(one) for one in found])), 4) for function in (np.mean, np.std))  # type: ignore[return-value]
 
 
 def resampled(image: np.ndarray, spacing: Spacing, pixel: float) -> np.ndarray:
@@ -116,15 +143,33 @@ def heart(mask: torch.Tensor) -> torch.Tensor:
     return F.max_pool2d((mask > 0).float()[:, None], 2 * MARGIN + 1, 1, MARGIN)[:, 0]
 
 
-def style_of(patient: str, slices: Iterable[Slice]) -> Style | None:
-    """The style of a patient; None where the slices do not show all of RV, MYO and LV."""
+def style_of(patient: str, slices: Iterable[Slice], pixel: float, whole: tuple[float, float]) -> Style | None:
+    """The style of a patient; None where the slices do not show all of RV, MYO and LV.
+
+    Args:
+        patient: name.
+        slices: of one shape.
+        pixel: side of their pixels [mm].
+        whole: see :class:`Style`.
+    """
     slices = list(slices)
     inside = {label: [one.image[one.mask == label] for one in slices] for label in (RV, MYO, LV)}
     pooled = [np.concatenate(parts) if parts else np.zeros(0) for parts in inside.values()]
     if not all(values.size for values in pooled):
         return None
-    around = np.concatenate([one.image[heart(torch.from_numpy(one.mask)[None])[0].numpy() == 0] for one in slices])
-    return Style(patient, tuple(round(float(v.mean()), 4) for v in pooled), tuple(np.quantile(around, QUANTILES).round(4).tolist()))
+    middle = np.concatenate([np.argwhere(one.mask > 0) for one in slices]).mean(0)
+    x, y = (np.abs(np.arange(n) - at) * 2 * pixel for n, at in zip(slices[0].mask.shape, middle, strict=True))
+    reach = np.maximum(x[:, None], y[None])  # side of the square around the heart that just holds the pixel
+    images = np.stack([one.image for one in slices])
+    outside = heart(torch.from_numpy(np.stack([one.mask for one in slices]))).numpy() == 0
+    shown = [outside & (reach <= side) for side in (*SIDES, np.inf)]
+    around = [tuple(_quantiles(images[one] if one.any() else images.ravel())) for one in shown]
+    size = float(np.sqrt(slices[0].mask.size)) * pixel
+    return Style(patient, tuple(round(float(v.mean()), 4) for v in pooled), tuple(around), whole, round(size, 1))
+
+
+def _quantiles(values: np.ndarray) -> list[float]:
+    return [float(v) for v in np.quantile(values, QUANTILES).round(4)]
 
 
 class SliceSampler:
