@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import os
 import shutil
 import sys
@@ -206,8 +207,7 @@ def test_what_may_leave_depends_on_whose_pixels_it_shows(bank, generator, projec
     keep_audit(bank, an_audit(generator, flagged=False))
     assert sourced(bank, fit | {"patients": people}).leave is Leave.AFTER_AUDIT, "the ethics board remains"
     painted = sourced(bank, fit | {"patients": people, "render": "painter", "styles": ["patient001", "patient009"]})
-    assert painted.leave is Leave.NO, "the audit is of the generator"
-    assert "learnt from slices of 2 patients" in body(painted)
+    assert (painted.leave, painted.audit) == (Leave.AFTER_AUDIT, None), "the audit is of hearts as they are decoded"
     keep_audit(bank, an_audit(generator, flagged=True))
     assert sourced(bank, fit | {"patients": people}).leave is Leave.NO
     assert sourced(bank, fit | {"patients": people, "generator_hash": "another"}).audit is None
@@ -226,6 +226,34 @@ def test_what_may_leave_depends_on_whose_pixels_it_shows(bank, generator, projec
         assert sourced(bank, {"source": "copies", "patients": ["phantom0_0001", "patient001"]}).leave is Leave.NO
     finally:
         cohort.unlink()
+
+
+def test_painted_hearts_have_an_audit_of_their_own(bank, generator, tmp_path):
+    people = ["patient001", "patient009"]
+    made = {"generator_hash": facts_of(generator).generator_hash, "fold": 1, "patients": people[:1]}
+    painted = made | {"render": "painter", "painter": "abcdef012", "styles": people}
+    text = body(sourced(bank, painted))
+    assert "`generator`: only after the audit. Their generator and their painter learnt from 2 patients." in text
+    assert "-f 1 --render painter --only memorisation -o REPORT" in text
+    of_painted = dataclasses.replace(an_audit(generator, flagged=False), painter="abcdef012", painter_auc=(0.7, 0.5, 0.9))
+    keep_audit(bank, of_painted)
+    assert "| AUC of the painter's loss, likewise | 0.70 [0.50, 0.90] |" in body(sourced(bank, painted))
+    assert sourced(bank, made).audit is None and sourced(bank, painted | {"painter": "other"}).audit is None
+    keep_audit(bank, dataclasses.replace(of_painted, flagged=True))
+    assert sourced(bank, painted).leave is Leave.NO
+    keep_audit(bank, an_audit(generator, flagged=False))  # both lie side by side
+    assert sourced(bank, painted).leave is Leave.NO and sourced(bank, made).leave is Leave.AFTER_AUDIT
+    found = {"neighbours": {"latent": {"ratio": {"median": 1.0, "low": 0.9, "high": 1.1}, "near_copies": 0}}, "flagged": False}
+    found |= {
+        "membership": {"auc": 0.5, "low": 0.4, "high": 0.6},
+        "n": dict.fromkeys(("synthetic", "training", "held_out"), 3),
+        "verdict": [],
+    }
+    write_json(tmp_path / "report.json", {"generator": made, "reports": {"memorisation": found}})
+    path = next(bank.glob("manifest_*.json"))
+    write_json(path, read_json(path) | {"generator": painted})
+    with pytest.raises(UserError, match=r"is on hearts as they are decoded, but .* holds hearts painted by abcdef01; make a report with"):
+        write_card(bank, tmp_path)
 
 
 def test_the_card_of_a_generator(generator):

@@ -193,3 +193,22 @@ def test_a_checkpoint_of_something_else_is_refused(tmp_path: Path) -> None:
     save_checkpoint(path, {name: t for name, t in tensors.items() if name != "codes.spread"}, header)
     with pytest.raises(UserError, match="is not a painter of this version"):
         load_painter(path, CPU)
+
+
+def test_the_loss_of_a_patient_is_the_same_whoever_came_before_and_leaves_the_random_state_alone(tmp_path: Path) -> None:
+    one, two, three = taught()
+    painter = train_painter([one], SMALL, tmp_path / "painter.safetensors", {}, CPU)
+    torch.manual_seed(1)
+    before = torch.get_rng_state()
+    first = painter.loss(one)
+    assert torch.equal(before, torch.get_rng_state())
+    assert painter.loss(two) not in (first, painter.loss(three))
+    torch.rand(5)
+    assert painter.loss(one) == first
+
+
+def test_a_painter_that_trains_on_a_patient_fits_that_patient_better(tmp_path: Path) -> None:
+    one = taught(1)[0]
+    longer = replace(SMALL, train=replace(SMALL.train, steps=30))
+    before, after = (train_painter([one], config, tmp_path / str(n) / "p.safetensors", {}, CPU) for n, config in enumerate((SMALL, longer)))
+    assert after.loss(one) < before.loss(one)

@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,6 +15,8 @@ from nnunet_synth_aug.core.files import read_json, write_json
 from nnunet_synth_aug.core.labels import LV, MYO, RV
 from nnunet_synth_aug.core.priors import Priors
 from nnunet_synth_aug.data.cohort import load_sequence
+from nnunet_synth_aug.model.painter.painter import PainterConfig
+from nnunet_synth_aug.model.painter.slices import PatientSlices
 from nnunet_synth_aug.reports.cards.audit import audit_of_report
 from nnunet_synth_aug.reports.cines import patients
 from nnunet_synth_aug.reports.memorisation.membership import auc, auc_interval, static_loss
@@ -142,6 +145,27 @@ def test_copies_of_training_patients_are_flagged_and_shown(world, tmp_path):
     assert audit.ratio[0] == pytest.approx(report["neighbours"]["latent"]["ratio"]["median"])
     for name in ("memorisation_pairs.png", "memorisation_distances.png"):
         assert (tmp_path / "out" / name).stat().st_size > 5000
+
+
+def test_a_painter_that_knows_its_patients_is_flagged(world, tmp_path):
+    generator, cohort = world.generator, world.cohort
+    training, held_out = patients(generator, cohort)
+    known = {s.patient for s in training}
+    asked = []
+
+    def loss(slices: PatientSlices) -> float:
+        asked.append(slices.style.patient)
+        return 1.0 if slices.style.patient in known else 2.0
+
+    painter = SimpleNamespace(config=PainterConfig(), loss=loss)
+    report = memorisation_report(generator, cohort, copies(tmp_path / "s", generator, held_out), tmp_path / "out", painter)
+    assert sorted(asked) == sorted(s.patient for s in cohort.subjects)
+    assert report["flagged"] and report["painter_membership"]["auc"] == 1
+    assert any(line.startswith("The painter's loss tells training patients from unseen ones: AUC 1.00") for line in report["verdict"])
+    write_json(tmp_path / "report.json", {"generator": generator.provenance, "painter": "abc", "reports": {"memorisation": report}})
+    audit = audit_of_report(tmp_path)
+    assert audit is not None
+    assert (audit.painter, audit.painter_auc[0]) == ("abc", 1)
 
 
 def test_copies_of_unseen_patients_are_not_memorisation(world, tmp_path):

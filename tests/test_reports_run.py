@@ -21,10 +21,13 @@ from nnunet_synth_aug.data.splits import SPLITS, fold_patients
 from nnunet_synth_aug.model.config import PRESETS, GeneratorConfig, GridConfig, LatentConfig, LDMConfig, TrainConfig, VAEConfig
 from nnunet_synth_aug.model.fit import fit_generator
 from nnunet_synth_aug.model.generator import load_generator
+from nnunet_synth_aug.model.painter.painter import PainterConfig
+from nnunet_synth_aug.nnunet.painting import fold_hearts
 from nnunet_synth_aug.reports.markdown import headline
 from nnunet_synth_aug.reports.reconstruction import checkerboard, detail, dice, explained, psnr, reconstruction_report, ssim, worst_power
 from nnunet_synth_aug.reports.reference_patients import reference_patients, reference_requests
 from nnunet_synth_aug.reports.run import run_reports
+from nnunet_synth_aug.synthesis.folder import read_sequence
 
 CPU = torch.device("cpu")
 SHORT = TrainConfig(steps=4, batch_size=2)
@@ -210,6 +213,19 @@ def test_the_whole_report_is_written_and_resumes(world, tmp_path):
     again = run_reports(generator, cohort, out, 5, only=["controllability"])
     assert again["reports"]["controllability"]["n"] == 5
     assert {name: (out / "sequences" / name).stat().st_mtime_ns for name in before} == before
+
+
+def test_painted_hearts_are_judged_as_they_are_painted(world, tmp_path):
+    generator, cohort = world
+    config = PainterConfig(side=48, width=24, blocks=2, train=SHORT)
+    show = fold_hearts(cohort.name, 0, None, CPU, config)
+    report = run_reports(generator, cohort, tmp_path, 2, only=["controllability"], show=show)
+    assert report["painter"] == show.identity
+    shown = read_sequence(tmp_path / "sequences", "synth_00000")
+    assert shown.painted_as in show.shown_as
+    assert "its hearts painted around their contours" in (tmp_path / "report.md").read_text()
+    with pytest.raises(UserError, match=r"sequences"):
+        run_reports(generator, cohort, tmp_path, 2, only=["controllability"])  # these would be others
 
 
 def test_a_report_that_cannot_be_made_does_not_cost_the_others(world, tmp_path, monkeypatch):

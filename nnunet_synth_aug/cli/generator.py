@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -24,6 +24,9 @@ from nnunet_synth_aug.cli.options import (
     say,
     torch_device,
 )
+
+if TYPE_CHECKING:
+    from nnunet_synth_aug.synthesis.painting import PaintedHearts
 
 
 def fit(
@@ -108,6 +111,12 @@ def _say_what_is_cut(dataset: str, fold: str, depth: int) -> None:
         )
 
 
+Render = Annotated[
+    Literal["decoder", "painter"],
+    typer.Option("--render", help="Hearts in decoded pixels, or painted around their contours; the first time trains the painter."),
+]
+
+
 def sample(
     dataset: Dataset,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for NIfTI, CSV and GIF.")],
@@ -125,10 +134,7 @@ def sample(
     min_agreement: MinAgreement = None,
     open_loop: Annotated[bool, typer.Option("--open-loop", help="Without calibration of EDV and EF on the sample.")] = False,
     grain: Annotated[bool, typer.Option("--grain/--no-grain", help="With the noise of real images, or without any.")] = True,
-    render: Annotated[
-        Literal["decoder", "painter"],
-        typer.Option("--render", help="Hearts in decoded pixels, or painted around their contours; the first time trains the painter."),
-    ] = "decoder",
+    render: Render = "decoder",
     gif: Annotated[bool, typer.Option("--gif/--no-gif", help="One beating-heart GIF per sequence.")] = True,
     generator: GeneratorFolder = None,
     device: Device = "cpu",
@@ -153,17 +159,20 @@ def sample(
     for line in beyond_training(asked, cascade):
         say(line)
     plan = RequestPlan(seed, asked, frames, free, not open_loop, grain)
-    show = None
-    if render == "painter":
-        from nnunet_synth_aug.nnunet.painting import fold_hearts
-
-        show = fold_hearts(dataset_name(dataset), fold_of(fold), None, torch_device(device))
+    show = _painted(dataset, fold, device) if render == "painter" else None
     ids = sample_to_folder(cascade, plan.requests(cascade, n), out, quality=quality, show=show)
     if gif:
         write_gifs(out, ids)
     for line in describe(out, cascade):
         say(line)
     say(f"sequences: {out}")
+
+
+def _painted(dataset: str, fold: str, device: str) -> PaintedHearts:
+    from nnunet_synth_aug.core.paths import dataset_name
+    from nnunet_synth_aug.nnunet.painting import fold_hearts
+
+    return fold_hearts(dataset_name(dataset), fold_of(fold), None, torch_device(device))
 
 
 #: Hearts of the report that ends a fit.
@@ -185,13 +194,15 @@ def report(
         typer.Option("--only", help="controllability, reconstruction, realism, two_sample or memorisation; may be repeated."),
     ] = None,
     closed_loop: Annotated[bool, typer.Option("--closed-loop", help="Judge calibrated samples, too, apart from the open loop.")] = False,
+    render: Render = "decoder",
     generator: GeneratorFolder = None,
     device: Device = "cpu",
     seed: Seed = 0,
 ) -> None:
     """Judge a generator: does it obey its priors, how much does it lose, is it realistic, has it memorised its patients?"""
     folder = generator_at(dataset, fold, generator)
-    options = {"only": only or (), "fvd_weights": fvd_weights, "closed_loop": closed_loop, "seed": seed}
+    show = _painted(dataset, fold, device) if render == "painter" else None
+    options = {"only": only or (), "fvd_weights": fvd_weights, "closed_loop": closed_loop, "seed": seed, "show": show}
     _report(dataset, folder, out, device, n, segmenter=segmenter, **options)
 
 

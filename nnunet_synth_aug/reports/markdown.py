@@ -41,7 +41,7 @@ def render(report: dict[str, Any]) -> str:
     lines = [
         f"# Report on the generator of {generator['dataset']}, fold {generator['fold']}",
         f"Preset {generator['preset']}, generator {generator['generator_hash'][:12]}. Judged with {len(references['patients'])} "
-        f"{references['words']}.",
+        f"{references['words']}{', its hearts painted around their contours' if report.get('painter') else ''}.",
         *([_figure(report["picture"])] if "picture" in report else []),
     ]
     sections: dict[str, Callable[[dict[str, Any]], list[str]]] = {

@@ -16,6 +16,7 @@ from nnunet_synth_aug.nnunet.segmenter import Segmenter
 from nnunet_synth_aug.reports.hearts import HEARTS, write_hearts
 from nnunet_synth_aug.reports.markdown import render
 from nnunet_synth_aug.reports.reference_patients import reference_patients, reference_requests
+from nnunet_synth_aug.synthesis.painting import PaintedHearts
 from nnunet_synth_aug.synthesis.quality.control import UNCHECKED
 from nnunet_synth_aug.synthesis.sample import sample_to_folder
 
@@ -35,6 +36,7 @@ def run_reports(
     only: Sequence[str] = (),
     closed_loop: bool = False,
     seed: int = 0,
+    show: PaintedHearts | None = None,
 ) -> dict[str, Any]:
     """All reports on a generator, which is asked for hearts with the priors of its fold's held-out patients.
 
@@ -50,6 +52,7 @@ def run_reports(
         only: some of :data:`REPORTS`; default all.
         closed_loop: sample the same requests with calibration, too, and report their controllability apart.
         seed: of the sampled hearts and of bootstrap and permutations.
+        show: paints the hearts; None: they are judged as they are decoded.
 
     Returns:
         what ``report.json`` holds.
@@ -62,9 +65,9 @@ def run_reports(
         raise UserError(f"{fvd_weights} does not exist; give the TorchScript file of I3D, or leave out --fvd-weights")
     sequences, calibrated = out / "sequences", out / "sequences_closed_loop"
     if any(name in SAMPLED for name in chosen):
-        sample_to_folder(generator, reference_requests(generator, cohort, n, seed), sequences, UNCHECKED)
+        sample_to_folder(generator, reference_requests(generator, cohort, n, seed), sequences, UNCHECKED, show=show)
     if closed_loop and "controllability" in chosen:
-        sample_to_folder(generator, reference_requests(generator, cohort, n, seed, calibrate=True), calibrated, UNCHECKED)
+        sample_to_folder(generator, reference_requests(generator, cohort, n, seed, calibrate=True), calibrated, UNCHECKED, show=show)
 
     def controllability() -> dict[str, Any]:
         from nnunet_synth_aug.reports.controllability.section import controllability_report
@@ -89,7 +92,7 @@ def run_reports(
     def memorisation() -> dict[str, Any]:
         from nnunet_synth_aug.reports.memorisation.section import memorisation_report
 
-        return memorisation_report(generator, cohort, sequences, out)
+        return memorisation_report(generator, cohort, sequences, out, None if show is None else show.painter)
 
     made: dict[str, Callable[[], dict[str, Any]]] = {
         "controllability": controllability,
@@ -104,6 +107,7 @@ def run_reports(
         "generator": {k: v for k, v in generator.provenance.items() if k != "patients"},
         "reference_patients": asdict(references) | {"words": references.words},
         "seed": seed,
+        **({} if show is None else {"painter": show.identity}),
         "reports": {},
     }
     if any(name in SAMPLED for name in chosen):

@@ -26,7 +26,7 @@ from nnunet_synth_aug.data.phantom import phantom_subject
 from nnunet_synth_aug.model.generator import Generator
 from nnunet_synth_aug.reports.cines import labelled_sequence, patients, request_group, sequence_ids
 from nnunet_synth_aug.reports.memorisation.membership import auc
-from nnunet_synth_aug.synthesis.folder import read_sequence
+from nnunet_synth_aug.synthesis.folder import read_index, read_sequence
 from nnunet_synth_aug.synthesis.render import Renderer, donors_among
 from nnunet_synth_aug.synthesis.sources.copies import cohort_originals, copied
 from nnunet_synth_aug.synthesis.sources.phantoms import FIRST_SEED
@@ -148,12 +148,12 @@ def _drawn(side: list[Views], rng: np.random.Generator) -> np.ndarray:
 
 
 def two_sample_report(generator: Generator, cohort: Cohort, sequences: Path, out: Path, seed: int = 0) -> dict[str, Any]:
-    """Write two_sample.json into ``out``: decoded and rendered hearts, copies, phantoms, and the training patients themselves.
+    """Write two_sample.json into ``out``: generated hearts, decoded or painted, and rendered; copies, phantoms, training patients.
 
     Args:
         generator: a trained one.
         cohort: its dataset; patients that the generator never saw are the real side.
-        sequences: decoded hearts, of :func:`synthesis.sample.sample_to_folder`.
+        sequences: generated hearts, of :func:`synthesis.sample.sample_to_folder`.
         out: a folder.
         seed: of everything that is drawn.
 
@@ -168,7 +168,7 @@ def two_sample_report(generator: Generator, cohort: Cohort, sequences: Path, out
     ids = sequence_ids(generator, sequences)[:MOST]
     originals = cohort_originals(cohort, [one.patient for one in seen if one.masks])
 
-    def decoded() -> Iterator[Views | None]:
+    def generated() -> Iterator[Views | None]:
         for one in (read_sequence(sequences, name) for name in ids):
             yield views(labelled_sequence(one), request_group(one))
 
@@ -193,8 +193,9 @@ def two_sample_report(generator: Generator, cohort: Cohort, sequences: Path, out
         for one in originals[:MOST]:
             yield views(one.load(), one.patient)
 
+    shown_as = "painted" if read_index(sequences)[1].get("render") == "painter" else "decoded"
     makers: dict[str, Callable[[], Iterator[Views | None]]] = {
-        "decoded": decoded, "rendered": rendered, "copies": copies, "phantoms": phantoms, "training patients": training_patients,
+        shown_as: generated, "rendered": rendered, "copies": copies, "phantoms": phantoms, "training patients": training_patients,
     }  # fmt: skip
     found: dict[str, Any] = {}
     with progress("two-sample test", len(makers)) as bar:

@@ -32,6 +32,7 @@ from nnunet_synth_aug.model.painter.slices import (
     labels_resampled,
     resampled,
     scaled,
+    square,
 )
 from nnunet_synth_aug.model.training.checkpoint import load_checkpoint, save_checkpoint
 from nnunet_synth_aug.model.training.device import uses_bf16
@@ -125,10 +126,46 @@ class Painter:
         native = zoom(painted, [n / m for n, m in zip(image.shape, painted.shape, strict=True)], order=1, mode="nearest", grid_mode=True)
         return ((native + 1) / 2 * SPAN + BLACK).astype(np.float32)
 
+    @torch.no_grad()
+    def loss(self, patient: PatientSlices, draws: int = 16) -> float:
+        """Training loss on the patient's slices that show the heart, averaged over the same times and noises for every patient."""
+        drawn = [square(one, self.config.side) for one in patient.slices if one.mask.any()]
+        images, masks = (torch.from_numpy(np.stack(part)) for part in zip(*drawn, strict=True))
+        style = torch.from_numpy(patient.style.told())[None]
+        losses = []
+        with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
+            for image, mask in zip(images, masks, strict=True):
+                torch.manual_seed(0)
+                same = (image.expand(draws, -1, -1), mask.expand(draws, -1, -1), style.expand(draws, -1))
+                losses.append(float(_loss(self.network, self.codes, self.around, same, torch.ones(draws, 1, 1, 1), self.device)))
+        return float(np.mean(losses))
+
     def context(self, image: np.ndarray, spacing: Spacing, style: Style) -> tuple[float, float] | None:
         """Mean and standard deviation of the style's whole image, as :meth:`paint` would show it; None if the frame shows all of it."""
         found = style.context(_side(image, spacing))
         return None if found is None else ((found[0] + 1) / 2 * SPAN + BLACK, found[1] / 2 * SPAN)
+
+
+def _loss(
+    network: torch.nn.Module,
+    codes: Basis,
+    around: Basis,
+    drawn: tuple[torch.Tensor, torch.Tensor, torch.Tensor],
+    told: torch.Tensor,
+    device: torch.device,
+) -> torch.Tensor:
+    """Of squares as :meth:`SliceSampler.draw` gives them; ``told`` (n, 1, 1, 1) says of which the contours are told."""
+    image, mask, style = drawn
+    inside = heart(mask)
+    hint = around.code(image * (1 - inside))
+    given = Told(hint + AROUND_NOISE * torch.randn_like(hint), folded(mask) * told, style)
+    given = Told(given.around.to(device), given.contours.to(device), given.style.to(device))
+    x0 = codes.code(image).to(device)
+    near = F.max_pool2d(F.max_pool2d(inside[:, None], SIDE), 3, 1, 1)
+    by_spread = (codes.spread / codes.spread.mean()).clamp_max(MOST_SPREAD)[None, :, None, None] ** BY_SPREAD
+    weight = (1 + (NEAR_HEART - 1) * near) * by_spread
+    t = RECTIFIED_FLOW.draw_times(len(x0), device)
+    return RECTIFIED_FLOW.loss(lambda u, t: network(u, t, given), x0, t, torch.randn_like(x0), weight.to(device)).mean()
 
 
 def _side(image: np.ndarray, spacing: Spacing) -> float:
@@ -163,20 +200,11 @@ def train_painter(patients: list[PatientSlices], config: PainterConfig, path: Pa
     images, masks, _ = sampler.draw(np.random.default_rng([config.seed, 1]), MEASURED)
     everywhere = torch.ones_like(images)
     codes, around = Basis.of(images, everywhere, CODES), Basis.of(images * (1 - heart(masks)), everywhere, COARSE)
-    by_spread = (codes.spread / codes.spread.mean()).clamp_max(MOST_SPREAD)[None, :, None, None] ** BY_SPREAD
 
     def loss(network: torch.nn.Module, step: Step) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         image, mask, style = sampler.draw(step.rng, config.train.batch_size)
-        inside, told = heart(mask), (torch.rand(len(image), 1, 1, 1) > UNTOLD).float()
-        hint = around.code(image * (1 - inside))
-        given = Told(hint + AROUND_NOISE * torch.randn_like(hint), folded(mask) * told, style)
-        given = Told(given.around.to(device), given.contours.to(device), given.style.to(device))
-        x0 = codes.code(image).to(device)
-        near = F.max_pool2d(F.max_pool2d(inside[:, None], SIDE), 3, 1, 1)
-        weight = (1 + (NEAR_HEART - 1) * near) * by_spread
-        t = RECTIFIED_FLOW.draw_times(len(x0), device)
-        rows = RECTIFIED_FLOW.loss(lambda u, t: network(u, t, given), x0, t, torch.randn_like(x0), weight.to(device))
-        return rows.mean(), {}
+        told = (torch.rand(len(image), 1, 1, 1) > UNTOLD).float()
+        return _loss(network, codes, around, (image, mask, style), told, device), {}
 
     torch.manual_seed(config.seed)
     network = PainterNetwork(config.width, config.blocks, config.embedding)

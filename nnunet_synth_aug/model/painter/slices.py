@@ -199,19 +199,26 @@ class SliceSampler:
         return torch.stack(images), torch.stack(masks), torch.stack(styles)
 
     def _square(self, one: Slice, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        inside = np.argwhere(one.mask > 0)
-        middle = inside.mean(0) if len(inside) else np.array(one.mask.shape) / 2
-        x, y = (float(c) for c in middle + rng.uniform(-SHIFT, SHIFT, 2))
-        angle, scale = float(rng.uniform(-TURN, TURN)), float(np.exp(rng.uniform(-SCALE, SCALE)))
-        step = (torch.arange(self.side) + 0.5 - self.side / 2) / scale
-        dx, dy = torch.meshgrid(step, step, indexing="ij")
-        px = np.cos(angle) * dx - np.sin(angle) * dy + x
-        py = np.sin(angle) * dx + np.cos(angle) * dy + y
-        # align_corners=False: -1 and 1 are the outer edges; the last axis of the points is (Y, X).
-        points = torch.stack([2 * py / one.image.shape[1] - 1, 2 * px / one.image.shape[0] - 1], -1)[None].float()
+        shift = rng.uniform(-SHIFT, SHIFT, 2)
+        return square(one, self.side, shift, float(rng.uniform(-TURN, TURN)), float(np.exp(rng.uniform(-SCALE, SCALE))))
 
-        def sampled(values: np.ndarray, mode: str) -> np.ndarray:
-            volume = torch.from_numpy(values.astype(np.float32))[None, None]
-            return np.asarray(F.grid_sample(volume, points, mode=mode, padding_mode="reflection", align_corners=False)[0, 0].numpy())
 
-        return sampled(one.image, "bicubic").clip(-1, 1), sampled(one.mask, "nearest").astype(np.uint8)
+def square(
+    one: Slice, side: int, shift: np.ndarray | tuple[float, float] = (0.0, 0.0), angle: float = 0.0, scale: float = 1.0
+) -> tuple[np.ndarray, np.ndarray]:
+    """Image and mask (side, side) around the heart, moved by ``shift`` [pixels], turned and enlarged."""
+    inside = np.argwhere(one.mask > 0)
+    middle = inside.mean(0) if len(inside) else np.array(one.mask.shape) / 2
+    x, y = (float(c) for c in middle + shift)
+    step = (torch.arange(side) + 0.5 - side / 2) / scale
+    dx, dy = torch.meshgrid(step, step, indexing="ij")
+    px = np.cos(angle) * dx - np.sin(angle) * dy + x
+    py = np.sin(angle) * dx + np.cos(angle) * dy + y
+    # align_corners=False: -1 and 1 are the outer edges; the last axis of the points is (Y, X).
+    points = torch.stack([2 * py / one.image.shape[1] - 1, 2 * px / one.image.shape[0] - 1], -1)[None].float()
+
+    def sampled(values: np.ndarray, mode: str) -> np.ndarray:
+        volume = torch.from_numpy(values.astype(np.float32))[None, None]
+        return np.asarray(F.grid_sample(volume, points, mode=mode, padding_mode="reflection", align_corners=False)[0, 0].numpy())
+
+    return sampled(one.image, "bicubic").clip(-1, 1), sampled(one.mask, "nearest").astype(np.uint8)

@@ -10,7 +10,7 @@ from nnunet_synth_aug.core.errors import UserError
 from nnunet_synth_aug.core.files import read_json, read_object, write_json
 from nnunet_synth_aug.core.settings import Number, read
 
-AUDIT = "audit.json"
+AUDIT, PAINTED_AUDIT = "audit.json", "audit_painted.json"
 _REMEDY = "delete it and run 'synthaug report' again"
 
 
@@ -27,6 +27,8 @@ class Audit:
     near_copies: int
     flagged: bool
     verdict: tuple[str, ...]
+    painter: str = ""  # that painted the hearts; "" of hearts as they are decoded
+    painter_auc: tuple[Number, Number, Number] | None = None  # of its loss
 
 
 def audit_of_report(folder: Path) -> Audit | None:
@@ -42,6 +44,7 @@ def audit_of_report(folder: Path) -> Audit | None:
         if "neighbours" not in found:
             return None
         near, member, n = found["neighbours"]["latent"], found["membership"], found["n"]
+        painter = found.get("painter_membership")
         return _read(
             {
                 "generator_hash": report["generator"]["generator_hash"],
@@ -53,6 +56,8 @@ def audit_of_report(folder: Path) -> Audit | None:
                 "near_copies": near["near_copies"],
                 "flagged": found["flagged"],
                 "verdict": found["verdict"],
+                "painter": report.get("painter", ""),
+                "painter_auc": painter and [painter[key] for key in ("auc", "low", "high")],
             },
             path,
         )
@@ -60,18 +65,18 @@ def audit_of_report(folder: Path) -> Audit | None:
         raise UserError(f"{path} is damaged ({error!r}); {_REMEDY}") from error
 
 
-def kept_audit(folder: Path, generator_hash: str | None) -> Audit | None:
-    """The audit that lies in a folder; None if there is none, or if it is of another generator."""
-    path = folder / AUDIT
+def kept_audit(folder: Path, generator_hash: str | None, painter: str = "") -> Audit | None:
+    """The audit that lies in a folder; None if there is none, or if it is of another generator or painter."""
+    path = folder / (PAINTED_AUDIT if painter else AUDIT)
     if generator_hash is None or not path.is_file():
         return None
     found = _read(read_json(path), path)
-    return found if found.generator_hash == generator_hash else None
+    return found if (found.generator_hash, found.painter) == (generator_hash, painter) else None
 
 
 def keep_audit(folder: Path, audit: Audit) -> None:
     """Write an audit into the folder of the generator, or of its bank."""
-    write_json(folder / AUDIT, asdict(audit))
+    write_json(folder / (PAINTED_AUDIT if audit.painter else AUDIT), asdict(audit))
 
 
 def _read(content: Any, path: Path) -> Audit:

@@ -35,7 +35,7 @@ class Part:
     source: str  # as in --source
     folder: str  # of its sequences, below the bank's
     rendered: bool  # in the pixels of a donor
-    painted: tuple[str, ...]  # patients who taught the network that painted it, which no audit knows
+    painted: tuple[str, ...]  # patients who taught the network that painted it
     people: tuple[str, ...]  # training patients who taught it, or whose pixels it shows
     phantoms: int  # digital hearts that taught it or are shown
     hearts: int
@@ -50,7 +50,7 @@ class Part:
         """Whether these hearts may leave the site."""
         if not self.people:
             return Leave.YES
-        if self.rendered or self.painted or self.source in PIXELS or (audit is not None and audit.flagged):
+        if self.rendered or self.source in PIXELS or (audit is not None and audit.flagged):
             return Leave.NO
         return Leave.AFTER_AUDIT
 
@@ -70,6 +70,7 @@ class Facts:
     pretrained_on: str  # "" if on nothing
     generator_hash: str | None
     audit: Audit | None
+    painter: str = ""  # that painted a bank's hearts
     cases: dict[str, int] = field(default_factory=dict)  # of a bank: data identifier -> number
     looks: int = 0
     imitated: int = 0  # patients without contours whose looks they are
@@ -186,7 +187,9 @@ def _bank(folder: Path, manifests: list[Path]) -> Facts:
         for part in _parts(one):
             parts.setdefault(hash_json([part.source, part.about]), part)
     first = read_ones[0]
-    digest = next((str(d) for part in parts.values() if (d := part.about.get("generator_hash"))), None)
+    made = next((part for part in parts.values() if part.about.get("generator_hash")), None)
+    digest = None if made is None else str(made.about["generator_hash"])
+    painter = str(made.about.get("painter", "unknown")) if made is not None and made.painted else ""
     people = sorted({name for part in parts.values() for name in part.people})
     measured: dict[str, list[float]] = {}
     asked: dict[str, int] = {}
@@ -207,7 +210,8 @@ def _bank(folder: Path, manifests: list[Path]) -> Facts:
         phantoms=sum(part.phantoms for part in parts.values()),
         pretrained_on="",
         generator_hash=digest,
-        audit=_audit(folder, first.dataset, str(first.fold), digest),
+        audit=_audit(folder, first.dataset, str(first.fold), digest, painter),
+        painter=painter,
         cases={one.data_identifier: len(one.cases) for one in read_ones},
         looks=max(one.appearance.looks for one in read_ones),
         imitated=max(len(one.appearance.styles) for one in read_ones),
@@ -259,10 +263,10 @@ def is_usual(facts: Facts) -> bool:
         return False
 
 
-def _audit(folder: Path, dataset: str, fold: str, generator_hash: str | None) -> Audit | None:
-    """The audit of the generator of a bank: beside the bank, or beside the generator."""
+def _audit(folder: Path, dataset: str, fold: str, generator_hash: str | None, painter: str) -> Audit | None:
+    """The audit of the generator of a bank, and of its painter: beside the bank, or beside the generator."""
     try:
         places = [folder, generator_folder(dataset, fold)]
     except UserError:
         places = [folder]
-    return next((found for place in places if (found := kept_audit(place, generator_hash))), None)
+    return next((found for place in places if (found := kept_audit(place, generator_hash, painter))), None)

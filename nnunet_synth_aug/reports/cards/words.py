@@ -164,9 +164,6 @@ def _why(part: Part, audit: Audit | None) -> str:
         return f"`{part.source}`: yes, they are computed."
     if part.rendered:
         return f"`{part.source}`: no. Every heart is shown in the pixels of one of {n} patients."
-    if part.painted:
-        learnt = f"Their painter learnt from slices of {len(part.painted)} patients"
-        return f"`{part.source}`: no. {learnt}, and no audit tells whether it remembers them."
     if part.source in ("copies", "bent", "pseudolabels"):
         return f"`{part.source}`: no. They are the pixels of {n} patients, in the same frames or bent."
     if part.source == "variations":
@@ -174,8 +171,8 @@ def _why(part: Part, audit: Audit | None) -> str:
     if part.source == "reconstructions":
         return f"`{part.source}`: no. They are {n} patients, as a network gives them back."
     if leave is Leave.NO:
-        return f"`{part.source}`: no. The audit says that their generator makes hearts too near to those of its {n} training patients."
-    return f"`{part.source}`: only after the audit. Their generator learnt from {n} patients."
+        return f"`{part.source}`: no. The audit says that they are too near to the {n} training patients, or that a network knows these."
+    return f"`{part.source}`: only after the audit. Their generator{' and their painter' if part.painted else ''} learnt from {n} patients."
 
 
 def _audit(facts: Facts) -> list[str]:
@@ -185,10 +182,10 @@ def _audit(facts: Facts) -> list[str]:
         return ["None is needed: there is no patient who could be remembered."]
     if (audit := facts.audit) is None:
         return ["**Not made yet.** This makes it and writes it here:", f"```bash\n{_audit_commands(facts)}\n```"]
-    ratio, auc = (f"{value:.2f} [{low:.2f}, {high:.2f}]" for value, low, high in (audit.ratio, audit.auc))
     rows = [
-        ("distance to training patients over that to unseen ones (1: no difference)", ratio),
-        ("AUC of the loss, training against unseen patients (0.5: chance)", auc),
+        ("distance to training patients over that to unseen ones (1: no difference)", _interval(audit.ratio)),
+        ("AUC of the loss, training against unseen patients (0.5: chance)", _interval(audit.auc)),
+        *([("AUC of the painter's loss, likewise", _interval(audit.painter_auc))] if audit.painter_auc else []),
         ("hearts less than half as far from a training patient as from any unseen one", str(audit.near_copies)),
     ]
     return [
@@ -199,8 +196,14 @@ def _audit(facts: Facts) -> list[str]:
     ]
 
 
+def _interval(found: tuple[float, float, float]) -> str:
+    value, low, high = found
+    return f"{value:.2f} [{low:.2f}, {high:.2f}]"
+
+
 def _audit_commands(facts: Facts) -> str:
-    wanted = f"synthaug report -d {facts.dataset} -f {facts.fold} --only memorisation -o REPORT"
+    painted = " --render painter" if facts.painter else ""
+    wanted = f"synthaug report -d {facts.dataset} -f {facts.fold}{painted} --only memorisation -o REPORT"
     if facts.kind == "bank":
         return f"{wanted}\nsynthaug card BANK --report REPORT"
     return wanted if is_usual(facts) else f"{wanted} --generator GENERATOR"

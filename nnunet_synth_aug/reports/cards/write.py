@@ -47,7 +47,8 @@ def write_card(folder: Path, report: Path | None = None, licence: dict[str, str]
 
     Args:
         folder: of the bank or generator.
-        report: of ``synthaug report``, whose memorisation audit the card is to tell; it is kept as ``audit.json`` in the folder.
+        report: of ``synthaug report``, whose memorisation audit the card is to tell. It is kept in the folder as ``audit.json``, or as
+            ``audit_painted.json`` if the hearts were painted.
         licence: front matter that states the licence of a card that is new.
 
     Returns:
@@ -92,6 +93,10 @@ def _take_audit(facts: Facts, report: Path) -> None:
     if audit.generator_hash != facts.generator_hash:
         made = f"hearts of the generator {facts.generator_hash[:12]}" if facts.generator_hash else "no generator's hearts"
         raise UserError(f"{report} is on the generator {audit.generator_hash[:12]}, but {facts.folder} holds {made}; give its own report")
+    if facts.kind == "bank" and audit.painter != facts.painter:
+        theirs, own = (f"painted by {name[:8]}" if name else "as they are decoded" for name in (audit.painter, facts.painter))
+        again = f"make a report {'with' if facts.painter else 'without'} --render painter"
+        raise UserError(f"{report} is on hearts {theirs}, but {facts.folder} holds hearts {own}; {again}")
     keep_audit(facts.folder, audit)
 
 

@@ -16,6 +16,8 @@ from nnunet_synth_aug.core.errors import UserError
 from nnunet_synth_aug.core.files import write_json
 from nnunet_synth_aug.data.cohort import Cohort, load_sequence
 from nnunet_synth_aug.model.generator import Generator
+from nnunet_synth_aug.model.painter.painter import Painter
+from nnunet_synth_aug.model.painter.slices import PatientSlices
 from nnunet_synth_aug.reports.cines import labelled_sequence, patients, request_group, sequence_ids
 from nnunet_synth_aug.reports.memorisation.figures import distance_figure, pairs_figure
 from nnunet_synth_aug.reports.memorisation.membership import DRAWS, auc, auc_interval, static_loss
@@ -32,7 +34,7 @@ FEW = 10
 PAIRS = 6
 
 
-def memorisation_report(generator: Generator, cohort: Cohort, sequences: Path, out: Path) -> dict[str, Any]:
+def memorisation_report(generator: Generator, cohort: Cohort, sequences: Path, out: Path, painter: Painter | None = None) -> dict[str, Any]:
     """Write memorisation.json and two figures into ``out``.
 
     Args:
@@ -40,6 +42,7 @@ def memorisation_report(generator: Generator, cohort: Cohort, sequences: Path, o
         cohort: with its training patients and at least two others.
         sequences: a folder written by ``synthesis.sampling.sample_to_folder``.
         out: made if missing. memorisation_pairs.png shows patients; it must not leave the user's hands.
+        painter: that painted the sequences; its loss is asked, too.
 
     Returns:
         what memorisation.json holds.
@@ -53,6 +56,7 @@ def memorisation_report(generator: Generator, cohort: Cohort, sequences: Path, o
         )
     sides: dict[str, list[Portrait]] = {"training": [], "held_out": [], "synthetic": []}
     losses: dict[str, list[float]] = {"training": [], "held_out": []}
+    painting: dict[str, list[float]] = {"training": [], "held_out": []}
     left_out: dict[str, list[str]] = {side: [] for side in sides}
     with progress("looking for copies", len(training) + len(held_out) + len(ids)) as bar:
         done = 0
@@ -60,6 +64,8 @@ def memorisation_report(generator: Generator, cohort: Cohort, sequences: Path, o
             for subject in subjects:
                 sequence = load_sequence(subject)
                 losses[side].append(static_loss(generator, subject, sequence))
+                if painter and (slices := PatientSlices.of(subject.patient, sequence, painter.config.pixel)):
+                    painting[side].append(painter.loss(slices))
                 _keep(portrait(generator, sequence, subject.patient, subject.patient), subject.patient, sides[side], left_out[side])
                 bar.advance(done := done + 1, subject.patient)
         for sequence_id in ids:
@@ -74,12 +80,14 @@ def memorisation_report(generator: Generator, cohort: Cohort, sequences: Path, o
         )
     neighbours = {space: neighbours_in(sides, space) for space in SPACES}
     membership = membership_of(losses)
-    flags = _flags(neighbours, membership)
+    by_painter = membership_of(painting) if all(painting.values()) else None
+    flags = _flags(neighbours, {"The static LDM's": membership} | ({"The painter's": by_painter} if by_painter else {}))
     report = {
         "n": {side: len(found) for side, found in sides.items()},
         "left_out": left_out,  # no mask of all structures at ED
         "neighbours": neighbours,
         "membership": membership,
+        **({"painter_membership": by_painter} if by_painter else {}),
         "flagged": bool(flags),
         "verdict": [*(flags or ["No sign of memorisation was found."]), *_caution(len(sides["held_out"]))],
     }
@@ -97,7 +105,7 @@ def _keep(found: Portrait | None, name: str, kept: list[Portrait], left_out: lis
 
 
 def membership_of(losses: dict[str, list[float]]) -> dict[str, Any]:
-    """How well the static LDM's loss tells training from held-out patients; ``losses`` has one per patient of either side."""
+    """How well a network's loss tells training from held-out patients; ``losses`` has one per patient of either side."""
     members, others = (np.array(losses[side]) for side in ("training", "held_out"))
     low, high = auc_interval(members, others)
     return {
@@ -182,8 +190,8 @@ def _exchanged(to_training: np.ndarray, to_held_out: np.ndarray, permutations: i
     return {"mean": observed, "null_low": float(low), "null_high": float(high), "p": p}
 
 
-def _flags(neighbours: dict[str, dict[str, Any]], membership: dict[str, Any]) -> list[str]:
-    """Why the generator is flagged, in plain words; empty if it is not."""
+def _flags(neighbours: dict[str, dict[str, Any]], memberships: dict[str, dict[str, Any]]) -> list[str]:
+    """Why the generator is flagged, in plain words; empty if it is not. ``memberships`` are told by whose loss it is."""
     out = []
     for space, n in neighbours.items():
         ratio, p = n["ratio"], n["nearest_is_training"]["p"]
@@ -197,11 +205,12 @@ def _flags(neighbours: dict[str, dict[str, Any]], membership: dict[str, Any]) ->
             f"{copies} generated anatomies are less than half as far from a training patient as from every unseen one; look at "
             "memorisation_pairs.png before you share anything."
         )
-    if membership["low"] > AUC_FLAG:
-        out.append(
-            f"The static LDM's loss tells training patients from unseen ones: AUC {membership['auc']:.2f} "
-            f"(95 % interval {membership['low']:.2f} to {membership['high']:.2f}; 0.5 is chance)."
-        )
+    for whose, one in memberships.items():
+        if one["low"] > AUC_FLAG:
+            out.append(
+                f"{whose} loss tells training patients from unseen ones: AUC {one['auc']:.2f} "
+                f"(95 % interval {one['low']:.2f} to {one['high']:.2f}; 0.5 is chance)."
+            )
     return out
 
 
