@@ -52,8 +52,8 @@ def bank(demo: Figures) -> str:
         f"the optimiser saw; the trainer begins with {share['ratio']:.2f} and ends with none.\n"
         f"- **Quality control.** {quality['accepted']} of {quality['tries']} samples were accepted ({quality['acceptance_rate']:.0%}), "
         f"{quality['first_try']} of {quality['requests']} requests at the first try; {quality['given_up']} were given up. "
-        f"Reasons (a sample may have several): {reasons}.\n"
-        f"- **Closure.** Last-to-first step over mean step of {found['n']} generated cines: {made_up}; of the {closure[1]['n']} cines that "
+        + (f"Reasons (a sample may have several): {reasons}.\n" if reasons else "\n")
+        + f"- **Closure.** Last-to-first step over mean step of {found['n']} generated cines: {made_up}; of the {closure[1]['n']} cines that "
         f"the generator learnt from: {real}.\n"
     )
 
