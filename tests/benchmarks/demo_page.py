@@ -53,8 +53,8 @@ def bank(demo: Figures) -> str:
         f"- **Quality control.** {quality['accepted']} of {quality['tries']} samples were accepted ({quality['acceptance_rate']:.0%}), "
         f"{quality['first_try']} of {quality['requests']} requests at the first try; {quality['given_up']} were given up. "
         + (f"Reasons (a sample may have several): {reasons}.\n" if reasons else "\n")
-        + f"- **Closure.** Last-to-first step over mean step of {found['n']} generated cines: {made_up}; of the {closure[1]['n']} cines that "
-        f"the generator learnt from: {real}.\n"
+        + f"- **Closure.** Last-to-first step over mean step of {found['n']} generated cines: {made_up}; of the {closure[1]['n']} cines "
+        f"that the generator learnt from: {real}.\n"
     )
 
 
