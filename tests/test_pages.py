@@ -84,7 +84,7 @@ def differences_in(content: Any) -> Iterator[str]:
 
 
 PAGES = ["README.md", "docs/results/utility.md", "docs/results/other-scanners.md"]
-PAGES += ["docs/start/acdc.md", "docs/how-to/bank.md", "docs/how-to/generator.md"]
+PAGES += ["docs/start/acdc.md", "docs/how-to/bank.md", "docs/how-to/generator.md", "docs/decisions/looks.md"]
 
 
 @pytest.mark.parametrize("page", PAGES)

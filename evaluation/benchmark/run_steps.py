@@ -79,7 +79,7 @@ class RunSteps:
         sizes = ["-n", str(size.sequences), "--frames", str(size.frames), "--seed", str(size.seed)]
         sizes += ["--strength", str(size.strength)] if "variations" in arm.parts else []
         sizes += ["--appearance", arm.appearance, "--looks", str(arm.looks)] if arm.looks else ["--appearance", "own"]
-        sizes += ["--render", arm.render] if arm.render != "decoder" else []
+        sizes += ["--render", arm.render] if "generator" in arm.parts else []
         sizes += ["--vendors", size.vendors] if "phantom" in arm.parts else []
         witness, waits = [], [one.id for one in generator]
         if arm.needs_segmenter(size):

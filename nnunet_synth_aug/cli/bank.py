@@ -62,7 +62,7 @@ def bank(
             "--like",
             metavar="patients|clinic|DATASET",
             help="Of --source generator: hearts like the fold's training patients', like those of a clinic with all diagnoses, or like "
-            "those of another imported dataset. [default: patients; clinic with --render donor]",
+            "those of another imported dataset. [default: clinic with --render donor, else patients]",
         ),
     ] = None,
     strength: Annotated[
@@ -91,13 +91,13 @@ def bank(
         ),
     ] = None,
     render: Annotated[
-        Literal["decoder", "donor", "painter"],
+        Literal["donor", "painter", "decoder"] | None,
         typer.Option(
             "--render",
-            help="Of --source generator: hearts in decoded pixels, in those of a training patient warped to them, or painted around "
-            "their contours.",
+            help="Of --source generator: hearts in the pixels of a training patient, the donor, warped to them; painted around their "
+            "contours; or in decoded pixels. [default: donor]",
         ),
-    ] = "decoder",
+    ] = None,
     vendors: Annotated[
         str | None,
         typer.Option(
@@ -146,7 +146,7 @@ def bank(
     if looks is not None and appearance == "own":
         raise UserError("--looks is of --appearance scanners or unlabelled, and this bank shows hearts in their own look; leave it out")
     own = (
-        ("generator", "--render", render != "decoder"),
+        ("generator", "--render", render is not None),
         ("generator", "--like", like is not None),
         ("variations", "--strength", strength is not None),
         ("phantom", "--vendors", vendors is not None),
@@ -164,6 +164,7 @@ def bank(
         )
     if note := ABOUT_ALL if fold == "all" else ungrouped(case_patients(target.dataset, target.cases())):
         say(note)
+    render = render or "donor"
     like = like or ("clinic" if render == "donor" else "patients")
     priors_like(like, target.dataset)  # refused before anything is deleted
     shelf = _Shelf(target, fold, segmenter, min_agreement, generator, device, asked, like, render, named, contoured_by)
