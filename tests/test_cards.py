@@ -207,10 +207,10 @@ def test_what_may_leave_depends_on_whose_pixels_it_shows(bank, generator, projec
     keep_audit(bank, an_audit(generator, flagged=False))
     assert sourced(bank, fit | {"patients": people}).leave is Leave.AFTER_AUDIT, "the ethics board remains"
     painted = sourced(bank, fit | {"patients": people, "render": "painter", "styles": ["patient001", "patient009"]})
-    assert (painted.leave, painted.audit) == (Leave.AFTER_AUDIT, None), "the audit is of hearts as they are decoded"
+    assert (painted.leave, painted.audits) == (Leave.AFTER_AUDIT, ()), "the audit is of hearts as they are decoded"
     keep_audit(bank, an_audit(generator, flagged=True))
     assert sourced(bank, fit | {"patients": people}).leave is Leave.NO
-    assert sourced(bank, fit | {"patients": people, "generator_hash": "another"}).audit is None
+    assert sourced(bank, fit | {"patients": people, "generator_hash": "another"}).audits == ()
     both = {
         "source": "copies+phantom",
         "parts": {"copies": {"patients": people}, "phantom": {"patients": [], "phantoms": ["phantom1_0000"]}},
@@ -238,11 +238,17 @@ def test_painted_hearts_have_an_audit_of_their_own(bank, generator, tmp_path):
     of_painted = dataclasses.replace(an_audit(generator, flagged=False), painter="abcdef012", painter_auc=(0.7, 0.5, 0.9))
     keep_audit(bank, of_painted)
     assert "| AUC of the painter's loss, likewise | 0.70 [0.50, 0.90] |" in body(sourced(bank, painted))
-    assert sourced(bank, made).audit is None and sourced(bank, painted | {"painter": "other"}).audit is None
+    assert sourced(bank, made).audits == sourced(bank, painted | {"painter": "other"}).audits == ()
     keep_audit(bank, dataclasses.replace(of_painted, flagged=True))
     assert sourced(bank, painted).leave is Leave.NO
     keep_audit(bank, an_audit(generator, flagged=False))  # both lie side by side
     assert sourced(bank, painted).leave is Leave.NO and sourced(bank, made).leave is Leave.AFTER_AUDIT
+    both = {"source": "generator+copies", "parts": {"generator": painted, "copies": {"patients": people}}}
+    assert [part.leave for part in sourced(bank, both).parts] == [Leave.NO, Leave.NO]
+    contoured = painted | {"painter": "taught by others, too", "shown_as": people[:1]}
+    assert sourced(bank, contoured).leave is Leave.NO
+    assert "patients without contours, too, and no audit knows it" in (told := body(sourced(bank, contoured)))
+    assert "--render painter --only" not in told, "no report would be of this painter"
     found = {"neighbours": {"latent": {"ratio": {"median": 1.0, "low": 0.9, "high": 1.1}, "near_copies": 0}}, "flagged": False}
     found |= {
         "membership": {"auc": 0.5, "low": 0.4, "high": 0.6},

@@ -157,7 +157,7 @@ def test_a_painter_that_knows_its_patients_is_flagged(world, tmp_path):
         asked.append(slices.style.patient)
         return 1.0 if slices.style.patient in known else 2.0
 
-    painter = SimpleNamespace(config=PainterConfig(), loss=loss)
+    painter = SimpleNamespace(config=PainterConfig(), loss=loss, styles=dict.fromkeys(known))
     report = memorisation_report(generator, cohort, copies(tmp_path / "s", generator, held_out), tmp_path / "out", painter)
     assert sorted(asked) == sorted(s.patient for s in cohort.subjects)
     assert report["flagged"] and report["painter_membership"]["auc"] == 1
@@ -166,6 +166,10 @@ def test_a_painter_that_knows_its_patients_is_flagged(world, tmp_path):
     audit = audit_of_report(tmp_path)
     assert audit is not None
     assert (audit.painter, audit.painter_auc[0]) == ("abc", 1)
+    assert "The painter's loss was asked of 3 training patients and 4 unseen ones: few." in report["verdict"]
+    leaking = SimpleNamespace(config=PainterConfig(), loss=loss, styles={held_out[0].patient: None})
+    with pytest.raises(UserError, match="use the painter of the generator's own fold"):
+        memorisation_report(generator, cohort, tmp_path / "s", tmp_path / "out", leaking)
 
 
 def test_copies_of_unseen_patients_are_not_memorisation(world, tmp_path):

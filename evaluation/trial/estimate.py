@@ -28,6 +28,8 @@ REPORT_S, SCORED_CASE_S = 12.0, 0.7
 #: so are phantoms where images show the whole chest (a side of so many mm); there the sequence grows with the area, from this on.
 PHANTOM_CASE_MB, PHANTOM_MB, REPORT_MB = 0.5, 5.0, 5.0
 CHEST, CHEST_MB, CHEST_SIDE = 250.0, 12.4, 350.0
+#: Draw a frame in another look.
+LOOK_S = 0.15
 #: Frames of a generated heart's sequence, roughly; copies have two.
 GENERATED_FRAMES = 12
 
@@ -98,7 +100,7 @@ def _bank(study: Study, pace: Mapping[str, float], slower: float) -> float:
     for part in arm.parts:
         alone = pace.get(f"{'copies' if part == 'bent' else part}_s", RENDERED_HEART_S * slower)
         hearts += each * alone
-    return hearts + _bank_cases(study) * pace["case_s"]
+    return hearts + _bank_cases(study) * (pace["case_s"] + (LOOK_S * slower if arm.looks else 0))
 
 
 def _bank_cases(study: Study) -> float:

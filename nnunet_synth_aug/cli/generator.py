@@ -26,6 +26,7 @@ from nnunet_synth_aug.cli.options import (
 )
 
 if TYPE_CHECKING:
+    from nnunet_synth_aug.model.generator import Generator
     from nnunet_synth_aug.synthesis.painting import PaintedHearts
 
 
@@ -159,7 +160,7 @@ def sample(
     for line in beyond_training(asked, cascade):
         say(line)
     plan = RequestPlan(seed, asked, frames, free, not open_loop, grain)
-    show = _painted(dataset, fold, device) if render == "painter" else None
+    show = _painted(cascade) if render == "painter" else None
     ids = sample_to_folder(cascade, plan.requests(cascade, n), out, quality=quality, show=show)
     if gif:
         write_gifs(out, ids)
@@ -168,11 +169,12 @@ def sample(
     say(f"sequences: {out}")
 
 
-def _painted(dataset: str, fold: str, device: str) -> PaintedHearts:
-    from nnunet_synth_aug.core.paths import dataset_name
+def _painted(generator: Generator) -> PaintedHearts:
+    """By the painter of the generator's own fold, which saw no patient whom the generator did not see."""
     from nnunet_synth_aug.nnunet.painting import fold_hearts
 
-    return fold_hearts(dataset_name(dataset), fold_of(fold), None, torch_device(device))
+    seen = generator.provenance
+    return fold_hearts(seen["dataset"], seen["fold"], None, generator.device)
 
 
 #: Hearts of the report that ends a fit.
@@ -201,12 +203,13 @@ def report(
 ) -> None:
     """Judge a generator: does it obey its priors, how much does it lose, is it realistic, has it memorised its patients?"""
     folder = generator_at(dataset, fold, generator)
-    show = _painted(dataset, fold, device) if render == "painter" else None
-    options = {"only": only or (), "fvd_weights": fvd_weights, "closed_loop": closed_loop, "seed": seed, "show": show}
-    _report(dataset, folder, out, device, n, segmenter=segmenter, **options)
+    options = {"only": only or (), "fvd_weights": fvd_weights, "closed_loop": closed_loop, "seed": seed}
+    _report(dataset, folder, out, device, n, segmenter=segmenter, painted=render == "painter", **options)
 
 
-def _report(dataset: str, folder: Path, out: Path, device: str, n: int, *, segmenter: Path | None = None, **options: Any) -> None:
+def _report(
+    dataset: str, folder: Path, out: Path, device: str, n: int, *, segmenter: Path | None = None, painted: bool = False, **options: Any
+) -> None:
     """Write the reports on the generator in ``folder`` into ``out``."""
     from nnunet_synth_aug.data.cohort import Cohort
     from nnunet_synth_aug.model.generator import load_generator
@@ -217,7 +220,8 @@ def _report(dataset: str, folder: Path, out: Path, device: str, n: int, *, segme
 
     cascade = load_generator(folder, torch_device(device))
     network = None if segmenter is None else load_segmenter(segmenter, cascade, cascade.device)
-    for line in headline(run_reports(cascade, Cohort.load(dataset), out, n, segmenter=network, **options)):
+    show = _painted(cascade) if painted else None
+    for line in headline(run_reports(cascade, Cohort.load(dataset), out, n, segmenter=network, show=show, **options)):
         say(line)
     if line := take_report(folder, out):
         say(line)

@@ -47,6 +47,16 @@ def by_scanner(figure: str, structure: str, metric: str, end: str = "") -> str:
     return table(["arm", "trainings", *TESTS.values()], rows)
 
 
+def holm(figure: str) -> str:
+    """p of the arms with most trainings, in a sentence."""
+    most = max(map(len, _arms(figure).values()))
+    found = {arm: _rows(figure, "pooled", arm)["LV", "Dice"] for arm, seeds in _arms(figure).items() if len(seeds) == most}
+    p = [f"{row['p_holm']:.2f} (`{arm}`)" for arm, row in found.items() if row["difference"] > 0]
+    return (
+        f"After Holm's correction over all structures, metrics and arms p of LV Dice is {' and '.join(p)}: each interval stands by itself."
+    )
+
+
 def poor(figure: str) -> str:
     """How many patients are found badly."""
     counts, arms = kept(figure)["poorly_found"], ["real", *_arms(figure)]
@@ -65,4 +75,4 @@ def _of(figure: str, ending: str) -> dict[str, Callable[[], str]]:
     }
 
 
-FIGURES = _of(SIZES[0], "") | _of(SIZES[1], " 160")
+FIGURES = _of(SIZES[0], "") | _of(SIZES[1], " 160") | {"scanners holm": partial(holm, SIZES[0])}

@@ -92,6 +92,8 @@ class PatientSlices:
             sequence: in its own geometry.
             pixel: side of a pixel [mm].
         """
+        if not sequence.labelled:
+            return None
         own = [
             Slice(image[..., z], mask[..., z])
             for image, mask in (

@@ -35,22 +35,25 @@ class Part:
     source: str  # as in --source
     folder: str  # of its sequences, below the bank's
     rendered: bool  # in the pixels of a donor
-    painted: tuple[str, ...]  # patients who taught the network that painted it
+    painter: str  # the network that painted it; "" if none did
+    silent: bool  # patients without contours taught that network, too
     people: tuple[str, ...]  # training patients who taught it, or whose pixels it shows
     phantoms: int  # digital hearts that taught it or are shown
     hearts: int
     about: dict[str, Any] = field(repr=False)  # its provenance
+    audit: Audit | None = None  # of its generator and painter
 
     @property
     def name(self) -> str:
         """For tables and sentences."""
-        return f"{self.source}{', in pixels of training hearts' if self.rendered else ', painted' if self.painted else ''}"
+        return f"{self.source}{', in pixels of training hearts' if self.rendered else ', painted' if self.painter else ''}"
 
-    def leave(self, audit: Audit | None) -> Leave:
+    @property
+    def leave(self) -> Leave:
         """Whether these hearts may leave the site."""
         if not self.people:
             return Leave.YES
-        if self.rendered or self.source in PIXELS or (audit is not None and audit.flagged):
+        if self.rendered or self.silent or self.source in PIXELS or (self.audit is not None and self.audit.flagged):
             return Leave.NO
         return Leave.AFTER_AUDIT
 
@@ -69,8 +72,7 @@ class Facts:
     phantoms: int
     pretrained_on: str  # "" if on nothing
     generator_hash: str | None
-    audit: Audit | None
-    painter: str = ""  # that painted a bank's hearts
+    audit: Audit | None = None  # of a generator
     cases: dict[str, int] = field(default_factory=dict)  # of a bank: data identifier -> number
     looks: int = 0
     imitated: int = 0  # patients without contours whose looks they are
@@ -86,11 +88,25 @@ class Facts:
     def leave(self) -> Leave:
         """Whether all of it may leave the site: the strictest of its parts."""
         if self.kind == "bank":
-            told = [part.leave(self.audit) for part in self.parts] + ([Leave.NO] if self.imitates_people else [])
+            told = [part.leave for part in self.parts] + ([Leave.NO] if self.imitates_people else [])
             return next(one for one in Leave if one in told)
         if not self.people:
             return Leave.YES
         return Leave.NO if self.audit is not None and self.audit.flagged else Leave.AFTER_AUDIT
+
+    @property
+    def audits(self) -> tuple[Audit, ...]:
+        """Of a generator, or of all that made a bank's hearts."""
+        found = [part.audit for part in self.parts] if self.kind == "bank" else [self.audit]
+        return tuple(dict.fromkeys(one for one in found if one is not None))
+
+    @property
+    def unaudited(self) -> tuple[str, ...]:
+        """Painters of hearts that an audit could still be made of; "" stands for hearts that nobody painted."""
+        if self.kind == "generator":
+            return () if self.audit else ("",)
+        parts = [part for part in self.parts if part.about.get("generator_hash") and part.people and not part.silent]
+        return tuple(dict.fromkeys(part.painter for part in parts if part.audit is None))
 
 
 @dataclass(frozen=True)
@@ -184,12 +200,10 @@ def _bank(folder: Path, manifests: list[Path]) -> Facts:
     hearts: dict[str, _Case] = {}
     for one in read_ones:
         hearts |= {case.sequence: case for case in one.cases}
-        for part in _parts(one):
+        for part in _parts(one, folder):
             parts.setdefault(hash_json([part.source, part.about]), part)
     first = read_ones[0]
-    made = next((part for part in parts.values() if part.about.get("generator_hash")), None)
-    digest = None if made is None else str(made.about["generator_hash"])
-    painter = str(made.about.get("painter", "unknown")) if made is not None and made.painted else ""
+    digest = next((str(d) for part in parts.values() if (d := part.about.get("generator_hash"))), None)
     people = sorted({name for part in parts.values() for name in part.people})
     measured: dict[str, list[float]] = {}
     asked: dict[str, int] = {}
@@ -210,8 +224,6 @@ def _bank(folder: Path, manifests: list[Path]) -> Facts:
         phantoms=sum(part.phantoms for part in parts.values()),
         pretrained_on="",
         generator_hash=digest,
-        audit=_audit(folder, first.dataset, str(first.fold), digest, painter),
-        painter=painter,
         cases={one.data_identifier: len(one.cases) for one in read_ones},
         looks=max(one.appearance.looks for one in read_ones),
         imitated=max(len(one.appearance.styles) for one in read_ones),
@@ -223,21 +235,27 @@ def _bank(folder: Path, manifests: list[Path]) -> Facts:
     )
 
 
-def _parts(manifest: _Manifest) -> list[Part]:
+def _parts(manifest: _Manifest, folder: Path) -> list[Part]:
     """Of a bank of one source, or of several."""
     maker = manifest.generator
     several = maker.get("parts")
     makers = several if isinstance(several, dict) else {str(maker.get("source") or "generator"): maker}
-    return [_part(source, about, manifest, f"sequences/{source}" if several else "sequences") for source, about in makers.items()]
+    return [_part(source, about, manifest, f"sequences/{source}" if several else "sequences", folder) for source, about in makers.items()]
 
 
-def _part(source: str, about: dict[str, Any], manifest: _Manifest, folder: str) -> Part:
+def _part(source: str, about: dict[str, Any], manifest: _Manifest, sequences: str, folder: Path) -> Part:
     names = [str(one) for key in ("patients", "donors") for one in about.get(key) or []]
     people = _people(manifest.dataset, names)
-    painted = _people(manifest.dataset, [str(one) for one in about.get("styles") or []]) if about.get("render") == "painter" else ()
+    painted = about.get("render") == "painter"
+    taught = [str(one) for one in about.get("styles") or []] if painted else []
+    painter = str(about.get("painter", "unknown")) if painted else ""
+    silent = bool(_people(manifest.dataset, sorted({*taught} - {*map(str, about.get("shown_as") or taught)})))
     own = {case.sequence for case in manifest.cases if case.source in (None, source)}
     digital = len(about.get("phantoms") or []) + len(set(names)) - len(people)
-    return Part(source, folder, bool(about.get("donors")), painted, tuple(sorted({*people, *painted})), digital, len(own), about)
+    everybody = tuple(sorted({*people, *_people(manifest.dataset, taught)}))
+    digest = about.get("generator_hash")
+    audit = _audit(folder, manifest.dataset, str(manifest.fold), digest and str(digest), painter)
+    return Part(source, sequences, bool(about.get("donors")), painter, silent, everybody, digital, len(own), about, audit)
 
 
 def _people(dataset: str, names: tuple[str, ...] | list[str]) -> tuple[str, ...]:

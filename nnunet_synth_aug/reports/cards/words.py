@@ -93,8 +93,7 @@ def _steps(config: dict[str, Any], stage: str) -> str:
 def _bank(facts: Facts) -> list[str]:
     hearts = sum(part.hearts for part in facts.parts)
     rows = [
-        (part.name, str(part.hearts), str(len(part.people) or "-"), str(part.phantoms or "-"), part.leave(facts.audit).value)
-        for part in facts.parts
+        (part.name, str(part.hearts), str(len(part.people) or "-"), str(part.phantoms or "-"), part.leave.value) for part in facts.parts
     ]
     cases = ", ".join(f"{n} of {name}" for name, n in facts.cases.items())
     whose = f"{facts.imitated} patients without contours" if facts.imitated else "other scanners"
@@ -143,7 +142,7 @@ def leave_sentences(facts: Facts) -> list[str]:
             "`generator.json` names them as the data set does, and holds their volumes and, where known, sex, age, height and weight."
         )
     if facts.kind == "bank":
-        lines += [_bullets(_why(part, facts.audit) for part in facts.parts)] if facts.people else []
+        lines += [_bullets(map(_why, facts.parts))] if facts.people else []
         if facts.imitates_people:
             lines.append(
                 f"Its looks are those of {facts.imitated} patients without contours, painted by a network that learnt from their slices. "
@@ -157,13 +156,15 @@ def leave_sentences(facts: Facts) -> list[str]:
     return lines
 
 
-def _why(part: Part, audit: Audit | None) -> str:
+def _why(part: Part) -> str:
     n = len(part.people)
-    leave = part.leave(audit)
+    leave = part.leave
     if leave is Leave.YES:
         return f"`{part.source}`: yes, they are computed."
     if part.rendered:
         return f"`{part.source}`: no. Every heart is shown in the pixels of one of {n} patients."
+    if part.silent:
+        return f"`{part.source}`: no. Their painter learnt from patients without contours, too, and no audit knows it."
     if part.source in ("copies", "bent", "pseudolabels"):
         return f"`{part.source}`: no. They are the pixels of {n} patients, in the same frames or bent."
     if part.source == "variations":
@@ -172,7 +173,7 @@ def _why(part: Part, audit: Audit | None) -> str:
         return f"`{part.source}`: no. They are {n} patients, as a network gives them back."
     if leave is Leave.NO:
         return f"`{part.source}`: no. The audit says that they are too near to the {n} training patients, or that a network knows these."
-    return f"`{part.source}`: only after the audit. Their generator{' and their painter' if part.painted else ''} learnt from {n} patients."
+    return f"`{part.source}`: only after the audit. Their generator{' and their painter' if part.painter else ''} learnt from {n} patients."
 
 
 def _audit(facts: Facts) -> list[str]:
@@ -180,8 +181,14 @@ def _audit(facts: Facts) -> list[str]:
         return ["There is none: no generator made these hearts."]
     if not facts.people:
         return ["None is needed: there is no patient who could be remembered."]
-    if (audit := facts.audit) is None:
-        return ["**Not made yet.** This makes it and writes it here:", f"```bash\n{_audit_commands(facts)}\n```"]
+    lines = [line for audit in facts.audits for line in _told(audit)]
+    for painter in facts.unaudited:
+        of = " of painted hearts" if painter else ""
+        lines += [f"**Not made yet{of}.** This makes it and writes it here:", f"```bash\n{_audit_commands(facts, bool(painter))}\n```"]
+    return lines or ["None knows these hearts."]
+
+
+def _told(audit: Audit) -> list[str]:
     rows = [
         ("distance to training patients over that to unseen ones (1: no difference)", _interval(audit.ratio)),
         ("AUC of the loss, training against unseen patients (0.5: chance)", _interval(audit.auc)),
@@ -189,7 +196,8 @@ def _audit(facts: Facts) -> list[str]:
         ("hearts less than half as far from a training patient as from any unseen one", str(audit.near_copies)),
     ]
     return [
-        f"**{'Flagged' if audit.flagged else 'Not flagged'}.** {audit.hearts} hearts, {audit.training} training patients, "
+        f"**{'Flagged' if audit.flagged else 'Not flagged'}.** {audit.hearts} {'painted ' if audit.painter else ''}hearts, "
+        f"{audit.training} training patients, "
         f"{audit.held_out} patients whom the generator never saw. Brackets are 95 % intervals.",
         _table(("", "value"), rows),
         _bullets(audit.verdict),
@@ -201,9 +209,8 @@ def _interval(found: tuple[float, float, float]) -> str:
     return f"{value:.2f} [{low:.2f}, {high:.2f}]"
 
 
-def _audit_commands(facts: Facts) -> str:
-    painted = " --render painter" if facts.painter else ""
-    wanted = f"synthaug report -d {facts.dataset} -f {facts.fold}{painted} --only memorisation -o REPORT"
+def _audit_commands(facts: Facts, painted: bool) -> str:
+    wanted = f"synthaug report -d {facts.dataset} -f {facts.fold}{' --render painter' * painted} --only memorisation -o REPORT"
     if facts.kind == "bank":
         return f"{wanted}\nsynthaug card BANK --report REPORT"
     return wanted if is_usual(facts) else f"{wanted} --generator GENERATOR"

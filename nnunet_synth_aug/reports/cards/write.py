@@ -93,9 +93,10 @@ def _take_audit(facts: Facts, report: Path) -> None:
     if audit.generator_hash != facts.generator_hash:
         made = f"hearts of the generator {facts.generator_hash[:12]}" if facts.generator_hash else "no generator's hearts"
         raise UserError(f"{report} is on the generator {audit.generator_hash[:12]}, but {facts.folder} holds {made}; give its own report")
-    if facts.kind == "bank" and audit.painter != facts.painter:
-        theirs, own = (f"painted by {name[:8]}" if name else "as they are decoded" for name in (audit.painter, facts.painter))
-        again = f"make a report {'with' if facts.painter else 'without'} --render painter"
+    painters = dict.fromkeys(part.painter for part in facts.parts if part.about.get("generator_hash"))
+    if facts.kind == "bank" and audit.painter not in painters:
+        theirs, own = (f"painted by {name[:8]}" if name else "as they are decoded" for name in (audit.painter, next(iter(painters))))
+        again = f"make a report {'with' if any(painters) else 'without'} --render painter"
         raise UserError(f"{report} is on hearts {theirs}, but {facts.folder} holds hearts {own}; {again}")
     keep_audit(facts.folder, audit)
 

@@ -54,6 +54,8 @@ def memorisation_report(generator: Generator, cohort: Cohort, sequences: Path, o
             f"{cohort.name} has {len(held_out)} patients that the generator never saw, and a memorisation audit compares with such; "
             "report on the generator of a numbered fold instead of 'all'"
         )
+    if painter and (leaked := sorted({s.patient for s in held_out} & set(painter.styles))):
+        raise UserError(f"the painter learnt from {leaked[0]}, whom the generator never saw; use the painter of the generator's own fold")
     sides: dict[str, list[Portrait]] = {"training": [], "held_out": [], "synthetic": []}
     losses: dict[str, list[float]] = {"training": [], "held_out": []}
     painting: dict[str, list[float]] = {"training": [], "held_out": []}
@@ -80,7 +82,7 @@ def memorisation_report(generator: Generator, cohort: Cohort, sequences: Path, o
         )
     neighbours = {space: neighbours_in(sides, space) for space in SPACES}
     membership = membership_of(losses)
-    by_painter = membership_of(painting) if all(painting.values()) else None
+    by_painter = membership_of(painting) if min(map(len, painting.values())) > 1 else None
     flags = _flags(neighbours, {"The static LDM's": membership} | ({"The painter's": by_painter} if by_painter else {}))
     report = {
         "n": {side: len(found) for side, found in sides.items()},
@@ -89,7 +91,11 @@ def memorisation_report(generator: Generator, cohort: Cohort, sequences: Path, o
         "membership": membership,
         **({"painter_membership": by_painter} if by_painter else {}),
         "flagged": bool(flags),
-        "verdict": [*(flags or ["No sign of memorisation was found."]), *_caution(len(sides["held_out"]))],
+        "verdict": [
+            *(flags or ["No sign of memorisation was found."]),
+            *_caution(len(sides["held_out"])),
+            *_caution_painter(None if painter is None else {side: len(found) for side, found in painting.items()}),
+        ],
     }
     write_json(out / "memorisation.json", report)
     distance_figure(neighbours, out / "memorisation_distances.png")
@@ -212,6 +218,15 @@ def _flags(neighbours: dict[str, dict[str, Any]], memberships: dict[str, dict[st
                 f"(95 % interval {one['low']:.2f} to {one['high']:.2f}; 0.5 is chance)."
             )
     return out
+
+
+def _caution_painter(n: dict[str, int] | None) -> list[str]:
+    if n is None or min(n.values()) >= FEW:
+        return []
+    counts = f"{n['training']} training patients and {n['held_out']} unseen ones"
+    if min(n.values()) < 2:
+        return [f"The painter's loss could not be asked: {counts} have contours of all of RV, MYO and LV, and it takes two of each."]
+    return [f"The painter's loss was asked of {counts}: few."]
 
 
 def _caution(n_held_out: int) -> list[str]:
