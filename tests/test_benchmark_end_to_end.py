@@ -73,10 +73,7 @@ def test_a_try_and_what_its_user_makes_of_it(unknown: dict[str, str], tmp_path: 
 
     figures = read_json(out / "report" / "benchmark.json")
     assert str(tmp_path) not in json.dumps(figures)
-    assert [(run["arm"], run["fold"], run["iterations"]) for run in figures["runs"]] == [
-        ("real", 1, 10),
-        (PLAIN, 1, 10),
-    ]
+    assert [(run["arm"], run["fold"], run["iterations"]) for run in figures["runs"]] == [("real", 1, 10), (PLAIN, 1, 10)]
     real, mixed = (run["synthetic_samples"] for run in figures["runs"])
     assert real == 0 < mixed < figures["runs"][1]["samples"] == figures["runs"][0]["samples"]
 
@@ -94,10 +91,7 @@ def test_a_try_and_what_its_user_makes_of_it(unknown: dict[str, str], tmp_path: 
     said = again(tests=[{"name": "others", "source": "nnunet", "dataset": OTHERS}])
     assert "train" not in said.split("# Dataset734")[0], "a finished study trains nothing"
     by_test = read_json(out / "report" / "benchmark.json")["comparisons"]
-    assert {test: by_arm[PLAIN]["headline"][0]["n"] for test, by_arm in by_test.items()} == {
-        "validation": 2,
-        "others": 2,
-    }
+    assert {test: by_arm[PLAIN]["headline"][0]["n"] for test, by_arm in by_test.items()} == {"validation": 2, "others": 2}
     for by_arm in by_test.values():
         assert (out / "report" / by_arm[PLAIN]["report"]).is_file()
     with pytest.raises(UserError, match="training, epochs was 10 and is 3"):

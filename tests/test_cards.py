@@ -203,7 +203,9 @@ def test_what_may_leave_depends_on_whose_pixels_it_shows(bank, generator, projec
     assert styled.leave is Leave.NO
     assert "those of 1 patients without contours, painted by a network" in body(styled)
     assert sourced(bank, fit | {"patients": people}).leave is Leave.AFTER_AUDIT
-    assert sourced(bank, fit | {"patients": people, "donors": people}).leave is Leave.NO
+    rendered = sourced(bank, fit | {"patients": people, "donors": people})
+    assert rendered.leave is Leave.NO
+    assert "None is needed: whatever it said" in body(rendered), "no audit lets them leave"
     keep_audit(bank, an_audit(generator, flagged=False))
     assert sourced(bank, fit | {"patients": people}).leave is Leave.AFTER_AUDIT, "the ethics board remains"
     painted = sourced(bank, fit | {"patients": people, "render": "painter", "styles": ["patient001", "patient009"]})

@@ -129,15 +129,14 @@ class Painter:
     @torch.no_grad()
     def loss(self, patient: PatientSlices, draws: int = 16) -> float:
         """Training loss on the patient's slices that show the heart, averaged over the same times and noises for every patient."""
-        drawn = [square(one, self.config.side) for one in patient.slices if one.mask.any()]
-        images, masks = (torch.from_numpy(np.stack(part)) for part in zip(*drawn, strict=True))
-        style = torch.from_numpy(patient.style.told())[None]
-        losses = []
+        style, told, losses = torch.from_numpy(patient.style.told()), torch.ones(draws, 1, 1, 1), []
         with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
-            for image, mask in zip(images, masks, strict=True):
-                torch.manual_seed(0)
-                same = (image.expand(draws, -1, -1), mask.expand(draws, -1, -1), style.expand(draws, -1))
-                losses.append(float(_loss(self.network, self.codes, self.around, same, torch.ones(draws, 1, 1, 1), self.device)))
+            for one in patient.slices:
+                if one.mask.any():
+                    torch.manual_seed(0)
+                    image, mask = (torch.from_numpy(part).expand(draws, -1, -1) for part in square(one, self.config.side))
+                    drawn = (image, mask, style.expand(draws, -1))
+                    losses.append(float(_loss(self.network, self.codes, self.around, drawn, told, self.device)))
         return float(np.mean(losses))
 
     def context(self, image: np.ndarray, spacing: Spacing, style: Style) -> tuple[float, float] | None:

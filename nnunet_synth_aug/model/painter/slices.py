@@ -48,9 +48,7 @@ class Style:
 
     def around_in(self, side: float) -> tuple[float, ...]:
         """QUANTILES of what lies around the heart in an image of this side [mm]."""
-        sides = [one for one in SIDES if one < self.side] + [self.side]
-        nearest = int(np.argmin([abs(one - side) for one in sides]))
-        return self.around[-1] if nearest == len(sides) - 1 else self.around[nearest]
+        return self.around[int(np.argmin([abs(one - side) for one in (*SIDES, self.side)]))]
 
     def context(self, side: float) -> tuple[float, float] | None:
         """Mean and standard deviation of the patient's whole image, for one of this side [mm]; None if that shows all of it."""
@@ -125,7 +123,7 @@ def _unclipped(image: np.ndarray) -> np.ndarray:
 def _moments(sequence: Sequence) -> tuple[float, float]:
     """Mean and standard deviation of the labelled frames, each by itself: as nnU-Net's z-score sees them, bright outliers included."""
     found = [_unclipped(sequence.image[t]) for t in sequence.labelled]
-    return tuple(round(float(np.mean([function(one) for one in found])), 4) for function in (np.mean, np.std))  # type: ignore[return-value]
+    return round(float(np.mean([one.mean() for one in found])), 4), round(float(np.mean([one.std() for one in found])), 4)
 
 
 def resampled(image: np.ndarray, spacing: Spacing, pixel: float) -> np.ndarray:

@@ -102,11 +102,10 @@ class Facts:
 
     @property
     def unaudited(self) -> tuple[str, ...]:
-        """Painters of hearts that an audit could still be made of; "" stands for hearts that nobody painted."""
+        """Painters of hearts that wait for an audit; "" stands for hearts that nobody painted."""
         if self.kind == "generator":
             return () if self.audit else ("",)
-        parts = [part for part in self.parts if part.about.get("generator_hash") and part.people and not part.silent]
-        return tuple(dict.fromkeys(part.painter for part in parts if part.audit is None))
+        return tuple(dict.fromkeys(part.painter for part in self.parts if part.leave is Leave.AFTER_AUDIT and part.audit is None))
 
 
 @dataclass(frozen=True)

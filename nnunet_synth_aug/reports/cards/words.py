@@ -185,7 +185,7 @@ def _audit(facts: Facts) -> list[str]:
     for painter in facts.unaudited:
         of = " of painted hearts" if painter else ""
         lines += [f"**Not made yet{of}.** This makes it and writes it here:", f"```bash\n{_audit_commands(facts, bool(painter))}\n```"]
-    return lines or ["None knows these hearts."]
+    return lines or ["None is needed: whatever it said, these hearts would stay."]
 
 
 def _told(audit: Audit) -> list[str]:

@@ -94,7 +94,7 @@ def memorisation_report(generator: Generator, cohort: Cohort, sequences: Path, o
         "verdict": [
             *(flags or ["No sign of memorisation was found."]),
             *_caution(len(sides["held_out"])),
-            *_caution_painter(None if painter is None else {side: len(found) for side, found in painting.items()}),
+            *(_caution_painter(len(painting["training"]), len(painting["held_out"])) if painter else []),
         ],
     }
     write_json(out / "memorisation.json", report)
@@ -220,11 +220,11 @@ def _flags(neighbours: dict[str, dict[str, Any]], memberships: dict[str, dict[st
     return out
 
 
-def _caution_painter(n: dict[str, int] | None) -> list[str]:
-    if n is None or min(n.values()) >= FEW:
+def _caution_painter(n_training: int, n_held_out: int) -> list[str]:
+    fewest, counts = min(n_training, n_held_out), f"{n_training} training patients and {n_held_out} unseen ones"
+    if fewest >= FEW:
         return []
-    counts = f"{n['training']} training patients and {n['held_out']} unseen ones"
-    if min(n.values()) < 2:
+    if fewest < 2:
         return [f"The painter's loss could not be asked: {counts} have contours of all of RV, MYO and LV, and it takes two of each."]
     return [f"The painter's loss was asked of {counts}: few."]
 
